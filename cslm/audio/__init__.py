@@ -1,0 +1,1 @@
+"""Waveforms: files, resampling, augmentation, log-mel spectrograms, the synthesizer, progress bars."""

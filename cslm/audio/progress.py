@@ -1,0 +1,55 @@
+"""A progress bar with the time left; plain lines every few seconds where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def progress_bar(iterable: Iterable[Item], total: int | None, description: str) -> Iterator[Item]:
+    """Yield the items of ``iterable`` and show on stderr how far it is and how long the rest will take.
+
+    Args:
+        iterable: what to go through.
+        total: how many items it has; None where nobody knows.
+        description: what is being done, a few words.
+    """
+    if sys.stderr.isatty():
+        yield from _bar(iterable, total, description)
+    else:
+        yield from _lines(iterable, total, description)
+
+
+def _bar(iterable: Iterable[Item], total: int | None, description: str) -> Iterator[Item]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield from progress.track(iterable, total=total, description=description)
+
+
+def _lines(iterable: Iterable[Item], total: int | None, description: str) -> Iterator[Item]:
+    start = last = time.monotonic()
+    done = 0
+    for item in iterable:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            print(f"{description}: {_how_far(done, total, now - start)}", file=sys.stderr, flush=True)
+    print(f"{description}: {done} done in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+
+
+def _how_far(done: int, total: int | None, elapsed_sec: float) -> str:
+    if not total:
+        return f"{done}, {elapsed_sec:.0f} s"
+    left_sec = elapsed_sec / done * max(total - done, 0)
+    return f"{done}/{total}, {elapsed_sec:.0f} s, about {left_sec:.0f} s left"

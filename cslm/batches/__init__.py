@@ -1,0 +1,1 @@
+"""Batches: sources, their mixture, the order of the data and packing."""

@@ -1,0 +1,52 @@
+"""The console command: ``cslm VERB ...`` does what the script of that verb in ``tools/`` or ``recipes/`` does."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import cslm
+from cslm.errors import UserError, exit_with_status
+
+# verb -> (module whose ``main`` runs it, what it does). The modules are imported only when used.
+VERBS = {
+    "prepare-corpus": ("cslm.corpora.prepare_corpus", "make a corpus and its manifests"),
+    "fit-tokenizer": ("cslm.units.fit_tokenizer", "fit a speech tokenizer and write its card"),
+    "tokenize-corpus": ("cslm.units.tokenize_corpus", "turn the audio of manifests into a unit store"),
+    "pretrain": ("cslm.training.pretrain", "pre-train a language model on text, on speech and on both interleaved"),
+    "finetune": ("cslm.training.finetune", "teach a pre-trained model to answer speech with speech"),
+    "train-decoder": ("cslm.training.train_decoder", "train the decoder from units to a waveform"),
+    "respond": ("cslm.generation.respond", "answer one spoken question"),
+    "score": ("cslm.evaluation.score", "score a checkpoint"),
+    "report": ("cslm.evaluation.report", "write the report of a run as one page"),
+}
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run ``cslm VERB ...`` and set the exit status: 0 done, 2 the user can mend it, 1 the machine failed."""
+    given = sys.argv[1:] if arguments is None else arguments
+    exit_with_status(lambda: dispatch(given))
+
+
+def dispatch(arguments: list[str]) -> None:
+    """Call the ``main`` of the verb that comes first; ``-h``, ``--help`` and ``--version`` answer here.
+
+    Raises:
+        UserError: no verb, or one that does not exist.
+    """
+    verb = arguments[0].replace("_", "-") if arguments else "--help"
+    if verb in ("-h", "--help"):
+        print(usage())
+    elif verb == "--version":
+        print(f"cslm {cslm.__version__}")
+    elif verb in VERBS:
+        importlib.import_module(VERBS[verb][0]).main(arguments[1:])
+    else:
+        raise UserError(f"cslm: there is no verb {arguments[0]!r}: choose one of {', '.join(VERBS)}")
+
+
+def usage() -> str:
+    """The verbs, a line each."""
+    width = max(len(verb) for verb in VERBS)
+    lines = [f"  {verb:<{width}}  {sentence}" for verb, (_, sentence) in VERBS.items()]
+    return "\n".join(["usage: cslm VERB ...", "", *lines, "", "`cslm VERB --help` lists what a verb can be told."])

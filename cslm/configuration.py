@@ -1,0 +1,160 @@
+"""Configuration: dataclasses, YAML files and ``--section.key value`` on the command line, by jsonargparse.
+
+Each stage keeps its dataclass beside the function it configures. Unknown keys and wrong types are refused by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_origin, get_type_hints
+
+import docstring_parser
+import yaml
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+
+from cslm.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Config = TypeVar("Config", bound=DataclassInstance)
+else:
+    Config = TypeVar("Config")
+
+_PARENT = Path(__file__).resolve().parents[1]
+
+
+class _Parser(ArgumentParser):
+    """A parser that raises instead of leaving the process."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UserError(f"{self.prog}: {message}") from ex
+
+
+def parse_configuration(
+    config_class: type[Config], arguments: Sequence[str], program: str, positionals: Sequence[str] = ()
+) -> Config:
+    """Build ``config_class`` from ``--config FILE.yaml`` and ``--section.key value``; later arguments win.
+
+    The fields named in ``positionals`` (required ones, strings or lists of strings) are given without their name, in
+    that order. ``--local_rank N``, which the DeepSpeed launcher adds, is accepted and ignored (the environment says
+    the rank).
+
+    Raises:
+        UserError: an unknown key, a wrong type, a missing required key or an unreadable YAML file.
+    """
+    parser = _make_parser(config_class, program, positionals)
+    cleaned, files = _with_shipped_files(_without_local_rank(arguments), program, config_class)
+    try:
+        namespace = parser.instantiate_classes(parser.parse_args(cleaned))
+    except UserError as error:
+        raise UserError(f"{error} (read: {', '.join(files)})" if files else str(error)) from error
+    return config_class(**{field.name: namespace[field.name] for field in dataclasses.fields(config_class)})
+
+
+def load_configuration(config_class: type[Config], path: str | os.PathLike[str], *overrides: str) -> Config:
+    """The configuration in one YAML file, with ``--section.key=value`` overrides.
+
+    Raises:
+        UserError: as :func:`parse_configuration`.
+    """
+    return parse_configuration(config_class, ["--config", str(path), *overrides], str(path))
+
+
+def to_plain(value: Any) -> Any:
+    """A configuration as dictionaries, lists and scalars, ready for YAML or JSON."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Namespace):
+        return to_plain(value.as_dict())
+    if isinstance(value, dict):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def save_configuration(config: Any, path: Path) -> None:
+    """Write the resolved configuration as YAML beside the output that it made, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        yaml.safe_dump(to_plain(config), stream, sort_keys=False, allow_unicode=True)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def find_shipped(path: str | os.PathLike[str]) -> Path | None:
+    """A file that comes with the package (``recipes/village/small/pretrain.yaml``, ``tokenizers/NAME.yaml``), or None.
+
+    Looks in the checkout first, then where the wheel puts its data files: ``share/cslm`` of the environment.
+    """
+    folders = [_PARENT] if (_PARENT / "setup.cfg").is_file() else []
+    prefixes = (sysconfig.get_path("data"), sysconfig.get_path("data", f"{os.name}_user"), _PARENT)
+    folders += [Path(prefix) / "share" / "cslm" for prefix in prefixes]
+    return next((folder / path for folder in folders if (folder / path).is_file()), None)
+
+
+def _make_parser(config_class: type[DataclassInstance], program: str, positionals: Sequence[str]) -> _Parser:
+    set_parsing_settings(docstring_parse_attribute_docstrings=True, instantiate_subclass_spec_in_any=False)
+    documentation = docstring_parser.parse_from_object(config_class)
+    sentences = {item.arg_name: item.description for item in documentation.params}
+    hints = get_type_hints(config_class) if positionals else {}
+    parser = _Parser(prog=program, default_env=False, allow_abbrev=False)
+    for name in positionals:
+        many = get_origin(hints[name]) is list
+        parser.add_argument(name, type=str, nargs="+" if many else None, help=sentences.get(name))
+    parser.add_argument("--config", action="config", help="a YAML file; given more than once, the later wins")
+    parser.add_class_arguments(config_class, nested_key=None, skip=set(positionals))
+    return parser
+
+
+def _with_shipped_files(
+    arguments: list[str], program: str, config_class: type[DataclassInstance]
+) -> tuple[list[str], list[str]]:
+    """The arguments with every ``--config`` file found and its top-level keys known; and those files."""
+    found = list(arguments)
+    files: list[str] = []
+    for index, argument in enumerate(arguments):
+        if argument == "--config" and index + 1 < len(arguments):
+            files.append(_find_configuration(arguments[index + 1], program, config_class))
+            found[index + 1] = files[-1]
+        elif argument.startswith("--config="):
+            files.append(_find_configuration(argument.removeprefix("--config="), program, config_class))
+            found[index] = f"--config={files[-1]}"
+    return found, files
+
+
+def _find_configuration(name: str, program: str, config_class: type[DataclassInstance]) -> str:
+    path = Path(name) if Path(name).is_file() else find_shipped(name)
+    if path is None:
+        raise UserError(f"{program}: there is no configuration file {name}: give the path of a YAML file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no keys: expected YAML of the form `key: value`")
+    known = {field.name for field in dataclasses.fields(config_class)}
+    for key in content:
+        if str(key).split(".")[0] not in known:
+            raise UserError(f"{path}: unknown key {key!r}: known are {', '.join(sorted(known))}")
+    return str(path)
+
+
+def _without_local_rank(arguments: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument in ("--local_rank", "--local-rank"):
+            skip = True
+        elif not argument.startswith(("--local_rank=", "--local-rank=")):
+            kept.append(argument)
+    return kept

@@ -1,0 +1,71 @@
+"""Where unit frames and spectrogram frames lie in time.
+
+Unit frame ``n`` stands for the seconds from ``n / frame_rate_hz`` to ``(n + 1) / frame_rate_hz``; spectrogram frame ``m``
+is centred at ``m * hop_length / sample_rate_hz``. The two rates have no common multiple (25 Hz against 86.13 Hz), so
+values move from one grid to the other at exact positions, never by repeating a frame three or four times.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TimeGrid:
+    """The two clocks of a decoder."""
+
+    frame_rate_hz: float
+    """unit frames a second"""
+    sample_rate_hz: int
+    """samples a second of the waveform"""
+    hop_length: int
+    """samples from one spectrogram frame to the next"""
+
+    @property
+    def num_subframes(self) -> int:
+        """Vectors per unit frame, so that they come at least as often as spectrogram frames."""
+        return max(1, math.ceil(self.sample_rate_hz / self.hop_length / self.frame_rate_hz))
+
+    def num_samples(self, num_frames: int) -> int:
+        """Samples of the waveform that ``num_frames`` unit frames last."""
+        return round(num_frames / self.frame_rate_hz * self.sample_rate_hz)
+
+    def num_mel_frames(self, num_frames: int) -> int:
+        """Spectrogram frames that cover ``num_frames`` unit frames, both ends included."""
+        return 1 + math.ceil(self.num_samples(num_frames) / self.hop_length) if num_frames else 0
+
+    def first_mel_frame(self, frame: int) -> int:
+        """The first spectrogram frame whose centre is not before the start of a unit frame."""
+        return math.ceil(frame / self.frame_rate_hz * self.sample_rate_hz / self.hop_length - 1e-9)
+
+    def positions(self, first_mel_frame: int, num_mel_frames: int, start_frame: int = 0) -> NDArray[np.float32]:
+        """(num_mel_frames,) centres of spectrogram frames, in unit frames counted from ``start_frame``."""
+        frames = np.arange(first_mel_frame, first_mel_frame + num_mel_frames, dtype=np.float64)
+        seconds = frames * self.hop_length / self.sample_rate_hz
+        return (seconds * self.frame_rate_hz - start_frame).astype(np.float32)
+
+
+def sample_at(values: Tensor, positions: Tensor, num_subframes: int) -> Tensor:
+    """Read ``values`` between its steps, linearly; before the first and after the last centre, the nearest value.
+
+    Args:
+        values: (batch, num_frames * num_subframes, channels), each at the centre of its part of a unit frame.
+        positions: (batch, num_mel_frames), in unit frames.
+
+    Returns:
+        (batch, num_mel_frames, channels)
+    """
+    places = (positions * num_subframes - 0.5).clamp(0, values.shape[1] - 1)
+    below = places.floor().long()
+    above = (below + 1).clamp(max=values.shape[1] - 1)
+    weight = (places - below).unsqueeze(-1)
+    channels = values.shape[-1]
+    low = torch.gather(values, 1, below.unsqueeze(-1).expand(-1, -1, channels))
+    high = torch.gather(values, 1, above.unsqueeze(-1).expand(-1, -1, channels))
+    return torch.lerp(low, high, weight)

@@ -1,0 +1,31 @@
+"""The errors a user can mend, and how a command reports them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(ValueError):
+    """Bad input that the user can mend: the message says what was found, where, and what to do.
+
+    A command prints the message on one line and leaves with status 2. Everything else that is raised is a fault of
+    the machine or of this package, and leaves with status 1 and its traceback.
+    """
+
+
+class MissingExtraError(UserError):
+    """A package that an optional feature needs is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package {package}: pip install 'cslm[{extra}]'")
+
+
+def exit_with_status(command: Callable[[], None]) -> None:
+    """Run a command and set the exit status by blame: 0 done, 2 the user can mend it, 1 the machine failed."""
+    try:
+        command()
+    except UserError as error:
+        message = " ".join(str(error).split())
+        print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(2) from None

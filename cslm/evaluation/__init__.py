@@ -1,0 +1,1 @@
+"""Scores with intervals, the recognizers that they need, and the report."""

@@ -1,0 +1,65 @@
+"""Whether an answer states the right fact and no wrong one, and in which script it is written."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from cslm.evaluation.error_rates import by_character, normalize
+
+LANGUAGE_SCRIPTS = {"zh": ("CJK",), "yue": ("CJK",), "ja": ("CJK", "HIRAGANA", "KATAKANA"), "ko": ("HANGUL",), "ru": ("CYRILLIC",), "ar": ("ARABIC",)}
+"""The scripts a language is written in, as Unicode character names begin; a language that is not listed is Latin."""
+
+
+def contains(text: str, words: str, language: str) -> bool:
+    """Whether ``words`` stand in the text after normalisation: at word boundaries, or anywhere where no spaces are written."""
+    needle, hay = normalize(words, language), normalize(text, language)
+    if by_character(language):
+        return needle in hay
+    return f" {needle} " in f" {hay} "
+
+
+def states_fact(text: str, fact: Sequence[str], wrong_facts: Sequence[str], language: str) -> bool:
+    """Whether the text holds every word of the fact and none of the wrong ones.
+
+    A wrong one that is part of the fact itself (the same word, or inside a longer one) is not held against it.
+    """
+    fact_text = " ".join(fact)
+    wrong = [word for word in wrong_facts if not contains(fact_text, word, language)]
+    return all(contains(text, word, language) for word in fact) and not any(contains(text, word, language) for word in wrong)
+
+
+def script_share(text: str, language: str) -> float:
+    """The share of the letters of a text that are in the script of the language; 0.0 for a text without letters."""
+    scripts = LANGUAGE_SCRIPTS.get(language.split("-")[0].lower(), ("LATIN",))
+    letters = [unicodedata.name(c, "") for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c).startswith("L")]
+    return sum(name.startswith(scripts) for name in letters) / len(letters) if letters else 0.0
+
+
+def is_off_target(text: str, language: str) -> bool:
+    """Whether most of the answer is not in the script of the language that was asked for.
+
+    Languages of one script (English, French) are not told apart.
+    """
+    return script_share(text, language) <= 0.5
+
+
+def share_scores(hits: Sequence[bool], name: str) -> dict[str, Any]:
+    """The entry of results.json: the share under ``name`` and its 95 % Wilson interval under ``name``_interval."""
+    total, count = len(hits), sum(hits)
+    if total == 0:
+        return {}
+    low, high = wilson_interval(count, total)
+    return {name: round(count / total, 5), f"{name}_interval": [round(low, 5), round(high, 5)]}
+
+
+def wilson_interval(count: int, total: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a share."""
+    assert 0 <= count <= total and total > 0
+    z = 1.959964
+    share, scale = count / total, 1 + z * z / total
+    centre = (share + z * z / (2 * total)) / scale
+    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / scale
+    return max(0.0, centre - half), min(1.0, centre + half)

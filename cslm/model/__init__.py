@@ -1,0 +1,1 @@
+"""The language model: backbone, speech rows, attention by document, loss, checkpoint folder."""

@@ -1,0 +1,101 @@
+"""The causal language model that speech is added to: opened from a folder or the Hub, or made from scratch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from cslm.errors import UserError
+from cslm.model.checkpoint import check_checkpoint
+from cslm.model.document_attention import DOCUMENT_ATTENTION
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass
+class ModelConfig:
+    """The backbone: either ``base`` or ``architecture``."""
+
+    base: str | None = None
+    """folder or Hub id of a causal language model to start from; null makes one from scratch"""
+    architecture: dict[str, Any] | None = None
+    """from scratch: model_type (llama, qwen3, gemma3_text, ...) and the fields of its transformers configuration"""
+    dtype: str = "float32"
+    """what the weights are loaded as: float32 or bfloat16; training with precision bf16 keeps a float32 copy"""
+    attention: str = DOCUMENT_ATTENTION
+    """document (each packed document alone), or an attention of transformers: sdpa, eager, flash_attention_2, ..."""
+
+
+def load_text_tokenizer(folder: str) -> PreTrainedTokenizerBase:
+    """The text tokenizer of a checkpoint folder or Hub id.
+
+    Raises:
+        UserError: there is none.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: no text tokenizer can be loaded ({_first_line(error)})") from error
+    return tokenizer
+
+
+def build_model(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> PreTrainedModel:
+    """The backbone in training mode, with the attention of the configuration.
+
+    From scratch it has a row for each id of ``tokenizer``, rounded up to a multiple of 64, and weights drawn from
+    ``seed``; the random state of the caller is left alone.
+
+    Raises:
+        UserError: neither or both of base and architecture, or one that transformers cannot make.
+    """
+    if (config.base is None) == (config.architecture is None):
+        raise UserError("model: give either base (a checkpoint) or architecture (from scratch), not both")
+    if config.dtype not in DTYPES:
+        raise UserError(f"model.dtype is {config.dtype!r}: choose one of {', '.join(DTYPES)}")
+    if config.base is not None:
+        model = _load(config.base, config)
+    else:
+        model = _from_scratch(config, tokenizer, seed)
+    return model.train()
+
+
+def _load(base: str, config: ModelConfig) -> PreTrainedModel:
+    if Path(base).is_dir():
+        check_checkpoint(Path(base))
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            base, dtype=DTYPES[config.dtype], attn_implementation=config.attention
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise UserError(f"{base}: transformers cannot load a causal language model ({_first_line(error)})") from error
+    return model
+
+
+def _from_scratch(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    fields = dict(config.architecture or {})
+    model_type = fields.pop("model_type", None)
+    if model_type not in CONFIG_MAPPING:
+        raise UserError(f"model.architecture.model_type is {model_type!r}: transformers has no such model")
+    fields["vocab_size"] = -(-len(tokenizer) // 64) * 64
+    fields.setdefault("pad_token_id", tokenizer.pad_token_id)
+    fields.setdefault("bos_token_id", tokenizer.bos_token_id)
+    fields.setdefault("eos_token_id", tokenizer.eos_token_id)
+    try:
+        backbone = AutoConfig.for_model(model_type, **fields)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(
+                backbone, dtype=DTYPES[config.dtype], attn_implementation=config.attention
+            )
+    except (ValueError, TypeError, ImportError) as error:
+        raise UserError(f"model.architecture ({model_type}): {_first_line(error)}") from error
+    return model
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,162 @@
+"""The checkpoint: a plain Hugging Face folder that any stack opens, with what speech needs in its ``speech/`` folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from cslm.errors import UserError
+from cslm.units.card import copy_card
+
+SPEECH_KEY = "speech"
+SPEECH_FOLDER = "speech"
+_WRITING = ".checkpoint-being-written"
+
+
+def save_checkpoint(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    weights: dict[str, Tensor] | None = None,
+    speech: dict[str, Any] | None = None,
+    card: str | os.PathLike[str] | None = None,
+) -> None:
+    """Write model, text tokenizer and speech section into ``folder``, beside whatever else it holds.
+
+    All files are written aside and flushed, then moved; ``config.json`` last, so a folder without it is not whole.
+
+    Args:
+        weights: the full state of ``model``; by default its own.
+        speech: the section ``speech`` of the configuration; None for a model of text alone.
+        card: the speech tokenizer's card, copied to ``speech/`` with its tensors.
+    """
+    aside = folder / _WRITING
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    if speech is not None:
+        setattr(model.config, SPEECH_KEY, speech)
+    _prepare_generation(model, tokenizer)
+    _save_pretrained(model, aside, weights)
+    tokenizer.save_pretrained(aside)
+    _readable_by_both_stacks(aside)
+    if card is not None:
+        copy_card(card, aside / SPEECH_FOLDER)
+    _move_into(aside, folder)
+
+
+def check_checkpoint(folder: Path) -> dict[str, Any]:
+    """Make sure that a checkpoint folder is whole; returns its ``config.json``.
+
+    Raises:
+        UserError: no folder, no or bad ``config.json``, no weights, or weights that are cut off.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such checkpoint folder")
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no config.json, so it is no finished checkpoint: finish its training") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{folder / 'config.json'} is not JSON ({error}): copy the checkpoint again") from None
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UserError(f"{folder}: no weights (*.safetensors): copy the checkpoint again or convert it to safetensors")
+    for file in files:
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except SafetensorError as error:
+            raise UserError(f"{file} is cut off or damaged ({error}): copy the checkpoint again") from None
+    assert isinstance(config, dict)
+    return config
+
+
+def read_speech_section(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The speech section of a checkpoint folder; None for a model of text alone, the authors' release or a Hub id."""
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        return None
+    section = json.loads(path.read_text(encoding="utf-8")).get(SPEECH_KEY)
+    return section if isinstance(section, dict) else None
+
+
+def _prepare_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Rows that name nothing get no probability in generation; a missing end or padding id is the tokenizer's."""
+    generation = model.generation_config
+    assert generation is not None
+    named = set(tokenizer.get_vocab().values())
+    num_rows = model.get_input_embeddings().weight.shape[0]
+    num_rows = max(num_rows, int(model.config.get_text_config().vocab_size))
+    generation.suppress_tokens = [row for row in range(num_rows) if row not in named] or None
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        known = getattr(generation, name)
+        if known is None or (isinstance(known, int) and known not in named):
+            setattr(generation, name, getattr(tokenizer, name))
+
+
+def _save_pretrained(model: PreTrainedModel, folder: Path, weights: dict[str, Tensor] | None) -> None:
+    bar = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        model.save_pretrained(folder, state_dict=weights)
+    finally:
+        if bar:
+            transformers_logging.enable_progress_bar()
+
+
+def _readable_by_both_stacks(folder: Path) -> None:
+    """Write what transformers 4 and 5 each look for: rotary parameters at both places, a tokenizer class both know."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    _complete_rotary(config)
+    _write_json(folder / "config.json", config)
+    path = folder / "tokenizer_config.json"
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    if tokenizer.get("tokenizer_class") == "TokenizersBackend":
+        tokenizer["tokenizer_class"] = "PreTrainedTokenizerFast"
+    _write_json(path, tokenizer)
+
+
+def _complete_rotary(config: dict[str, Any]) -> None:
+    """``rope_parameters`` (5) and ``rope_theta``, ``rope_scaling``, ``rope_local_base_freq`` (4) from one another."""
+    parameters = config.get("rope_parameters")
+    if parameters is None:
+        if "rope_theta" in config and "rope_local_base_freq" not in config:
+            scaling = config.get("rope_scaling") or {"rope_type": "default"}
+            config["rope_parameters"] = {**scaling, "rope_theta": config["rope_theta"]}
+        return
+    if "sliding_attention" in parameters:
+        config["rope_local_base_freq"] = parameters["sliding_attention"]["rope_theta"]
+    parameters = parameters.get("full_attention", parameters)
+    if "rope_theta" in parameters:
+        config["rope_theta"] = parameters["rope_theta"]
+        if parameters.get("rope_type", "default") != "default":
+            config["rope_scaling"] = {key: value for key, value in parameters.items() if key != "rope_theta"}
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _move_into(aside: Path, folder: Path) -> None:
+    """Flush every file, then move all of ``aside`` into ``folder``, ``config.json`` last; drop weights it replaces."""
+    for file in aside.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+    (folder / "config.json").unlink(missing_ok=True)
+    for old in (*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")):
+        old.unlink()
+    for entry in sorted(aside.iterdir(), key=lambda entry: entry.name == "config.json"):
+        target = folder / entry.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(entry, target)
+    aside.rmdir()

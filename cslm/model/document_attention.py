@@ -1,0 +1,203 @@
+"""Attention inside each document of a packed row, registered with transformers as ``"document"``.
+
+A packed row holds many documents one after another. A block mask over the whole row costs the square of its length;
+here the documents are taken out into a few padded groups of similar length, each group runs causal attention without
+a mask (padding stands on the right, where no real position looks), and the results go back into the row. What a
+document computes is what it would compute alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from cslm.errors import UserError
+
+DOCUMENT_ATTENTION = "document"
+_GROUP_COST = 256  # one more group costs about as much as this many padded tokens
+
+
+class DocumentGroups(NamedTuple):
+    """Where each token of a packed row stands in its padded group; computed once per micro-batch, not per layer."""
+
+    take: Tensor
+    """(num_padded,) int64: the row position that fills each padded slot; a slot of padding repeats a real one"""
+    back: Tensor
+    """(num_tokens,) int64: the padded slot of each row position"""
+    shapes: tuple[tuple[int, int], ...]
+    """(documents, length) of each group, in the order of the padded slots"""
+
+    @classmethod
+    def from_boundaries(cls, boundaries: Sequence[int], device: torch.device | str = "cpu") -> DocumentGroups:
+        """Group the documents between consecutive ``boundaries`` (``[0, end of first, ..., num_tokens]``)."""
+        starts = torch.tensor(boundaries[:-1], dtype=torch.int64)
+        lengths = torch.tensor(boundaries[1:], dtype=torch.int64) - starts
+        assert boundaries[0] == 0 and bool((lengths > 0).all()), "documents must be contiguous and not empty"
+        order = torch.argsort(lengths, descending=True, stable=True)
+        shapes = tuple(_group_lengths(lengths[order].tolist()))
+        take = []
+        back = torch.empty(boundaries[-1], dtype=torch.int64)
+        first, slot = 0, 0
+        for num_documents, length in shapes:
+            members = order[first : first + num_documents]
+            offsets = torch.arange(length)
+            rows = starts[members, None] + offsets
+            real = offsets < lengths[members, None]
+            take.append(torch.where(real, rows, starts[members, None]).flatten())
+            back[rows[real]] = torch.arange(slot, slot + num_documents * length).view(num_documents, length)[real]
+            first, slot = first + num_documents, slot + num_documents * length
+        return cls(torch.cat(take).to(device), back.to(device), shapes)
+
+
+def _group_lengths(lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """Cut descending ``lengths`` into groups (documents, longest) with the least padding plus cost per group."""
+    best = [0.0]
+    cut = [0]
+    for stop in range(1, len(lengths) + 1):
+        real, choice, cost = 0, stop - 1, math.inf
+        for start in range(stop - 1, -1, -1):
+            real += lengths[start]
+            padding = lengths[start] * (stop - start) - real
+            candidate = best[start] + padding + _GROUP_COST
+            if candidate < cost:
+                choice, cost = start, candidate
+            elif padding > _GROUP_COST * 2:
+                break
+        best.append(cost)
+        cut.append(choice)
+    groups = []
+    stop = len(lengths)
+    while stop:
+        groups.append((stop - cut[stop], lengths[cut[stop]]))
+        stop = cut[stop]
+    return groups[::-1]
+
+
+class _IntoGroups(torch.autograd.Function):
+    """Rows (tokens, features) into padded slots. The slots of padding have no gradient: nothing real reads them."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, take: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        return rows.index_select(0, take)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (back,) = ctx.saved_tensors
+        return gradients[0].index_select(0, back), None, None
+
+
+class _OutOfGroups(torch.autograd.Function):
+    """Padded slots back into rows (tokens, features)."""
+
+    @staticmethod
+    def forward(ctx: Any, slots: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        ctx.num_slots = slots.shape[0]
+        return slots.index_select(0, back)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (back,) = ctx.saved_tensors
+        gradient = gradients[0]
+        return gradient.new_zeros(ctx.num_slots, *gradient.shape[1:]).index_copy_(0, back, gradient), None
+
+
+def document_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention of each document alone; transformers calls it in every layer.
+
+    Args:
+        query: (1, heads, tokens, head_dim)
+        key: (1, key_value_heads, tokens, head_dim); ``value`` alike
+        kwargs: ``documents`` (:class:`DocumentGroups`) comes from the call of the model. Without it the row is one
+            document, and transformers' own SDPA function runs.
+
+    Returns:
+        The attended values, (1, tokens, heads, head_dim).
+
+    Raises:
+        UserError: the backbone has attention sinks, which this attention does not know.
+    """
+    documents: DocumentGroups | None = kwargs.pop("documents", None)
+    if documents is None:
+        result: tuple[Tensor, None] = ALL_ATTENTION_FUNCTIONS["sdpa"](
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+        return result
+    if kwargs.get("s_aux") is not None:
+        raise UserError(f"{type(module).__name__} has attention sinks: set model.attention to eager")
+    assert query.shape[0] == 1, "documents stand in one row"
+    attend = _plain_attention(kwargs.get("sliding_window"), kwargs.get("softcap"), dropout, scaling)
+    slots = [_into_groups(states, documents) for states in (query, key, value)]
+    outputs = []
+    first = 0
+    for num_documents, length in documents.shapes:
+        stop = first + num_documents * length
+        parts = [s[first:stop].unflatten(0, (num_documents, length)).transpose(1, 2) for s in slots]
+        outputs.append(attend(*parts).transpose(1, 2).flatten(0, 1))
+        first = stop
+    attended = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    return _OutOfGroups.apply(attended.flatten(1), documents.back).view(1, *query.shape[1:3][::-1], -1), None
+
+
+def _into_groups(states: Tensor, documents: DocumentGroups) -> Tensor:
+    """(1, heads, tokens, head_dim) to (padded slots, heads, head_dim)."""
+    rows = states[0].transpose(0, 1)
+    slots: Tensor = _IntoGroups.apply(rows.flatten(1), documents.take, documents.back)
+    return slots.view(-1, *rows.shape[1:])
+
+
+def _plain_attention(
+    window: int | None, softcap: float | None, dropout: float, scaling: float | None
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Causal attention over (documents, heads, length, head_dim), with Gemma's window and cap where they act."""
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        repeats = query.shape[1] // key.shape[1]
+        if repeats > 1:
+            key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
+        length = query.shape[2]
+        windowed = window is not None and window < length
+        if not windowed and softcap is None:
+            return scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True, scale=scaling)
+        mask = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
+        if windowed:
+            assert window is not None
+            mask = mask.triu(1 - window)
+        if softcap is None:
+            return scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling)
+        scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+        scores = (torch.tanh(scores / softcap) * softcap).masked_fill(~mask, torch.finfo(scores.dtype).min)
+        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+        return nn.functional.dropout(weights, p=dropout) @ value
+
+    return attend
+
+
+def _document_mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    """No mask for a packed row; with a padding mask (generation) what SDPA would get."""
+    if kwargs.get("attention_mask") is None:
+        return None
+    mask: Tensor | None = ALL_MASK_ATTENTION_FUNCTIONS["sdpa"](*args, **kwargs)
+    return mask
+
+
+AttentionInterface.register(DOCUMENT_ATTENTION, document_attention)
+AttentionMaskInterface.register(DOCUMENT_ATTENTION, _document_mask)

@@ -1,0 +1,100 @@
+"""Rows for units and markers in the embedding and the head of a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from cslm.errors import UserError
+
+_MAX_SAMPLED_ROWS = 32_768
+
+
+class Vocabulary(Protocol):
+    """What the extension needs of a speech vocabulary."""
+
+    num_text_ids: int
+    """ids below this are text; the rows from here on are new"""
+
+    @property
+    def padded_size(self) -> int:
+        """rows of the extended model"""
+        ...
+
+
+def extend_model(
+    model: PreTrainedModel, vocabulary: Vocabulary, initialisation: str = "mean_and_covariance", seed: int = 0
+) -> PreTrainedModel:
+    """Give ``model`` ``vocabulary.padded_size`` rows, in place; text rows keep their values, bit for bit.
+
+    Rows from ``vocabulary.num_text_ids`` on are drawn anew, those that the backbone had as padding included. A model
+    whose head is tied stays tied. Do this before sharding the model (ZeRO-3).
+
+    Raises:
+        UserError: an unknown ``initialisation``, or a backbone with fewer rows than its tokenizer has ids.
+    """
+    if initialisation not in INITIALISATIONS:
+        raise UserError(f"initialisation is {initialisation!r}: choose one of {', '.join(INITIALISATIONS)}")
+    num_rows = model.get_input_embeddings().weight.shape[0]
+    if num_rows < vocabulary.num_text_ids:
+        raise UserError(f"the backbone has {num_rows} rows, its text tokenizer {vocabulary.num_text_ids} ids")
+    if num_rows != vocabulary.padded_size:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model.resize_token_embeddings(vocabulary.padded_size, mean_resizing=False)
+    generator = torch.Generator().manual_seed(seed)
+    for weight in _embedding_weights(model):
+        _fill_new_rows(weight, vocabulary.num_text_ids, INITIALISATIONS[initialisation], generator)
+    return model
+
+
+def _embedding_weights(model: PreTrainedModel) -> list[Tensor]:
+    weights = [model.get_input_embeddings().weight]
+    head = model.get_output_embeddings()
+    if head is not None and head.weight is not weights[0]:
+        weights.append(head.weight)
+        if getattr(head, "bias", None) is not None:
+            weights.append(head.bias)
+    return weights
+
+
+@torch.no_grad()
+def _fill_new_rows(weight: Tensor, num_text: int, draw: Callable[..., Tensor], generator: torch.Generator) -> None:
+    text = weight[:num_text].float().cpu()
+    if weight.dim() == 1:
+        weight[num_text:] = text.mean()
+    else:
+        step = -(-num_text // _MAX_SAMPLED_ROWS)
+        weight[num_text:] = draw(text[::step], weight.shape[0] - num_text, generator).to(weight)
+
+
+def _mean_and_covariance(text: Tensor, num_rows: int, generator: torch.Generator) -> Tensor:
+    """Draw rows (num_rows, width) from the normal distribution that the text rows (num_text, width) have."""
+    mean = text.mean(dim=0)
+    centred = (text - mean).double()
+    covariance = centred.T @ centred / max(1, len(text) - 1)
+    covariance.diagonal().add_(1e-6 * covariance.diagonal().mean() + 1e-12)
+    factor = torch.linalg.cholesky(covariance).float()
+    return mean + torch.randn(num_rows, text.shape[1], generator=generator) @ factor.T
+
+
+def _mean(text: Tensor, num_rows: int, generator: torch.Generator) -> Tensor:
+    """The mean text row plus a thousandth of the rows' standard deviation, so that no two rows are equal."""
+    noise = torch.randn(num_rows, text.shape[1], generator=generator)
+    return text.mean(dim=0) + 1e-3 * text.std(dim=0) * noise
+
+
+def _normal(text: Tensor, num_rows: int, generator: torch.Generator) -> Tensor:
+    """Independent normal values with the standard deviation of all text rows, as a model from scratch starts."""
+    return text.std() * torch.randn(num_rows, text.shape[1], generator=generator)
+
+
+INITIALISATIONS: dict[str, Callable[[Tensor, int, torch.Generator], Tensor]] = {
+    "mean_and_covariance": _mean_and_covariance,
+    "mean": _mean,
+    "normal": _normal,
+}

@@ -1,0 +1,1 @@
+"""Sequences: text and units side by side, with the mask of what is trained."""

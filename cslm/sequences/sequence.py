@@ -1,0 +1,128 @@
+"""Sequences: ids and loss mask, appended side by side by the same call, in spans that know what they are."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as Seq
+
+    from cslm.sequences.text_tokenizer import TextEncoder
+    from cslm.sequences.vocabulary import SpeechVocabulary
+    from cslm.units.codec import Units
+
+Modality = Literal["text", "speech", "marker", "template"]
+Role = Literal["system", "user", "assistant", "document"]
+MODALITIES: tuple[Modality, ...] = ("text", "speech", "marker", "template")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch ``[start, stop)`` of a sequence: one modality, one language, one role, trained or not."""
+
+    start: int
+    stop: int
+    modality: Modality
+    language: str
+    role: Role
+    trained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """One document: ``ids`` int32 ``(num_ids,)``, ``trained`` bool ``(num_ids,)``, and the spans that cover it in order.
+
+    ``trained[i]`` says that the model learns to write ``ids[i]`` from what stands before it.
+    """
+
+    ids: npt.NDArray[np.int32]
+    trained: npt.NDArray[np.bool_]
+    spans: tuple[Span, ...]
+    task: str
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def window(self, start: int, stop: int) -> Sequence:
+        """The part ``[start, stop)`` as a sequence of its own."""
+        spans = tuple(
+            Span(max(span.start, start) - start, min(span.stop, stop) - start, span.modality, span.language, span.role,
+                 span.trained)
+            for span in self.spans
+            if span.start < stop and span.stop > start
+        )  # fmt: skip
+        return Sequence(self.ids[start:stop], self.trained[start:stop], spans, self.task)
+
+
+class SequenceBuilder:
+    """Grows one sequence. Every call appends ids and their mask together; a mask is never found by scanning ids.
+
+    A role and a language are set once for the turn being written (:meth:`turn`), and hold until they are set again.
+    """
+
+    def __init__(self, encoder: TextEncoder, vocabulary: SpeechVocabulary | None, task: str) -> None:
+        self._encoder = encoder
+        self._vocabulary = vocabulary
+        self._task = task
+        self._ids = array("i")
+        self._trained = bytearray()
+        self._spans: list[Span] = []
+        self._role: Role = "document"
+        self._language = ""
+        self._learns = False
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def has_speech(self) -> bool:
+        """Whether there is a vocabulary of units and markers to write with."""
+        return self._vocabulary is not None
+
+    def turn(self, role: Role, language: str, trained: bool) -> None:
+        """What follows belongs to ``role`` in ``language``, and is trained or not."""
+        self._role, self._language, self._learns = role, language, trained
+
+    def add_text(self, text: str) -> None:
+        """Text of a corpus or a user: it never becomes a unit, a marker or a control token."""
+        self._append(self._encoder.encode(text), "text", self._learns)
+
+    def add_units(self, units: Units) -> None:
+        """``<sosp>``, the units frame by frame, ``<eosp>``."""
+        vocabulary = self._speech_vocabulary()
+        self._append((vocabulary.sosp,), "marker", self._learns)
+        self._append(array("i", vocabulary.unit_ids(units.ids).tobytes()), "speech", self._learns)
+        self._append((vocabulary.eosp,), "marker", self._learns)
+
+    def add_marker(self, marker: Literal["question", "answer"]) -> None:
+        """``[question]`` or ``[answer]``."""
+        vocabulary = self._speech_vocabulary()
+        self._append((vocabulary.question if marker == "question" else vocabulary.answer,), "marker", self._learns)
+
+    def add_template(self, ids: Seq[int], num_trained: int = 0) -> None:
+        """A piece of a chat template; the first ``num_trained`` ids are learnt (the token that ends a turn)."""
+        self._append(ids[:num_trained], "template", True)
+        self._append(ids[num_trained:], "template", False)
+
+    def finish(self) -> Sequence:
+        """The sequence as built so far."""
+        ids = np.frombuffer(self._ids, dtype=np.int32).copy() if self._ids else np.zeros(0, dtype=np.int32)
+        trained = np.frombuffer(bytes(self._trained), dtype=np.bool_)
+        return Sequence(ids, trained, tuple(self._spans), self._task)
+
+    def _append(self, ids: Seq[int], modality: Modality, trained: bool) -> None:
+        if not len(ids):
+            return
+        start = len(self._ids)
+        self._ids.extend(ids)
+        self._trained.extend((b"\1" if trained else b"\0") * len(ids))
+        self._spans.append(Span(start, len(self._ids), modality, self._language, self._role, trained))
+
+    def _speech_vocabulary(self) -> SpeechVocabulary:
+        assert self._vocabulary is not None, f"the task {self._task} writes speech, but there is no speech vocabulary"
+        return self._vocabulary

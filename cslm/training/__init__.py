@@ -1,0 +1,1 @@
+"""One loop for everything that learns: engine, schedule, state and resume, meters, and the training verbs."""

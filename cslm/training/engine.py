@@ -1,0 +1,190 @@
+"""The DeepSpeed engine: processes, configuration, one optimizer step, full weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cslm.errors import UserError
+from cslm.model.loss import LossOutput
+from cslm.training.training_config import TrainingConfig
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+import deepspeed  # noqa: E402  (the accelerator is chosen when it is imported)
+import deepspeed.ops  # noqa: E402
+from deepspeed.accelerator import get_accelerator  # noqa: E402
+from deepspeed.utils import logger as deepspeed_logger  # noqa: E402
+
+_TIMEOUT = timedelta(minutes=60)
+
+
+def start_processes(num_threads: int | None = None) -> tuple[int, int]:
+    """Join the processes that a launcher started, or be the only one; returns (rank, world_size)."""
+    deepspeed_logger.setLevel("ERROR")
+    if "RANK" not in os.environ:
+        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", LOCAL_WORLD_SIZE="1")
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
+    if not deepspeed.comm.is_initialized():
+        _skip_shared_memory_kernel()
+        backend = get_accelerator().communication_backend_name()
+        deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False, timeout=_TIMEOUT)
+    if get_accelerator().device_name() == "cpu":
+        torch.set_num_threads(num_threads or _share_of_cores())
+    else:
+        get_accelerator().set_device(int(os.environ["LOCAL_RANK"]))
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def wait_for_all() -> None:
+    """Return when every process has called this."""
+    if torch.distributed.get_world_size() > 1:
+        torch.distributed.barrier()
+
+
+def start_engine(module: nn.Module, config: TrainingConfig, load_universal: bool = False) -> Any:
+    """The DeepSpeed engine around ``module``, whose forward takes a micro-batch and returns a :class:`LossOutput`.
+
+    Args:
+        load_universal: the state to load comes from another number of processes.
+
+    Raises:
+        UserError: ``training.deepspeed`` is no JSON file.
+    """
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    exact = {name: buffer.clone() for name, buffer in module.named_buffers() if buffer.is_floating_point()}
+    optimizer = _optimizer(parameters, config)
+    settings = _settings(config, sum(p.numel() for p in parameters), load_universal)
+    engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
+    for name, buffer in engine.module.named_buffers():
+        if name in exact and buffer.dtype != exact[name].dtype:  # rotary frequencies lose positions in bf16
+            buffer.data = exact[name].to(buffer.device)
+    return engine
+
+
+def set_learning_rate(engine: Any, rate: float) -> None:
+    """Set the rate of all parameters for the next step."""
+    for group in engine.optimizer.param_groups:
+        group["lr"] = rate
+
+
+def accumulate_gradients(engine: Any, micro_batches: list[dict[str, Tensor]], num_trained: int) -> list[LossOutput]:
+    """Forward and backward over one step's micro-batches of this process; the gradient is that of the mean loss.
+
+    The loss is the sum over trained tokens, divided once by ``num_trained``, the count over all processes and
+    micro-batches. DeepSpeed averages over processes, which the factor ``world_size`` undoes; it is told not to divide
+    by accumulation steps.
+    """
+    scale = engine.dp_world_size / max(1, num_trained)
+    outputs = []
+    for index, micro_batch in enumerate(micro_batches):
+        engine.set_gradient_accumulation_boundary(index == len(micro_batches) - 1)
+        output: LossOutput = engine(_on_device(micro_batch, engine.device))
+        engine.backward(output.loss_sum * scale, scale_wrt_gas=False)
+        outputs.append(output._replace(loss_sum=output.loss_sum.detach()))
+    return outputs
+
+
+def update_weights(engine: Any, clip: float) -> float | Tensor:
+    """Clip, step the optimizer and drop the gradients; returns the norm of the gradient before clipping."""
+    norm: float | Tensor | None = None
+    if not engine.zero_optimization() and not engine.bfloat16_enabled():
+        parameters = [p for p in engine.module.parameters() if p.requires_grad]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, clip if clip > 0 else float("inf"))
+    engine.step()
+    if norm is None:
+        norm = engine.get_global_grad_norm()
+    return 0.0 if norm is None else norm
+
+
+def full_weights(engine: Any) -> dict[str, Tensor]:
+    """The whole state of the module on the CPU of rank 0 (elsewhere empty); all processes call it together."""
+    keep = torch.distributed.get_rank() == 0
+    weights = {}
+    for name, value in engine.module.state_dict(keep_vars=True).items():
+        with deepspeed.zero.GatheredParameters([value], enabled=hasattr(value, "ds_id")):
+            if keep:
+                weights[name] = value.detach().cpu().clone()
+    return weights
+
+
+def _optimizer(parameters: list[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    groups: list[dict[str, Any]] = [{"params": parameters}]
+    if config.weight_decay > 0:
+        matrices = [p for p in parameters if p.dim() >= 2]
+        vectors = [p for p in parameters if p.dim() < 2]
+        groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.learning_rate,
+        betas=tuple(config.betas),
+        eps=config.epsilon,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def _settings(config: TrainingConfig, num_parameters: int, load_universal: bool) -> dict[str, Any]:
+    """DeepSpeed's configuration."""
+    settings: dict[str, Any] = {}
+    if config.deepspeed is not None:
+        try:
+            settings = json.loads(Path(config.deepspeed).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise UserError(f"training.deepspeed: {config.deepspeed} is no readable JSON file ({error})") from None
+    bucket = min(500_000_000, max(num_parameters, 1))
+    zero = {"reduce_bucket_size": bucket, "allgather_bucket_size": bucket, "overlap_comm": False}
+    if config.zero_stage == 3:
+        zero |= {"stage3_prefetch_bucket_size": bucket, "stage3_max_live_parameters": 1_000_000_000}
+    zero |= settings.get("zero_optimization", {})
+    own = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": 0.0 if _clips_itself(config) else config.gradient_clip,
+        "zero_optimization": {**zero, "stage": config.zero_stage},
+        "bf16": {"enabled": config.precision == "bf16"},
+        "checkpoint": {"load_universal": load_universal},
+        "steps_per_print": 1_000_000_000,
+        "wall_clock_breakdown": False,
+        "zero_allow_untested_optimizer": True,
+    }
+    return {**settings, **own}
+
+
+def _clips_itself(config: TrainingConfig) -> bool:
+    """Without ZeRO in fp32 DeepSpeed clips without telling the norm: the loop does it."""
+    return config.zero_stage == 0 and config.precision == "fp32"
+
+
+def _on_device(micro_batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Tensors go to the device, but for the document boundaries, which are read on the CPU."""
+    return {
+        name: value if name == "cu_seqlens" else value.to(device, non_blocking=True)
+        for name, value in micro_batch.items()
+    }
+
+
+def _share_of_cores() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1))
+
+
+def _free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
+
+
+def _skip_shared_memory_kernel() -> None:
+    """Keep DeepSpeed from compiling, for a minute, a kernel that serves only its inference on CPUs."""
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

@@ -1,0 +1,22 @@
+"""The learning rate at each step."""
+
+from __future__ import annotations
+
+import math
+
+from cslm.training.training_config import TrainingConfig
+
+
+def learning_rate_at(config: TrainingConfig, step: int) -> float:
+    """The rate of the update number ``step`` (from 0): warm-up from 0, then the schedule down to the final rate."""
+    total = config.schedule_steps
+    warmup = config.warmup_steps if config.warmup_steps is not None else round(config.warmup_fraction * total)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, total - warmup))
+    remaining = {
+        "constant": 1.0,
+        "linear": 1.0 - progress,
+        "cosine": 0.5 * (1.0 + math.cos(math.pi * progress)),
+    }[config.schedule]
+    return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * remaining

@@ -1,0 +1,107 @@
+"""How to train: what every learning verb has in its section ``training``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cslm.errors import UserError
+
+OPTIMIZERS = ("adamw", "sgd")
+PRECISIONS = ("fp32", "bf16")
+SCHEDULES = ("cosine", "linear", "constant")
+
+
+@dataclass
+class TrainingConfig:
+    """Length, batches, optimizer, precision, logs and checkpoints of one run."""
+
+    max_tokens: int | None = None
+    """length of the run and of its schedule, in tokens over all processes (frames for a decoder)"""
+    max_steps: int | None = None
+    """stop after this many steps; without max_tokens it is the length of the schedule too"""
+    tokens_per_step: int = 2000
+    """tokens that one optimizer step sees, over all processes and micro-batches"""
+    tokens_per_micro_batch: int = 2000
+    """tokens of one forward pass of one process: what memory allows"""
+    max_length: int = 2048
+    """longest document in tokens"""
+    optimizer: str = "adamw"
+    """adamw or sgd (plain, for comparisons)"""
+    learning_rate: float = 3e-3
+    """after the warm-up, where the schedule starts"""
+    final_learning_rate: float = 0.0
+    """where the schedule ends"""
+    schedule: str = "cosine"
+    """cosine, linear or constant, from learning_rate to final_learning_rate"""
+    warmup_fraction: float = 0.0
+    """share of the steps in which the rate rises linearly from 0"""
+    warmup_steps: int | None = None
+    """the same as a number of steps; wins over warmup_fraction"""
+    weight_decay: float = 0.0
+    """of matrices; vectors (norms, biases) never decay"""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's decay rates of the first and the second moment"""
+    epsilon: float = 1e-8
+    """AdamW's denominator offset"""
+    gradient_clip: float = 1.0
+    """largest norm of the whole gradient; 0 never clips"""
+    precision: str = "fp32"
+    """fp32 or bf16 (weights and activations; the optimizer keeps float32)"""
+    zero_stage: int = 2
+    """DeepSpeed ZeRO: 0 nothing sharded, 1 optimizer states, 2 and gradients, 3 and weights"""
+    deepspeed: str | None = None
+    """JSON file with further DeepSpeed settings (offload, communication); what the loop decides itself wins"""
+    gradient_checkpointing: bool = False
+    """compute activations again in the backward pass: less memory, a third more work"""
+    seed: int = 0
+    """decides the order of the data, new weights and dropout"""
+    log_every: int = 10
+    """steps between two lines of the log"""
+    save_every: int = 500
+    """steps between two checkpoints to resume from; the last step always writes one"""
+    save_total: int = 2
+    """checkpoints to resume from that are kept"""
+    num_threads: int | None = None
+    """CPU threads of each process; null shares the cores among the processes of the machine"""
+
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: a value out of range, by name.
+        """
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("schedule", self.schedule, SCHEDULES)
+        _one_of("precision", self.precision, PRECISIONS)
+        _one_of("zero_stage", self.zero_stage, (0, 1, 2, 3))
+        if self.max_tokens is None and self.max_steps is None:
+            raise UserError("training: give max_tokens or max_steps, or training would never end")
+        for name in ("max_tokens", "max_steps", "tokens_per_step", "tokens_per_micro_batch", "max_length"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("log_every", "save_every", "save_total", "num_threads"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("learning_rate", "final_learning_rate", "gradient_clip", "weight_decay", "warmup_fraction"):
+            _at_least(name, getattr(self, name), 0)
+
+    @property
+    def schedule_steps(self) -> int:
+        """Steps that the schedule spans."""
+        if self.max_tokens is not None:
+            return max(1, round(self.max_tokens / self.tokens_per_step))
+        assert self.max_steps is not None
+        return self.max_steps
+
+    @property
+    def last_step(self) -> int:
+        """The step after which the run stops."""
+        return min(self.schedule_steps, self.max_steps or self.schedule_steps)
+
+
+def _one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"training.{name} is {value!r}: choose one of {', '.join(map(str, choices))}")
+
+
+def _at_least(name: str, value: float | None, minimum: int) -> None:
+    if value is not None and not value >= minimum:
+        raise UserError(f"training.{name} is {value}: it must be at least {minimum}")

@@ -1,0 +1,11 @@
+"""Fine-tune on dialogues: ``deepspeed recipes/finetune.py --config YAML``."""
+
+from __future__ import annotations
+
+import sys
+
+from cslm.errors import exit_with_status
+from cslm.training.finetune import main
+
+if __name__ == "__main__":
+    exit_with_status(lambda: main(sys.argv[1:]))

@@ -1,0 +1,11 @@
+"""Train the unit-to-speech decoder: ``deepspeed recipes/train_decoder.py --config YAML``."""
+
+from __future__ import annotations
+
+import sys
+
+from cslm.errors import exit_with_status
+from cslm.training.train_decoder import main
+
+if __name__ == "__main__":
+    exit_with_status(lambda: main(sys.argv[1:]))

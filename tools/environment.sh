@@ -1,0 +1,70 @@
+# Functions that make a Python environment. Sourced by quickstart.sh and test.sh, which stand in the root of the checkout.
+
+fail() {
+    echo "error: $*" >&2
+    exit 2
+}
+
+# check_machine PYTHON: everything the installation needs, or one line that says what to install.
+check_machine() {
+    local python=$1
+    if ! printf '#include <vector>\nint main() {}\n' | "${CXX:-c++}" -x c++ -fsyntax-only - 2>/dev/null; then
+        fail "no C++ compiler (${CXX:-c++}), and DeepSpeed builds with it: install one, on Debian or Ubuntu with" \
+            "'apt-get install g++', or name one with CXX"
+    fi
+    command -v "$python" >/dev/null ||
+        fail "no $python: install Python 3.11 or newer, or name one with --python"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "$python is $("$python" --version 2>&1), and 3.11 or newer is needed: name another with --python"
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "$python has no module venv: on Debian or Ubuntu 'apt-get install python3-venv'"
+    "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.isfile(sysconfig.get_path("include") + "/Python.h"))' ||
+        fail "$python has no Python.h, and DeepSpeed builds with it: on Debian or Ubuntu 'apt-get install python3-dev'"
+}
+
+# fitting_torch PYTHON: the version of the torch that is there, if it is one we support.
+fitting_torch() {
+    "$1" - <<'PYTHON'
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    found = version("torch")
+except PackageNotFoundError:
+    found = "0.0"
+if tuple(int(part) for part in found.split(".")[:2]) >= (2, 9):
+    print(found)
+PYTHON
+}
+
+# make_environment FOLDER PYTHON CONSTRAINTS REQUIREMENT INDEX_URL: install, unless nothing has changed since the last
+# time. Leaves the seconds it took in FOLDER/installed_seconds. With an INDEX_URL torch comes from that index, and
+# the rest from there too or from the usual one.
+make_environment() {
+    local folder=$1 python=$2 constraints=$3 requirement=$4 index_url=$5 wanted start pip
+    wanted=$(cat setup.cfg "$constraints" | sha256sum)
+    wanted="$wanted $requirement $PWD $("$python" --version)"
+    if [ "$(cat "$folder/installed" 2>/dev/null)" = "$wanted" ]; then
+        echo "$folder is up to date"
+        return
+    fi
+    start=$SECONDS
+    echo "installing into $folder"
+    "$folder/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear ${VENV_OPTIONS:-} "$folder"
+    rm -f "$folder/installed"
+    pip=("$folder/bin/python" -m pip --disable-pip-version-check)
+    if [ -n "$index_url" ]; then
+        "${pip[@]}" install --quiet --constraint "$constraints" --index-url "$index_url" torch
+        "${pip[@]}" install --quiet --constraint "$constraints" --extra-index-url "$index_url" --editable "$requirement"
+    else
+        "${pip[@]}" install --quiet --constraint "$constraints" --editable "$requirement"
+    fi
+    echo $((SECONDS - start)) >"$folder/installed_seconds"
+    echo "$wanted" >"$folder/installed"
+}
+
+# enter_environment FOLDER: its commands come first, and what DeepSpeed builds for its torch stays inside it.
+enter_environment() {
+    VIRTUAL_ENV=$(cd "$1" && pwd)
+    export VIRTUAL_ENV PATH="$VIRTUAL_ENV/bin:$PATH" TORCH_EXTENSIONS_DIR="$VIRTUAL_ENV/torch_extensions"
+    unset PYTHONHOME
+}
