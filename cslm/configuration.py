@@ -50,7 +50,7 @@ def parse_configuration(
     parser = _make_parser(config_class, program, positionals)
     cleaned, files = _with_shipped_files(_without_local_rank(arguments), program, config_class)
     try:
-        namespace = parser.instantiate_classes(parser.parse_args(cleaned))
+        namespace = parser.instantiate(parser.parse_args(cleaned))
     except UserError as error:
         raise UserError(f"{error} (read: {', '.join(files)})" if files else str(error)) from error
     return config_class(**{field.name: namespace[field.name] for field in dataclasses.fields(config_class)})

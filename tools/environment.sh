@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Functions that make a Python environment. Sourced by quickstart.sh and test.sh, which stand in the root of the checkout.
 
 fail() {
@@ -22,9 +23,21 @@ check_machine() {
         fail "$python has no Python.h, and DeepSpeed builds with it: on Debian or Ubuntu 'apt-get install python3-dev'"
 }
 
+# find_python: the first of the usual names that is 3.11 or newer.
+find_python() {
+    local name
+    for name in python3 python3.13 python3.12 python3.11; do
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$name"
+            return
+        fi
+    done
+    echo python3
+}
+
 # fitting_torch PYTHON: the version of the torch that is there, if it is one we support.
 fitting_torch() {
-    "$1" - <<'PYTHON'
+    "$1" - 2>/dev/null <<'PYTHON'
 from importlib.metadata import PackageNotFoundError, version
 
 try:
@@ -36,28 +49,36 @@ if tuple(int(part) for part in found.split(".")[:2]) >= (2, 9):
 PYTHON
 }
 
-# make_environment FOLDER PYTHON CONSTRAINTS REQUIREMENT INDEX_URL: install, unless nothing has changed since the last
-# time. Leaves the seconds it took in FOLDER/installed_seconds. With an INDEX_URL torch comes from that index, and
-# the rest from there too or from the usual one.
+# make_environment FOLDER PYTHON CONSTRAINTS REQUIREMENT INDEX_URL [keep_torch]: install, unless nothing has changed
+# since the last time. Leaves the seconds it took in FOLDER/installed_seconds. With an INDEX_URL torch comes from that
+# index, and the rest from there too or from the usual one. With keep_torch a torch that is there already (in FOLDER,
+# or where PYTHON finds it) and that fits stays; else it must be the one that the constraints name.
 make_environment() {
-    local folder=$1 python=$2 constraints=$3 requirement=$4 index_url=$5 wanted start pip
-    wanted=$(cat setup.cfg "$constraints" | sha256sum)
-    wanted="$wanted $requirement $PWD $("$python" --version)"
+    local folder=$1 python=$2 constraints=$3 requirement=$4 index_url=$5 keep_torch=${6:-} wanted start pip options=""
+    wanted="$(cat setup.cfg "$constraints" | sha256sum) $requirement $PWD $("$python" --version)"
     if [ "$(cat "$folder/installed" 2>/dev/null)" = "$wanted" ]; then
         echo "$folder is up to date"
         return
     fi
     start=$SECONDS
     echo "installing into $folder"
-    "$folder/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear ${VENV_OPTIONS:-} "$folder"
+    if [ -n "$keep_torch" ] && [ -n "$(fitting_torch "$python")" ]; then options=--system-site-packages; fi
+    "$folder/bin/python" -m pip --version >/dev/null 2>&1 ||
+        "$folder/bin/python" -m ensurepip >/dev/null 2>&1 ||
+        "$python" -m venv --clear $options "$folder"
+    "$folder/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "$folder holds $("$folder/bin/python" --version), and 3.11 or newer is needed: remove $folder"
     rm -f "$folder/installed"
-    pip=("$folder/bin/python" -m pip --disable-pip-version-check)
-    if [ -n "$index_url" ]; then
-        "${pip[@]}" install --quiet --constraint "$constraints" --index-url "$index_url" torch
-        "${pip[@]}" install --quiet --constraint "$constraints" --extra-index-url "$index_url" --editable "$requirement"
-    else
-        "${pip[@]}" install --quiet --constraint "$constraints" --editable "$requirement"
+    cp "$constraints" "$folder/constraints.txt"
+    if [ -n "$keep_torch" ] && [ -n "$(fitting_torch "$folder/bin/python")" ]; then
+        sed -i "s/^torch==.*/torch==$(fitting_torch "$folder/bin/python")/" "$folder/constraints.txt"
     fi
+    pip=("$folder/bin/python" -m pip --disable-pip-version-check install --quiet --constraint "$folder/constraints.txt")
+    if [ -n "$index_url" ]; then
+        "${pip[@]}" --index-url "$index_url" torch
+        pip+=(--extra-index-url "$index_url")
+    fi
+    "${pip[@]}" --editable "$requirement"
     echo $((SECONDS - start)) >"$folder/installed_seconds"
     echo "$wanted" >"$folder/installed"
 }

@@ -5,12 +5,12 @@
 #
 # --stack      this one alone (fairseq2 takes about 8 GB and 3 minutes to install)
 # --index_url  torch from this package index (elsewhere the pinned version may bring CUDA)
-# --python     the interpreter to make the environments with (default python3)
+# --python     the interpreter to make the environments with (default: the first of python3, python3.13, ... that fits)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/environment.sh
 
-stacks="latest fairseq2" index_url="" python=python3
+stacks="latest fairseq2" index_url="" python=$(find_python)
 while [ $# -gt 0 ]; do
     case $1 in
         --stack | --index_url | --python) [ $# -ge 2 ] || fail "$1 wants a value" ;;&
@@ -50,6 +50,7 @@ for stack in $stacks; do
             attempt ruff check .
             attempt ruff format --check .
             attempt mypy
+            attempt shellcheck --external-sources tools/*.sh recipes/*/*.sh .ci/run
         fi
         attempt python -m pytest --numprocesses "$(nproc)" --dist loadfile --durations 10 "$@"
         exit "$status"

@@ -182,7 +182,8 @@ def _event_spans(waveform: np.ndarray, events: list[tuple[int, int, int]]) -> li
     for index, (kind, position, sample) in enumerate(events):
         if kind != _WORD_EVENT:
             continue
-        following_kind, _, stop = events[index + 1] if index + 1 < len(events) else (_CLAUSE_END_EVENT, 0, len(waveform))
+        end_of_speech = (_CLAUSE_END_EVENT, 0, len(waveform))
+        following_kind, _, stop = events[index + 1] if index + 1 < len(events) else end_of_speech
         if following_kind == _CLAUSE_END_EVENT:
             audible = np.flatnonzero(np.abs(waveform[sample:stop].astype(np.int32)) > threshold)
             stop = sample + int(audible[-1]) + 1 if len(audible) else stop

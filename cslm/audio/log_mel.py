@@ -10,6 +10,8 @@ from torch import nn
 LOG_FLOOR = 1e-5
 """Magnitudes below this count as silence."""
 
+_POWER_FLOOR = 1e-12  # keeps the gradient of the square root finite
+
 _LINEAR_HZ_PER_MEL = 200.0 / 3
 _LOG_START_HZ = 1000.0
 _LOG_START_MEL = _LOG_START_HZ / _LINEAR_HZ_PER_MEL
@@ -20,7 +22,13 @@ class LogMel(nn.Module):
     """Waveforms to natural log-mel magnitudes; frame ``i`` is centred at sample ``i * hop_length``."""
 
     def __init__(
-        self, sample_rate_hz: int, n_fft: int, hop_length: int, num_bands: int, f_min: float = 0.0, f_max: float | None = None
+        self,
+        sample_rate_hz: int,
+        n_fft: int,
+        hop_length: int,
+        num_bands: int,
+        f_min: float = 0.0,
+        f_max: float | None = None,
     ) -> None:
         """Make the analysis window (Hann, ``n_fft`` samples) and the filters.
 
@@ -54,17 +62,24 @@ class LogMel(nn.Module):
     def magnitudes(self, waveform: torch.Tensor) -> torch.Tensor:
         """Short-time spectrum: ``(..., time)`` to ``(..., num_frames, n_fft // 2 + 1)``, ends padded with silence."""
         spectrum = torch.stft(
-            waveform, self.n_fft, self.hop_length, window=self.window, center=True, pad_mode="constant", return_complex=True
+            waveform,
+            self.n_fft,
+            self.hop_length,
+            window=self.window,
+            center=True,
+            pad_mode="constant",
+            return_complex=True,
         )
-        return spectrum.abs().transpose(-1, -2)
+        power = spectrum.real.square() + spectrum.imag.square()  # twice as fast as abs() of complex numbers
+        return (power + _POWER_FLOOR).sqrt().transpose(-1, -2)
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        """``(time,)`` or ``(batch, time)`` float32 to ``(num_frames, num_bands)`` or ``(batch, num_frames, num_bands)``."""
+        """``(time,)`` or ``(batch, time)`` float32 to ``(..., num_frames, num_bands)``."""
         return (self.magnitudes(waveform) @ self.filters).clamp_(min=LOG_FLOOR).log_()
 
 
 def mel_filters(sample_rate_hz: int, n_fft: int, num_bands: int, f_min: float, f_max: float) -> torch.Tensor:
-    """Triangular filters of equal area, ``(n_fft // 2 + 1, num_bands)`` float32: magnitudes times this are mel bands."""
+    """Triangles of equal area, ``(n_fft // 2 + 1, num_bands)`` float32: magnitudes times this are mel bands."""
     frequencies_hz = torch.linspace(0, sample_rate_hz / 2, n_fft // 2 + 1, dtype=torch.float64)
     edges_mel = torch.linspace(_hz_to_mel(f_min), _hz_to_mel(f_max), num_bands + 2, dtype=torch.float64)
     edges_hz = _mel_to_hz(edges_mel)

@@ -109,7 +109,8 @@ def _read_part(file: Any, path: _PathLike, start_sec: float | None, duration_sec
     num_samples = -1 if duration_sec is None else round(duration_sec * file.samplerate)
     if start < 0 or start > file.frames or num_samples < -1:
         raise UserError(
-            f"{path}: asked for {duration_sec} s from {start_sec} s, but the file holds {file.frames / file.samplerate:.3f} s"
+            f"{path}: asked for {duration_sec} s from {start_sec} s on, "
+            f"but the file holds {file.frames / file.samplerate:.3f} s; correct the manifest"
         )
     try:
         if start:

@@ -31,7 +31,8 @@ class ResidualConvolution(nn.Module):
         if shift is not None:
             hidden = hidden + shift
         hidden = self.convolution((hidden * mask).transpose(1, 2)).transpose(1, 2)
-        return inputs + self.linear(torch.nn.functional.gelu(hidden))
+        outputs: Tensor = inputs + self.linear(nn.functional.gelu(hidden))
+        return outputs
 
 
 def length_mask(lengths: Tensor, num_steps: int) -> Tensor:

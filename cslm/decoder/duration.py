@@ -36,12 +36,13 @@ class DurationPredictor(nn.Module):
         Returns:
             (batch, rows)
         """
-        hidden = sum(table(ids[..., codebook]) for codebook, table in enumerate(self.units))
+        hidden = torch.stack([table(ids[..., codebook]) for codebook, table in enumerate(self.units)]).sum(dim=0)
         hidden = hidden + self.voices(voices)[:, None]
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             hidden = convolution((hidden * mask).transpose(1, 2)).transpose(1, 2)
             hidden = norm(torch.relu(hidden))
-        return self.linear(hidden).squeeze(-1)
+        logs: Tensor = self.linear(hidden).squeeze(-1)
+        return logs
 
 
 def duration_loss(predicted: Tensor, durations: Tensor, mask: Tensor) -> Tensor:

@@ -8,12 +8,13 @@ of a small net are enough for the rest.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
 from torch import Tensor, nn
 
-from cslm.decoder.convolution import ResidualConvolution
+from cslm.decoder.convolution import ResidualConvolution, length_mask
 from cslm.decoder.time_grid import sample_at
 
 RESIDUAL_SCALE = 0.5  # standard deviations of the log-mel: about what the mean leaves
@@ -49,24 +50,25 @@ class UnitEncoder(nn.Module):
         )
         self.mean = nn.Linear(condition_width, num_bands)
 
-    def forward(self, ids: Tensor, voices: Tensor, mask: Tensor, positions: Tensor, mel_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, ids: Tensor, lengths: Tensor, voices: Tensor, positions: Tensor, mel_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Condition (batch, mel frames, condition width) and mean (batch, mel frames, bands), normalised log-mel.
 
         Args:
             ids: (batch, frames, codebooks) one row a frame.
+            lengths: (batch,) frames that are not padding.
             voices: (batch,) indices of voices.
-            mask: (batch, frames, 1), 0 in padding.
             positions: (batch, mel frames) centres of the spectrogram frames, in unit frames.
             mel_mask: (batch, mel frames, 1), 0 in padding.
         """
-        hidden = sum(table(ids[..., codebook]) for codebook, table in enumerate(self.units))
+        hidden = torch.stack([table(ids[..., codebook]) for codebook, table in enumerate(self.units)]).sum(dim=0)
         hidden = hidden + self.voices(voices)[:, None]
+        mask = length_mask(lengths, ids.shape[1])
         for block in self.blocks:
             hidden = block(hidden, mask)
-        parts = self.subframes(self.norm(hidden))
-        batch, frames, _ = parts.shape
-        parts = parts.view(batch, frames * self.num_subframes, -1)
-        condition = sample_at(parts, positions, self.num_subframes)
+        parts = self.subframes(self.norm(hidden)).view(len(ids), ids.shape[1] * self.num_subframes, -1)
+        condition = sample_at(parts, lengths * self.num_subframes, positions * self.num_subframes)
         for block in self.condition_blocks:
             condition = block(condition, mel_mask)
         return condition, self.mean(condition)
@@ -95,11 +97,13 @@ class FlowMatching(nn.Module):
         hidden = self.inputs(state) + condition
         for block in self.blocks:
             hidden = block(hidden, mask, shift)
-        return self.outputs(self.norm(hidden))
+        velocity: Tensor = self.outputs(self.norm(hidden))
+        return velocity
 
     def prepare(self, condition: Tensor, mean: Tensor) -> Tensor:
         """What the steps need of the encoder's ``condition`` and ``mean``: (batch, mel frames, width)."""
-        return self.condition(torch.cat([condition, mean], dim=-1))
+        prepared: Tensor = self.condition(torch.cat([condition, mean], dim=-1))
+        return prepared
 
     def errors(
         self, residual: Tensor, noise: Tensor, time: Tensor, condition: Tensor, mean: Tensor, mask: Tensor
@@ -117,7 +121,8 @@ class FlowMatching(nn.Module):
         moment = time[:, None, None]
         state = (1 - moment) * noise + moment * target
         velocity = self(state, time, self.prepare(condition, mean), mask)
-        return ((velocity - (target - noise)) ** 2).mean(dim=-1)
+        errors: Tensor = (velocity - (target - noise)) ** 2
+        return errors.mean(dim=-1)
 
     def sample(self, noise: Tensor, condition: Tensor, mean: Tensor, mask: Tensor, num_steps: int) -> Tensor:
         """Follow the flow from ``noise`` (batch, mel frames, bands) in Euler steps; the residual, same shape.
@@ -129,7 +134,7 @@ class FlowMatching(nn.Module):
         prepared = self.prepare(condition, mean)
         times = [1 - math.cos(math.pi / 2 * step / num_steps) for step in range(num_steps + 1)]
         state = noise
-        for now, then in zip(times[:-1], times[1:], strict=True):
+        for now, then in itertools.pairwise(times):
             time = torch.full((len(noise),), now, device=noise.device)
             state = state + (then - now) * self(state, time, prepared, mask)
         return state * RESIDUAL_SCALE

@@ -1,8 +1,8 @@
 """Where unit frames and spectrogram frames lie in time.
 
-Unit frame ``n`` stands for the seconds from ``n / frame_rate_hz`` to ``(n + 1) / frame_rate_hz``; spectrogram frame ``m``
-is centred at ``m * hop_length / sample_rate_hz``. The two rates have no common multiple (25 Hz against 86.13 Hz), so
-values move from one grid to the other at exact positions, never by repeating a frame three or four times.
+Unit frame ``n`` stands for the seconds from ``n / frame_rate_hz`` to ``(n + 1) / frame_rate_hz``; spectrogram frame
+``m`` is centred at ``m * hop_length / sample_rate_hz``. The two rates have no common multiple (25 Hz against 86.13 Hz),
+so values move from one grid to the other at exact positions, never by repeating a frame three or four times.
 """
 
 from __future__ import annotations
@@ -51,21 +51,22 @@ class TimeGrid:
         return (seconds * self.frame_rate_hz - start_frame).astype(np.float32)
 
 
-def sample_at(values: Tensor, positions: Tensor, num_subframes: int) -> Tensor:
+def sample_at(values: Tensor, lengths: Tensor, positions: Tensor) -> Tensor:
     """Read ``values`` between its steps, linearly; before the first and after the last centre, the nearest value.
 
     Args:
-        values: (batch, num_frames * num_subframes, channels), each at the centre of its part of a unit frame.
-        positions: (batch, num_mel_frames), in unit frames.
+        values: (batch, steps, channels); step ``i`` is centred at ``i + 0.5``.
+        lengths: (batch,) steps that are not padding.
+        positions: (batch, places), in steps.
 
     Returns:
-        (batch, num_mel_frames, channels)
+        (batch, places, channels)
     """
-    places = (positions * num_subframes - 0.5).clamp(0, values.shape[1] - 1)
+    last = (lengths - 1).clamp(min=0)[:, None]
+    places = torch.minimum((positions - 0.5).clamp(min=0), last.to(positions.dtype))
     below = places.floor().long()
-    above = (below + 1).clamp(max=values.shape[1] - 1)
-    weight = (places - below).unsqueeze(-1)
-    channels = values.shape[-1]
-    low = torch.gather(values, 1, below.unsqueeze(-1).expand(-1, -1, channels))
-    high = torch.gather(values, 1, above.unsqueeze(-1).expand(-1, -1, channels))
-    return torch.lerp(low, high, weight)
+    above = torch.minimum(below + 1, last)
+    index_shape = (-1, -1, values.shape[-1])
+    low = torch.gather(values, 1, below.unsqueeze(-1).expand(index_shape))
+    high = torch.gather(values, 1, above.unsqueeze(-1).expand(index_shape))
+    return torch.lerp(low, high, (places - below).unsqueeze(-1))

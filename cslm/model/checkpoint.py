@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from cslm.errors import UserError
+from cslm.sequences.text_tokenizer import save_text_tokenizer
 from cslm.units.card import copy_card
 
 SPEECH_KEY = "speech"
@@ -28,6 +29,7 @@ def save_checkpoint(
     weights: dict[str, Tensor] | None = None,
     speech: dict[str, Any] | None = None,
     card: str | os.PathLike[str] | None = None,
+    end_of_turn: int | None = None,
 ) -> None:
     """Write model, text tokenizer and speech section into ``folder``, beside whatever else it holds.
 
@@ -37,15 +39,16 @@ def save_checkpoint(
         weights: the full state of ``model``; by default its own.
         speech: the section ``speech`` of the configuration; None for a model of text alone.
         card: the speech tokenizer's card, copied to ``speech/`` with its tensors.
+        end_of_turn: the id that ends an assistant's turn; generation stops there too.
     """
     aside = folder / _WRITING
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     if speech is not None:
         setattr(model.config, SPEECH_KEY, speech)
-    _prepare_generation(model, tokenizer)
+    _prepare_generation(model, tokenizer, end_of_turn)
     _save_pretrained(model, aside, weights)
-    tokenizer.save_pretrained(aside)
+    save_text_tokenizer(tokenizer, aside)
     _readable_by_both_stacks(aside)
     if card is not None:
         copy_card(card, aside / SPEECH_FOLDER)
@@ -88,17 +91,21 @@ def read_speech_section(folder: str | os.PathLike[str]) -> dict[str, Any] | None
     return section if isinstance(section, dict) else None
 
 
-def _prepare_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def _prepare_generation(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_of_turn: int | None
+) -> None:
     """Rows that name nothing get no probability in generation; a missing end or padding id is the tokenizer's."""
     generation = model.generation_config
     assert generation is not None
     named = set(tokenizer.get_vocab().values())
-    num_rows = model.get_input_embeddings().weight.shape[0]
-    num_rows = max(num_rows, int(model.config.get_text_config().vocab_size))
+    num_rows = model.get_input_embeddings().num_embeddings
     generation.suppress_tokens = [row for row in range(num_rows) if row not in named] or None
-    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        known = getattr(generation, name)
-        if known is None or (isinstance(known, int) and known not in named):
+    known = generation.eos_token_id
+    ends = {*(known if isinstance(known, list) else [known]), end_of_turn} & named
+    ends = ends or {tokenizer.eos_token_id} - {None}
+    generation.eos_token_id = (sorted(ends) if len(ends) > 1 else next(iter(ends))) if ends else None
+    for name in ("bos_token_id", "pad_token_id"):
+        if getattr(generation, name) not in named:
             setattr(generation, name, getattr(tokenizer, name))
 
 
@@ -113,15 +120,10 @@ def _save_pretrained(model: PreTrainedModel, folder: Path, weights: dict[str, Te
 
 
 def _readable_by_both_stacks(folder: Path) -> None:
-    """Write what transformers 4 and 5 each look for: rotary parameters at both places, a tokenizer class both know."""
+    """Write the rotary parameters where transformers 4 and where transformers 5 look for them."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     _complete_rotary(config)
     _write_json(folder / "config.json", config)
-    path = folder / "tokenizer_config.json"
-    tokenizer = json.loads(path.read_text(encoding="utf-8"))
-    if tokenizer.get("tokenizer_class") == "TokenizersBackend":
-        tokenizer["tokenizer_class"] = "PreTrainedTokenizerFast"
-    _write_json(path, tokenizer)
 
 
 def _complete_rotary(config: dict[str, Any]) -> None:

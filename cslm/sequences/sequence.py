@@ -88,6 +88,10 @@ class SequenceBuilder:
         """What follows belongs to ``role`` in ``language``, and is trained or not."""
         self._role, self._language, self._learns = role, language, trained
 
+    def in_language(self, language: str) -> None:
+        """What follows, in the same turn, is in another language."""
+        self._language = language
+
     def add_text(self, text: str) -> None:
         """Text of a corpus or a user: it never becomes a unit, a marker or a control token."""
         self._append(self._encoder.encode(text), "text", self._learns)

@@ -1,6 +1,6 @@
 """The text side: a compact text tokenizer for language models made from scratch, and an encoder that keeps text text.
 
-The small tokenizer is a SentencePiece unigram model saved as a fast Hugging Face tokenizer, which ``AutoTokenizer``
+The small tokenizer is fitted by SentencePiece and saved as a fast Hugging Face tokenizer, which ``AutoTokenizer``
 opens without this package. Three choices keep it small and exact:
 
 - Normalisation is NFC only. (NFKC would turn the Chinese ``，？`` into ASCII, and text would not come back as it was.)
@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -41,18 +44,21 @@ CHAT_TEMPLATE = (
 _SPACE = "▁"
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _START_OF_SPACED_WORD = rf"\A(?=[\p{{L}}\p{{N}}&&[^{_UNSPACED}]])"
-_HAN_RUN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
+_UNSPACED_RUN = re.compile(r"([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+)")
+_WORD = re.compile(f"{_SPACE}*[^{_SPACE}]+|{_SPACE}+")
 _LAYOUT_PIECES = (":" + _SPACE, ";" + _SPACE)
-_LONGEST_HAN_PIECE = 4
-_LONGEST_LINE = 1000
+_LONGEST_PIECE = 16
+_LONGEST_UNSPACED_PIECE = 4
+_COHESION = 8.0
+_CACHED_TEXTS = 8192  # wordings come again and again, and so do the texts of a small world
 
 
 def train_text_tokenizer(texts: Iterable[str], vocab_size: int, output: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
-    """Fit a SentencePiece unigram model on ``texts`` and save it as a fast tokenizer with a chat template.
+    """Fit SentencePiece pieces on ``texts`` and save it as a fast tokenizer with a chat template.
 
     Args:
         texts: what the language model will read and write; give the wordings of the prompts too.
-        vocab_size: ids in all, 256 bytes and the special tokens included.
+        vocab_size: ids in all at most, 256 bytes and the special tokens included; a small world needs fewer.
         output: the folder to write; it appears whole or not at all.
 
     Raises:
@@ -65,7 +71,7 @@ def train_text_tokenizer(texts: Iterable[str], vocab_size: int, output: str | os
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        tokenizer.save_pretrained(temporary)
+        save_text_tokenizer(tokenizer, temporary)
         temporary.chmod(0o755)
         if folder.exists():
             folder.rmdir()
@@ -73,6 +79,18 @@ def train_text_tokenizer(texts: Iterable[str], vocab_size: int, output: str | os
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return tokenizer
+
+
+def save_text_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike[str]) -> None:
+    """``save_pretrained``, with a class name that transformers 4 knows too: a folder of one stack opens on the other."""
+    tokenizer.save_pretrained(folder)
+    path = Path(folder) / "tokenizer_config.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if values.get("tokenizer_class") == "TokenizersBackend":
+        values["tokenizer_class"] = "PreTrainedTokenizerFast"
+    values.pop("backend", None)
+    values.pop("is_local", None)
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
 
 class TextEncoder:
@@ -92,8 +110,9 @@ class TextEncoder:
         self._tokenizer = tokenizer
         self._backend, controls = _text_only(tokenizer.backend_tokenizer, tokenizer.unk_token)
         self._control_ids = frozenset(controls.values())
-        surfaces = sorted(controls, key=len, reverse=True)
-        self._control_surfaces = re.compile("|".join(re.escape(surface) for surface in surfaces)) if surfaces else None
+        surfaces = [re.escape(surface) for surface in sorted(controls, key=len, reverse=True)]
+        self._control_surfaces = re.compile("|".join([*surfaces, "<0x[0-9A-F]{2}>"]))
+        self._encode = lru_cache(maxsize=_CACHED_TEXTS)(self._encode_now)
         self._anchor = self.encode(":")
         self._anchor_length = len(self.decode(self._anchor))
 
@@ -104,8 +123,13 @@ class TextEncoder:
 
     def encode(self, text: str) -> list[int]:
         """The ids of ``text``; no special token is added."""
-        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
-        return ids if self._control_ids.isdisjoint(ids) else self._encode_apart(text)
+        return list(self._encode(text))
+
+    def _encode_now(self, text: str) -> tuple[int, ...]:
+        ids = self._backend.encode(text, add_special_tokens=False).ids
+        if self._control_ids.isdisjoint(ids) and "<0x" not in text:
+            return tuple(ids)
+        return tuple(self._encode_apart(text))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids that start a text."""
@@ -115,10 +139,14 @@ class TextEncoder:
         """The text of ids that go on after something else: a leading space is kept, where ``decode`` may drop it."""
         return self.decode([*self._anchor, *ids])[self._anchor_length :]
 
+    def surface(self, ids: Sequence[int]) -> str:
+        """Ids of a template, of markers or units, as their tokens spell them."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
     def _encode_apart(self, text: str) -> list[int]:
-        # A few tokenizers hold control tokens among their ordinary pieces. Their surface is cut after its first character.
-        assert self._control_surfaces is not None
-        cuts = [0, *(match.start() + 1 for match in self._control_surfaces.finditer(text)), len(text)]
+        # Some tokenizers hold control tokens, and the names of bytes, among their pieces. These are cut before the last
+        # character of their surface.
+        cuts = [0, *(match.end() - 1 for match in self._control_surfaces.finditer(text)), len(text)]
         ids: list[int] = []
         for start, stop in zip(cuts, cuts[1:], strict=False):
             ids.extend(self._backend.encode(text[start:stop], add_special_tokens=False).ids)
@@ -167,66 +195,101 @@ def _fast_tokenizer(pieces: list[tuple[str, float]]) -> PreTrainedTokenizerFast:
 
 
 def _fit_pieces(texts: Iterable[str], vocab_size: int) -> list[tuple[str, float]]:
-    """Special tokens, bytes, then the fitted pieces with their log probabilities; ``vocab_size`` in all."""
-    lines = _lines(texts)
-    first = next(lines, None)
-    if first is None:
+    """Special tokens, bytes, then the fitted pieces with their log probabilities; ``vocab_size`` in all at most.
+
+    SentencePiece's merges propose pieces, for words of spaced scripts and for runs of the others apart. Of these stay the
+    ones that the best segmentation of the texts uses most: whole words, without the steps that led to them.
+    """
+    spaced, unspaced = _count_words(texts)
+    if not spaced and not unspaced:
         raise UserError("there is no text to fit the text tokenizer on: give at least one text that is not empty")
-    num_fitted = vocab_size - len(SPECIAL_TOKENS) - 256
-    fitted = _train_sentencepiece(chain([first], lines), num_fitted)
-    single = [piece for piece in fitted if len(piece[0]) == 1]
-    longer = [piece for piece in fitted if len(piece[0]) > 1 and _longest_han_run(piece[0]) <= _LONGEST_HAN_PIECE]
-    room = num_fitted - len(single) - len(_LAYOUT_PIECES)
+    characters = {_SPACE, *(character for word in chain(spaced, unspaced) for character in word)}
+    room = vocab_size - len(SPECIAL_TOKENS) - 256 - len(_LAYOUT_PIECES) - len(characters)
     if room < 0:
-        least = vocab_size - room
-        raise UserError(f"vocab_size {vocab_size} is too small for the characters of the texts: give {least} or more")
-    best = dict(fitted).get(":", max(score for _, score in fitted))
-    kept = single + sorted(longer, key=lambda piece: (-piece[1], piece[0]))[:room]
-    lowest = min(score for _, score in fitted)
+        raise UserError(
+            f"vocab_size {vocab_size} is too small for the characters of the texts: give {vocab_size - room} or more"
+        )
+    used: Counter[str] = Counter(dict.fromkeys(characters, 1))
+    for words, longest, cohesion in ((spaced, _LONGEST_PIECE, 0.0), (unspaced, _LONGEST_UNSPACED_PIECE, _COHESION)):
+        proposed = _propose_pieces(words, len(characters) + 4 * room, longest)
+        used.update(_count_used(words, proposed, longest, cohesion))
+    ranked = sorted((piece for piece in used if piece not in characters), key=lambda piece: (-used[piece], piece))
+    kept = sorted(chain(characters, ranked[:room]), key=lambda piece: (-used[piece], piece))
+    total = sum(used[piece] for piece in kept)
+    scores = {piece: math.log(used[piece] / total) for piece in kept}
+    lowest = math.log(1 / total)
     return [
         *((token, 0.0) for token in SPECIAL_TOKENS),
         *((f"<0x{byte:02X}>", lowest - 10.0) for byte in range(256)),
-        *((piece, best) for piece in _LAYOUT_PIECES),
-        *sorted(kept, key=lambda piece: (-piece[1], piece[0])),
+        *((piece, scores.get(piece[0], lowest)) for piece in _LAYOUT_PIECES),
+        *scores.items(),
     ]
 
 
-def _lines(texts: Iterable[str]) -> Iterator[str]:
+def _count_words(texts: Iterable[str]) -> tuple[Counter[str], Counter[str]]:
+    """Words of scripts with spaces (with the space before them), and runs of scripts without, each with its count."""
     normalizer = _normalizer()
+    spaced: Counter[str] = Counter()
+    unspaced: Counter[str] = Counter()
     for text in texts:
-        for line in text.splitlines():
-            for start in range(0, len(line), _LONGEST_LINE):
-                part = normalizer.normalize_str(line[start : start + _LONGEST_LINE])
-                if part:
-                    yield part.replace(_SPACE, " ")
+        for line in text.replace("\t", "\n").splitlines():
+            for run in _UNSPACED_RUN.split(normalizer.normalize_str(line)):
+                if _UNSPACED_RUN.fullmatch(run):
+                    unspaced[run] += 1
+                else:
+                    spaced.update(_WORD.findall(run))
+    return spaced, unspaced
 
 
-def _train_sentencepiece(lines: Iterator[str], num_pieces: int) -> list[tuple[str, float]]:
-    # Fitted with room to spare: pieces that are too long for Chinese are struck out afterwards.
+def _propose_pieces(words: Counter[str], num_pieces: int, longest: int) -> set[str]:
+    """The pieces of a SentencePiece BPE model of the words, at most ``num_pieces``."""
+    if not words:
+        return set()
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=lines,
+        sentence_iterator=(f"{word.replace(_SPACE, ' ')}\t{count}" for word, count in sorted(words.items())),
+        input_format="tsv",
         model_writer=model,
-        model_type="unigram",
-        vocab_size=max(num_pieces, 16) * 2,
+        model_type="bpe",
+        vocab_size=num_pieces + 3,
         hard_vocab_limit=False,
         character_coverage=1.0,
         normalization_rule_name="identity",
         add_dummy_prefix=False,
         remove_extra_whitespaces=False,
-        max_sentence_length=16 * _LONGEST_LINE,
+        max_sentencepiece_length=longest,
+        max_sentence_length=1_000_000,
         split_digits=True,
         num_threads=1,
         minloglevel=2,
     )
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    return [
-        (processor.id_to_piece(index), processor.get_score(index))
-        for index in range(processor.get_piece_size())
-        if not (processor.is_control(index) or processor.is_unknown(index) or processor.is_byte(index))
-        and processor.id_to_piece(index) not in _LAYOUT_PIECES
-    ]
+    first_piece = 3  # after <unk>, <s> and </s>
+    return {processor.id_to_piece(index) for index in range(first_piece, processor.get_piece_size())}
 
 
-def _longest_han_run(piece: str) -> int:
-    return max((len(run) for run in _HAN_RUN.findall(piece)), default=0)
+def _count_used(words: Counter[str], proposed: set[str], longest: int, cohesion: float) -> Counter[str]:
+    """How often the likeliest segmentation of the words uses each piece.
+
+    With ``cohesion``, a piece must occur that many times more often than its two parts would meet by chance, wherever it
+    is cut: without spaces to stop at, merges go on across words.
+    """
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for start in range(len(word)):
+            for stop in range(start + 1, min(start + longest, len(word)) + 1):
+                counts[word[start:stop]] += count
+    total = sum(count for piece, count in counts.items() if len(piece) == 1)
+
+    def holds_together(piece: str) -> bool:
+        parts = ((piece[:cut], piece[cut:]) for cut in range(1, len(piece)))
+        return all(counts[piece] * total >= cohesion * counts[left] * counts[right] for left, right in parts)
+
+    pieces = sorted(piece for piece in proposed if counts[piece] and holds_together(piece))
+    used: Counter[str] = Counter()
+    if pieces:
+        model = Unigram([(UNKNOWN, 0.0), *((piece, math.log(counts[piece] / total)) for piece in pieces)], unk_id=0)
+        for word, count in words.items():
+            for token in model.tokenize(word):
+                used[token.value] += count
+    return used

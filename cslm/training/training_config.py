@@ -20,9 +20,9 @@ class TrainingConfig:
     max_steps: int | None = None
     """stop after this many steps; without max_tokens it is the length of the schedule too"""
     tokens_per_step: int = 2000
-    """tokens that one optimizer step sees, over all processes and micro-batches"""
-    tokens_per_micro_batch: int = 2000
-    """tokens of one forward pass of one process: what memory allows"""
+    """most tokens that one optimizer step sees, over all processes and micro-batches"""
+    tokens_per_micro_batch: int = 4096
+    """most tokens of one forward pass of one process: what memory allows"""
     max_length: int = 2048
     """longest document in tokens"""
     optimizer: str = "adamw"

@@ -1,0 +1,208 @@
+"""The stream of batches: a pure function of (seed, position), whatever the number of processes.
+
+A position is the next document slot. A step takes the documents of the slots from there on, as many as fit into
+``tokens_per_step`` (at least one), packs them into rows, and gives every process the same number of rows. So a resume
+costs the same at step 10 and at step 1,000,000, and works with another number of processes or another row length:
+each step still holds the same documents.
+
+A document that is longer than ``max_length`` is dropped, its slot passes; a document without turns (plain, interleaved,
+code-switched) is cut to a window of that length at a place drawn for it. Both are counted in the step's ``notes``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cslm.batches.mixture import BLOCK, Mixture
+from cslm.batches.order import mix, name_seed, permuted_index
+from cslm.batches.packing import pack
+from cslm.batches.sources import Source, SourceConfig, open_sources
+from cslm.errors import UserError
+from cslm.sequences.sequence import MODALITIES, Sequence
+from cslm.sequences.sequence_format import SequenceFormat
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """What one process trains on in one step, and where the next step starts."""
+
+    micro_batches: list[dict[str, torch.Tensor]]
+    """rows of this process, as many as every process has"""
+    num_trained: int
+    """trained tokens of the step over all processes"""
+    position: dict[str, Any]
+    """of the next step; plain values for JSON"""
+    consumed: dict[str, int]
+    """tokens of the step over all processes, by source"""
+    notes: dict[str, int] = field(default_factory=dict)
+    """what was dropped or cut in this step, by what and where"""
+
+
+def open_stream(
+    configs: Mapping[str, SourceConfig],
+    form: SequenceFormat,
+    *,
+    tokens_per_step: int,
+    tokens_per_micro_batch: int,
+    max_length: int,
+    seed: int,
+    pad_id: int = 0,
+) -> BatchStream:
+    """Open the sources and mix them by their weights.
+
+    Raises:
+        UserError: as :func:`~cslm.batches.sources.open_sources`, :class:`Mixture` and :class:`BatchStream`.
+    """
+    sources = open_sources(configs, form)
+    weights = {name: configs[name].weight for name in sources}
+    mixture = Mixture(weights, {name: source.mean_length for name, source in sources.items()}, seed)
+    return BatchStream(sources, mixture, tokens_per_step, tokens_per_micro_batch, max_length, seed, pad_id)
+
+
+class BatchStream:
+    """Batches of a mixture of sources.
+
+    Args:
+        tokens_per_step: most tokens of a step over all processes, prompts included.
+        tokens_per_micro_batch: most tokens of one row.
+        max_length: longest document.
+
+    Raises:
+        UserError: lengths that contradict each other.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        mixture: Mixture,
+        tokens_per_step: int,
+        tokens_per_micro_batch: int,
+        max_length: int,
+        seed: int,
+        pad_id: int = 0,
+    ) -> None:
+        if max_length > tokens_per_micro_batch:
+            raise UserError(
+                f"max_length {max_length} is above tokens_per_micro_batch {tokens_per_micro_batch}: "
+                "a row must hold the longest document"
+            )
+        self.sources = dict(sources)
+        self.mixture = mixture
+        self.tokens_per_step = tokens_per_step
+        self.tokens_per_micro_batch = tokens_per_micro_batch
+        self.max_length = max_length
+        self.seed = seed
+        self.groups = _groups(self.sources)
+        self._pad_id = pad_id
+        self._last: tuple[int, tuple[str, Sequence]] | None = None  # what did not fit is asked for again
+        self._group_index = {name: index for index, name in enumerate(self.groups)}
+        self._source_seeds = {name: name_seed(seed, name) for name in self.sources}
+
+    def document(self, slot: int) -> tuple[str, Sequence]:
+        """The source's name and the document of a slot, before it is dropped or cut."""
+        if self._last is not None and self._last[0] == slot:
+            return self._last[1]
+        name, draw = self.mixture.draw(slot)
+        source, seed = self.sources[name], self._source_seeds[name]
+        epoch, place = divmod(draw, source.num_documents)
+        index = permuted_index(seed, epoch, place, source.num_documents)
+        self._last = (slot, (name, source.sequence(index, mix(seed, draw))))
+        return self._last[1]
+
+    def step(self, position: Mapping[str, Any], rank: int = 0, world_size: int = 1) -> StepBatch:
+        """The rows of process ``rank`` in the step at ``position`` (empty: the start).
+
+        Each row is a dictionary: ``input_ids``, ``position_ids`` int64 (1, tokens), the latter from 0 in each document;
+        ``cu_seqlens`` int32 (documents + 1,); ``target_positions``, ``target_ids``, ``label_group`` int64 (targets,): the
+        position that predicts, the id it should predict, and the place in ``groups`` of what that id is. A row without
+        documents is one padding token with nothing to learn.
+
+        Raises:
+            UserError: a whole block of slots without a document that is short enough.
+        """
+        slot = int(position.get("slot", 0))
+        documents, consumed, notes, next_slot = self._collect(slot)
+        rows = pack([len(document) for document in documents], self.tokens_per_micro_batch, world_size)
+        mine = [self._row([documents[index] for index in row]) for row in rows[rank::world_size]]
+        num_trained = sum(int(document.trained[1:].sum()) for document in documents)
+        return StepBatch(mine, num_trained, {"slot": next_slot}, consumed, notes)
+
+    def _collect(self, slot: int) -> tuple[list[Sequence], dict[str, int], dict[str, int], int]:
+        """The documents of the step that starts at ``slot``, what they are, and the slot after them."""
+        documents: list[Sequence] = []
+        consumed: Counter[str] = Counter()
+        notes: Counter[str] = Counter()
+        tokens, start = 0, slot
+        while True:
+            name, document = self.document(slot)
+            fitted = self._fit(document, slot)
+            if fitted is not None and documents and tokens + len(fitted) > self.tokens_per_step:
+                return documents, dict(consumed), dict(notes), slot
+            slot += 1
+            if fitted is not document:
+                notes[f"{name}: {'dropped' if fitted is None else 'cut'}, longer than {self.max_length} tokens"] += 1
+            if fitted is not None:
+                documents.append(fitted)
+                consumed[name] += len(fitted)
+                tokens += len(fitted)
+            elif not documents and slot - start >= BLOCK:
+                raise UserError(
+                    f"{BLOCK} documents in a row are longer than max_length {self.max_length} tokens: raise max_length"
+                )
+
+    def _fit(self, document: Sequence, slot: int) -> Sequence | None:
+        if len(document) <= self.max_length:
+            return document
+        if any(span.role != "document" for span in document.spans):
+            return None
+        start = mix(self.seed, slot, len(document)) % (len(document) - self.max_length + 1)
+        return document.window(start, start + self.max_length)
+
+    def _row(self, documents: list[Sequence]) -> dict[str, torch.Tensor]:
+        lengths = [len(document) for document in documents] or [1]
+        boundaries = np.concatenate(([0], np.cumsum(lengths)))
+        ids = np.concatenate([document.ids for document in documents]) if documents else np.array([self._pad_id])
+        starts = np.repeat(boundaries[:-1], lengths)
+        targets, groups = self._targets(documents, boundaries)
+        return {
+            "input_ids": torch.from_numpy(ids.astype(np.int64))[None],
+            "position_ids": torch.from_numpy(np.arange(len(ids)) - starts)[None],
+            "cu_seqlens": torch.from_numpy(boundaries.astype(np.int32)),
+            "target_positions": torch.from_numpy(targets - 1),
+            "target_ids": torch.from_numpy(ids[targets].astype(np.int64)),
+            "label_group": torch.from_numpy(groups[targets]),
+        }
+
+    def _targets(
+        self, documents: list[Sequence], boundaries: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Places of the trained ids, never the first of a document, and the group of every id of the row."""
+        if not documents:
+            return np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
+        trained = np.concatenate([document.trained for document in documents])
+        trained[boundaries[:-1]] = False
+        spans = [(document.task, span) for document in documents for span in document.spans]
+        # A span that is not trained has no group: its language may be none of the source's.
+        numbers = [
+            self._group_index[f"{task}/{span.modality}/{span.language}"] if span.trained else 0 for task, span in spans
+        ]
+        groups = np.repeat(np.array(numbers, dtype=np.int64), [span.stop - span.start for _, span in spans])
+        return np.flatnonzero(trained), groups
+
+
+def _groups(sources: Mapping[str, Source]) -> list[str]:
+    """Names ``task/modality/language`` of all that can be trained, the same on every process."""
+    names = {
+        f"{source.task}/{modality}/{language}"
+        for source in sources.values()
+        for modality in MODALITIES
+        for language in source.languages
+    }
+    return sorted(names)

@@ -1,0 +1,171 @@
+"""The manifest: JSON Lines, one utterance a line; the one way into the project for any corpus."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from cslm.errors import UserError
+
+Word = tuple[str, float, float]
+"""A word with the seconds from the start of the utterance where it begins and ends."""
+
+_PathLike = str | os.PathLike[str]
+_REQUIRED = ("id", "audio", "text", "language")
+_STRINGS = (*_REQUIRED, "speaker", "group")
+
+
+@dataclass
+class Utterance:
+    """One utterance of a manifest."""
+
+    id: str
+    """Unique in the manifest."""
+    audio: str
+    """Path relative to the manifest, absolute path, or fsspec URL."""
+    text: str
+    language: str
+    """BCP 47: en, zh, fr."""
+    start_sec: float | None = None
+    """Where it begins in the file (default: at the beginning)."""
+    duration_sec: float | None = None
+    """How long it is (default: to the end of the file)."""
+    speaker: str | None = None
+    words: list[Word] | None = None
+    """Word times, counted from the start of the utterance; Chinese: one entry per character."""
+    group: str | None = None
+    """Utterances with one group say the same thing in different languages."""
+
+
+def read_manifest(path: _PathLike) -> Iterator[Utterance]:
+    """Yield the utterances of a manifest, line by line; keys that the manifest does not define are ignored.
+
+    Raises:
+        UserError: no such file, or a line that is not JSON, misses a field, has a value of a wrong type, or repeats
+            an id.
+    """
+    seen: set[str] = set()
+    for number, record in read_json_lines(path):
+        where = f"{os.fspath(path)}, line {number}"
+        utterance = _utterance(record, where)
+        if utterance.id in seen:
+            raise UserError(f"{where}: the id {utterance.id!r} was used before; make every id unique")
+        seen.add(utterance.id)
+        yield utterance
+
+
+def write_manifest(utterances: Iterable[Utterance], path: _PathLike) -> int:
+    """Write a manifest atomically and return its number of lines; what is None is left out."""
+    return write_json_lines((_record(utterance) for utterance in utterances), path)
+
+
+def resolve_audio(manifest_path: _PathLike, utterance: Utterance) -> str:
+    """Where an utterance's audio lies: URLs and absolute paths as they are, others from the manifest's folder."""
+    if "://" in utterance.audio or os.path.isabs(utterance.audio):
+        return utterance.audio
+    return os.path.join(os.path.dirname(os.fspath(manifest_path)), utterance.audio)
+
+
+def read_json_lines(path: _PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, object) of a JSON Lines file; empty lines are skipped.
+
+    Raises:
+        UserError: no such file, or a line that is not a JSON object.
+    """
+    name = os.fspath(path)
+    try:
+        file = open(name, "rb")  # noqa: SIM115  (closed below; opening has errors of its own)
+    except OSError as error:
+        raise UserError(f"{name}: cannot be opened ({error.strerror}); check the path") from None
+    with file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{name}, line {number}: not JSON ({error}); each line is one JSON object") from None
+            if not isinstance(record, dict):
+                raise UserError(f"{name}, line {number}: not a JSON object but {type(record).__name__}")
+            yield number, record
+
+
+def write_json_lines(records: Iterable[dict[str, Any]], path: _PathLike) -> int:
+    """Write JSON Lines atomically (a temporary name, flushed, renamed) and return the number of lines."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    count = 0
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            for record in records:
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                count += 1
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+    return count
+
+
+def _record(utterance: Utterance) -> dict[str, Any]:
+    values = {field.name: getattr(utterance, field.name) for field in fields(utterance)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _utterance(record: dict[str, Any], where: str) -> Utterance:
+    for name in _REQUIRED:
+        if name not in record:
+            raise UserError(f"{where}: misses the field {name!r}; every line needs {', '.join(_REQUIRED)}")
+    for name in _STRINGS:
+        value = record.get(name)
+        if (value is not None and not isinstance(value, str)) or (name in _REQUIRED and value is None):
+            raise UserError(f"{where}: {name} must be text, not {json.dumps(value, ensure_ascii=False)[:60]}")
+    for name in ("id", "audio", "language"):
+        if not record[name].strip():
+            raise UserError(f"{where}: {name} is empty")
+    return Utterance(
+        id=record["id"],
+        audio=record["audio"],
+        text=record["text"],
+        language=record["language"],
+        speaker=record.get("speaker"),
+        group=record.get("group"),
+        start_sec=_seconds(record.get("start_sec"), "start_sec", where),
+        duration_sec=_seconds(record.get("duration_sec"), "duration_sec", where),
+        words=_words(record.get("words"), where),
+    )
+
+
+def _seconds(value: Any, name: str, where: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise UserError(f"{where}: {name} must be a number of seconds from 0 on, not {json.dumps(value)[:60]}")
+    return float(value)
+
+
+def _words(value: Any, where: str) -> list[Word] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise UserError(f"{where}: words must be a list of [word, start_sec, end_sec], not {json.dumps(value)[:60]}")
+    return [_word(entry, where) for entry in value]
+
+
+def _word(entry: Any, where: str) -> Word:
+    if not isinstance(entry, list) or len(entry) != 3 or not isinstance(entry[0], str):
+        found = json.dumps(entry, ensure_ascii=False)[:60]
+        raise UserError(f"{where}: words must hold [word, start_sec, end_sec], not {found}")
+    start, end = _seconds(entry[1], "start_sec of a word", where), _seconds(entry[2], "end_sec of a word", where)
+    assert start is not None and end is not None
+    if end < start:
+        raise UserError(f"{where}: the word {entry[0]!r} ends at {end} s, before it begins at {start} s")
+    return (entry[0], start, end)

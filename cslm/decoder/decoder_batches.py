@@ -1,0 +1,162 @@
+"""Batches for the decoder: random crops as a pure function of (seed, position), on any number of processes."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cslm.decoder.decoder_data import DecoderData
+from cslm.decoder.speech_decoder import GROUPS
+from cslm.decoder.time_grid import TimeGrid
+from cslm.units.codec import Units, cut, expand_repeats
+
+_ORDER, _CROP = 0, 1  # what a random generator is for
+
+
+@dataclass(frozen=True)
+class DecoderStep:
+    """The data of one optimizer step for one process, in the form that the training loop takes."""
+
+    micro_batches: list[dict[str, Tensor]]
+    """the same number on each process; one with nothing in it still runs"""
+    num_trained: int
+    """spectrogram frames over all processes and micro-batches"""
+    position: dict[str, Any]
+    """where the next step starts"""
+    consumed: dict[str, int]
+    """unit frames of this step over all processes, by source"""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A window of one utterance."""
+
+    draw: int
+    """number of the draw since the start of training: seeds its noise"""
+    utterance: int
+    start_frame: int
+    num_frames: int
+    first_mel_frame: int
+    num_mel_frames: int
+
+
+class DecoderStream:
+    """Crops of random utterances: every utterance once in an epoch, the window drawn anew each time."""
+
+    def __init__(
+        self, data: DecoderData, grid: TimeGrid, crop_frames: int, crops_per_step: int, crops_per_micro: int, seed: int
+    ) -> None:
+        """Make a stream.
+
+        Args:
+            crop_frames: unit frames of a window; shorter utterances are taken whole.
+            crops_per_step: over all processes.
+            crops_per_micro: in one micro-batch.
+        """
+        assert min(crop_frames, crops_per_step, crops_per_micro) > 0, "an empty step"
+        self.data, self.grid, self.seed = data, grid, seed
+        self.crop_frames, self.crops_per_step, self.crops_per_micro = crop_frames, crops_per_step, crops_per_micro
+        self._num_frames = data.store.column("num_frames")[data.rows]
+        self._num_mel_frames = data.mels.num_frames
+        self._order = functools.lru_cache(maxsize=2)(self._draw_order)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """What losses are reported by."""
+        return GROUPS
+
+    def step(self, position: dict[str, Any], rank: int, world_size: int) -> DecoderStep:
+        """The batch at ``position``: ``{}`` at the start, then what the step before returned."""
+        first = int(position.get("draw", 0))
+        crops = [self.crop(draw) for draw in range(first, first + self.crops_per_step)]
+        parts = [crops[i : i + self.crops_per_micro] for i in range(0, len(crops), self.crops_per_micro)]
+        parts += [[] for _ in range(-len(parts) % world_size)]
+        return DecoderStep(
+            micro_batches=[self._micro_batch(part) for part in parts[rank::world_size]],
+            num_trained=sum(crop.num_mel_frames for crop in crops),
+            position={"draw": first + self.crops_per_step},
+            consumed={"decoder": sum(crop.num_frames for crop in crops)},
+        )
+
+    def crop(self, draw: int) -> Crop:
+        """The window of one draw."""
+        epoch, place = divmod(draw, len(self.data.rows))
+        utterance = int(self._order(epoch)[place])
+        total = int(self._num_frames[utterance])
+        length = min(self.crop_frames, total)
+        start = int(np.random.default_rng([self.seed, _CROP, draw]).integers(total - length + 1))
+        first = self.grid.first_mel_frame(start)
+        stop = min(self.grid.first_mel_frame(start + length), int(self._num_mel_frames[utterance]))
+        return Crop(draw, utterance, start, length, first, max(0, stop - first))
+
+    def _draw_order(self, epoch: int) -> NDArray[np.int64]:
+        return np.random.default_rng([self.seed, _ORDER, epoch]).permutation(len(self.data.rows))
+
+    def _micro_batch(self, crops: list[Crop]) -> dict[str, Tensor]:
+        """Crops padded to one batch; without crops, one item of padding alone."""
+        items = [self._item(crop) for crop in crops] or [self._nothing()]
+        return {name: _stack([item[name] for item in items]) for name in items[0]}
+
+    def _item(self, crop: Crop) -> dict[str, Tensor]:
+        units = self.data.store.row(int(self.data.rows[crop.utterance])).units
+        stop = crop.start_frame + crop.num_frames
+        window = cut(units, crop.start_frame, stop)
+        # a run that the border of the window cuts has lost its duration
+        trained = np.ones(len(window), np.float32)
+        if units.durations is not None:
+            ends = np.cumsum(units.durations)
+            trained[0] = crop.start_frame in (0, *ends.tolist())
+            trained[-1] *= stop in ends
+        mel = self.data.mels.read(crop.utterance, crop.first_mel_frame, crop.num_mel_frames)
+        generator = np.random.default_rng([self.seed, _CROP, crop.draw, 1])
+        positions = self.grid.positions(crop.first_mel_frame, crop.num_mel_frames, crop.start_frame)
+        return self._tensors(
+            window, trained, int(self.data.voices[crop.utterance]), mel, positions, generator
+        )
+
+    def _nothing(self) -> dict[str, Tensor]:
+        units = Units(np.zeros((0, len(self.data.store.codebook_sizes)), np.int64), np.zeros(0, np.int64))
+        mel = np.zeros((0, len(self.data.mels.mean)), np.float32)
+        none = np.zeros(0, np.float32)
+        return self._tensors(units, none, 0, mel, none, np.random.default_rng(0))
+
+    @staticmethod
+    def _tensors(
+        units: Units,
+        trained: NDArray[np.float32],
+        voice: int,
+        mel: NDArray[np.float32],
+        positions: NDArray[np.float32],
+        generator: np.random.Generator,
+    ) -> dict[str, Tensor]:
+        frames = expand_repeats(units).ids
+        durations = np.ones(len(units), np.int64) if units.durations is None else units.durations
+        arrays = {
+            "frames": frames.astype(np.int64),
+            "frame_lengths": np.int64(len(frames)),
+            "rows": units.ids.astype(np.int64),
+            "row_lengths": np.int64(len(units)),
+            "row_durations": durations.astype(np.int64),
+            "row_trained": trained,
+            "voices": np.int64(voice),
+            "mel": mel,
+            "mel_lengths": np.int64(len(mel)),
+            "positions": positions,
+            "noise": generator.standard_normal(mel.shape, dtype=np.float32),
+            "times": np.float32(generator.random()),
+        }
+        return {name: torch.as_tensor(value) for name, value in arrays.items()}
+
+
+def _stack(values: list[Tensor]) -> Tensor:
+    """Scalars to (batch,), others padded with zeros to (batch, longest, ...), at least one step long."""
+    if values[0].dim() == 0:
+        return torch.stack(values)
+    padded = torch.nn.utils.rnn.pad_sequence(values, batch_first=True)
+    return padded if padded.shape[1] else padded.new_zeros(len(values), 1, *padded.shape[2:])

@@ -1,0 +1,165 @@
+"""Log-mel spectrograms of a corpus, computed once into a file that is mapped into memory.
+
+The folder holds ``mels.f16`` (all frames one after the other, half precision), ``offsets.npy`` (where each utterance
+begins) and, written last, ``header.json`` (what they were made from, and mean and deviation of every band).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cslm.audio.log_mel import LogMel
+from cslm.audio.progress import progress_bar
+from cslm.audio.waveform import load_waveform
+from cslm.decoder.decoder_config import DecoderConfig
+from cslm.errors import UserError
+from cslm.units.atomic_file import write_atomically
+
+HEADER_FILE = "header.json"
+OFFSETS_FILE = "offsets.npy"
+MELS_FILE = "mels.f16"
+
+_LARGEST_GAP_SEC = 0.2  # between the audio and what its units last: codecs drop or fill up the last frames
+
+
+@dataclass(frozen=True)
+class AudioPart:
+    """Where the audio of one utterance is, and how long its units say that it lasts."""
+
+    path: str
+    start_sec: float | None
+    duration_sec: float | None
+    units_sec: float
+
+
+class MelCache:
+    """The spectrograms of a list of utterances, by index."""
+
+    def __init__(self, folder: Path, header: dict[str, Any]) -> None:
+        """Use :func:`build_mel_cache`."""
+        self.mean = np.array(header["mean"], np.float32)
+        self.deviation = np.array(header["deviation"], np.float32)
+        self.offsets: NDArray[np.int64] = np.load(folder / OFFSETS_FILE)
+        shape = (int(self.offsets[-1]), len(self.mean))
+        self._mels = np.memmap(folder / MELS_FILE, np.float16, mode="r", shape=shape)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def num_frames(self) -> NDArray[np.int64]:
+        """(utterances,) spectrogram frames of each."""
+        return np.diff(self.offsets)
+
+    def read(self, index: int, first_frame: int, num_frames: int) -> NDArray[np.float32]:
+        """(num_frames, bands) natural log-mel of a part of one utterance."""
+        start = int(self.offsets[index]) + first_frame
+        assert start + num_frames <= self.offsets[index + 1], "beyond the end of the utterance"
+        return self._mels[start : start + num_frames].astype(np.float32)
+
+
+def build_mel_cache(folder: Path, parts: Sequence[AudioPart], config: DecoderConfig, num_workers: int) -> MelCache:
+    """Compute the spectrograms of ``parts``, or open those that are there and were made from the same.
+
+    Raises:
+        UserError: audio that cannot be read, or that does not last as long as its units.
+    """
+    key = _key(parts, config)
+    header = _read_header(folder)
+    if header is None or header["key"] != key:
+        (folder / HEADER_FILE).unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        header = {"key": key, **_write_mels(folder, parts, config, num_workers)}
+        write_atomically(folder / HEADER_FILE, (json.dumps(header) + "\n").encode())
+    return MelCache(folder, header)
+
+
+def open_mel_cache(folder: Path) -> MelCache:
+    """Open what :func:`build_mel_cache` has just made, in another process."""
+    header = _read_header(folder)
+    assert header is not None, f"no spectrograms in {folder}"
+    return MelCache(folder, header)
+
+
+def _write_mels(folder: Path, parts: Sequence[AudioPart], config: DecoderConfig, num_workers: int) -> dict[str, Any]:
+    lengths: list[int] = []
+    total, squares = np.zeros(config.num_bands), np.zeros(config.num_bands)
+    temporary = folder / f".{MELS_FILE}.{os.getpid()}.tmp"
+    try:
+        with temporary.open("wb") as file:
+            mels = _mels_in_order(parts, config, num_workers)
+            for mel in progress_bar(mels, len(parts), "spectrograms"):
+                lengths.append(len(mel))
+                total += mel.sum(axis=0, dtype=np.float64)
+                squares += np.square(mel, dtype=np.float64).sum(axis=0)
+                file.write(mel.astype(np.float16).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, folder / MELS_FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
+    np.save(folder / OFFSETS_FILE, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    count = max(1, sum(lengths))
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 1e-4))
+    return {"mean": mean.tolist(), "deviation": deviation.tolist()}
+
+
+def _mels_in_order(
+    parts: Sequence[AudioPart], config: DecoderConfig, num_workers: int
+) -> Iterator[NDArray[np.float32]]:
+    """Spectrograms in the order of ``parts``; a few are computed ahead, in threads (reading and FFTs free Python)."""
+    transform = LogMel(
+        config.sample_rate_hz, config.n_fft, config.hop_length, config.num_bands, config.f_min, config.f_max
+    )
+    ahead: deque[Future[NDArray[np.float32]]] = deque()
+    with ThreadPoolExecutor(num_workers) as pool:
+        for part in parts:
+            ahead.append(pool.submit(_mel, part, transform))
+            if len(ahead) > 4 * num_workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _mel(part: AudioPart, transform: LogMel) -> NDArray[np.float32]:
+    waveform, rate_hz = load_waveform(part.path, part.start_sec, part.duration_sec, transform.sample_rate_hz)
+    gap_sec = len(waveform) / rate_hz - part.units_sec
+    if abs(gap_sec) > _LARGEST_GAP_SEC:
+        raise UserError(
+            f"{part.path} lasts {len(waveform) / rate_hz:.2f} s, its units in the store {part.units_sec:.2f} s: "
+            "name the manifest that the store was made from, or tokenize it again"
+        )
+    with torch.inference_mode():
+        mel: NDArray[np.float32] = transform(torch.from_numpy(waveform)).numpy()
+    return mel
+
+
+def _key(parts: Sequence[AudioPart], config: DecoderConfig) -> str:
+    digest = hashlib.sha256()
+    spectrogram = (config.sample_rate_hz, config.n_fft, config.hop_length, config.num_bands, config.f_min, config.f_max)
+    digest.update(repr(spectrogram).encode())
+    for part in parts:
+        digest.update(f"\n{part.path}|{part.start_sec}|{part.duration_sec}|{part.units_sec:.4f}".encode())
+    return digest.hexdigest()
+
+
+def _read_header(folder: Path) -> dict[str, Any] | None:
+    path = folder / HEADER_FILE
+    if not path.is_file():
+        return None
+    header = json.loads(path.read_text(encoding="utf-8"))
+    assert isinstance(header, dict)
+    return header

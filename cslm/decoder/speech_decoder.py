@@ -1,0 +1,267 @@
+"""The speech decoder: merged units of a language model to a waveform (CSLM section 3.1, appendix D)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from cslm.decoder.convolution import length_mask
+from cslm.decoder.decoder_config import DecoderCard
+from cslm.decoder.duration import DurationPredictor, duration_loss, whole_frames
+from cslm.decoder.flow_matching import FlowMatching, UnitEncoder
+from cslm.decoder.time_grid import TimeGrid
+from cslm.decoder.vocoder import GriffinLimVocoder
+from cslm.errors import UserError
+from cslm.units.atomic_file import write_atomically
+from cslm.units.codec import Units, expand_repeats
+from cslm.units.fingerprint import check_fingerprint
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+GROUPS = ("decoder/mean", "decoder/flow", "decoder/duration")
+
+_FRAMES_AT_ONCE = 1200  # unit frames decoded together: 48 s at 25 Hz, so that the spectra stay small
+
+
+class DecoderLoss(NamedTuple):
+    """The loss of one micro-batch, in the form that the training loop takes. Sums are over spectrogram frames."""
+
+    loss_sum: Tensor
+    """() with gradient"""
+    count: int  # type: ignore[assignment]
+    """spectrogram frames"""
+    group_sums: Tensor
+    """(3,) by ``GROUPS``, without gradient"""
+    group_counts: Tensor
+    """(3,) spectrogram frames, the same, and merged units"""
+    group_correct: Tensor
+    """(3,) for durations: units whose rounded duration is right"""
+
+
+class SpeechDecoder(nn.Module):
+    """Duration predictor, unit encoder, flow matching and vocoder, with one voice a language."""
+
+    def __init__(self, card: DecoderCard) -> None:
+        super().__init__()
+        config = card.decoder
+        self.card = card
+        self.grid = TimeGrid(card.frame_rate_hz, config.sample_rate_hz, config.hop_length)
+        sizes, num_voices = card.codebook_sizes, len(card.voices)
+        self.durations = DurationPredictor(sizes, num_voices, config.duration_width, config.duration_kernel_size)
+        self.encoder = UnitEncoder(
+            sizes,
+            num_voices,
+            config.num_bands,
+            self.grid.num_subframes,
+            config.width,
+            config.num_blocks,
+            config.condition_width,
+            config.num_condition_blocks,
+        )
+        self.flow = FlowMatching(config.num_bands, config.condition_width, config.flow_width, config.num_flow_blocks)
+        self.vocoder = GriffinLimVocoder(config)
+        self.register_buffer("mel_mean", torch.zeros(config.num_bands))
+        self.register_buffer("mel_deviation", torch.ones(config.num_bands))
+
+    mel_mean: Tensor
+    mel_deviation: Tensor
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Samples a second of what ``decode`` returns."""
+        return self.card.decoder.sample_rate_hz
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the speech tokenizer whose units it understands."""
+        return self.card.fingerprint
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """Names of the voices."""
+        return self.card.voices
+
+    def forward(self, batch: dict[str, Tensor]) -> DecoderLoss:
+        """The loss of one micro-batch of :class:`cslm.decoder.decoder_batches.DecoderStream`."""
+        mel_mask = length_mask(batch["mel_lengths"], batch["mel"].shape[1])
+        mel = (batch["mel"] - self.mel_mean) / self.mel_deviation
+        condition, mean = self.encoder(
+            batch["frames"], batch["frame_lengths"], batch["voices"], batch["positions"], mel_mask
+        )
+        mean_errors = (mel - mean).abs().mean(dim=-1)
+        flow_errors = self.flow.errors(
+            mel - mean.detach(), batch["noise"], batch["times"], condition, mean.detach(), mel_mask
+        )
+        weights = mel_mask.squeeze(-1)
+        mean_sum, flow_sum = (mean_errors * weights).sum(), (flow_errors * weights).sum()
+        duration_sum, correct = self._duration_loss(batch)
+        # a unit weighs as much as a unit frame's share of spectrogram frames
+        duration_weight = self.grid.sample_rate_hz / self.grid.hop_length / self.grid.frame_rate_hz
+        total = mean_sum + flow_sum + duration_weight * duration_sum
+        frames, rows = weights.sum(), batch["row_trained"].sum().float()
+        return DecoderLoss(
+            total,
+            int(batch["mel_lengths"].sum()),
+            torch.stack([mean_sum, flow_sum, duration_sum]).detach(),
+            torch.stack([frames, frames, rows]),
+            torch.stack([torch.zeros_like(rows), torch.zeros_like(rows), correct]),
+        )
+
+    def _duration_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        mask = length_mask(batch["row_lengths"], batch["rows"].shape[1])
+        predicted = self.durations(batch["rows"], batch["voices"], mask)
+        right = predicted.detach().exp().round().clamp(min=1) == batch["row_durations"]
+        trained = batch["row_trained"]
+        return duration_loss(predicted, batch["row_durations"], trained), (right & (trained > 0)).sum().float()
+
+    def decode(self, units: Units, voice: str, generator: torch.Generator | None = None) -> NDArray[np.float32]:
+        """The waveform (num_samples,) of ``units`` in a voice; see :meth:`decode_batch`."""
+        return self.decode_batch([units], [voice], generator)[0]
+
+    @torch.inference_mode()
+    def decode_batch(
+        self, units: Sequence[Units], voices: Sequence[str], generator: torch.Generator | None = None
+    ) -> list[NDArray[np.float32]]:
+        """Waveforms, float32 in [-1, 1] at ``sample_rate_hz``, one for each item; no units, no samples.
+
+        An item sounds the same whatever its neighbours are, up to rounding.
+
+        Args:
+            units: units with durations keep their time. Units of one codebook without durations are taken as merged
+                and get predicted ones; of several codebooks, as one row a frame.
+            voices: a name of ``self.voices`` for each item.
+            generator: draws one seed for each item; without it every item uses seed 0, so that the same units give
+                the same samples.
+
+        Raises:
+            UserError: an unknown voice, or units that do not fit the codebooks.
+        """
+        assert len(units) == len(voices), "one voice an item"
+        indices = [self._voice_index(voice) for voice in voices]
+        for item in units:
+            self._check_units(item)
+        seeds = [0] * len(units)
+        if generator is not None:
+            seeds = torch.randint(2**62, (len(units),), generator=generator).tolist()
+        frames = self._expand_batch(units, indices)
+        waveforms: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(units)
+        for chosen in _groups_of_similar_length([len(item) for item in frames]):
+            generators = [torch.Generator().manual_seed(seeds[index]) for index in chosen]
+            mel, lengths = self._log_mel([frames[i] for i in chosen], [indices[i] for i in chosen], generators)
+            sound = self.vocoder(mel, lengths, generators).clamp(-1, 1).cpu().numpy()
+            for row, index in enumerate(chosen):
+                waveforms[index] = sound[row, : self.grid.num_samples(len(frames[index]))].copy()
+        return waveforms
+
+    def predict_durations(self, units: Units, voice: str) -> Units:
+        """The same merged units with predicted durations (frames, at least 1)."""
+        self._check_units(units)
+        index = self._voice_index(voice)
+        with torch.inference_mode():
+            return Units(units.ids, self._predict([units], [index])[0])
+
+    def save_pretrained(self, folder: str | os.PathLike[str], weights: dict[str, Tensor] | None = None) -> None:
+        """Write ``config.json`` and ``model.safetensors``; the configuration last, so a folder with it is whole."""
+        tensors = self.state_dict() if weights is None else weights
+        tensors = {name: tensors[name].detach().cpu().float().contiguous() for name in sorted(tensors)}
+        write_atomically(Path(folder) / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
+        write_atomically(Path(folder) / CONFIG_FILE, self.card.to_json().encode("utf-8"))
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | os.PathLike[str], fingerprint: str | None = None, fingerprint_where: str = "the units"
+    ) -> SpeechDecoder:
+        """Open a saved decoder, ready to decode.
+
+        Args:
+            folder: what ``save_pretrained`` wrote.
+            fingerprint: of the speech tokenizer whose units will be decoded; checked where given.
+            fingerprint_where: what has that fingerprint, for the message.
+
+        Raises:
+            UserError: no decoder there, damaged weights, or another speech tokenizer's.
+        """
+        card = DecoderCard.read(Path(folder) / CONFIG_FILE)
+        if fingerprint is not None:
+            check_fingerprint(fingerprint, card.fingerprint, fingerprint_where, f"the speech decoder {folder}")
+        decoder = cls(card)
+        file = Path(folder) / WEIGHTS_FILE
+        try:
+            decoder.load_state_dict(load_file(file))
+        except (FileNotFoundError, SafetensorError, RuntimeError) as error:
+            raise UserError(f"{file} cannot be read or does not fit its {CONFIG_FILE}: {error}") from None
+        return decoder.eval()
+
+    def _expand_batch(self, units: Sequence[Units], voices: Sequence[int]) -> list[Tensor]:
+        """One row a frame, (frames, codebooks), for every item; missing durations are predicted."""
+        durations = [item.durations for item in units]
+        merged = len(self.card.codebook_sizes) == 1
+        missing = [i for i, lasting in enumerate(durations) if merged and lasting is None]
+        for chosen in _groups_of_similar_length([len(units[i]) for i in missing]):
+            picked = [missing[i] for i in chosen]
+            predicted = self._predict([units[i] for i in picked], [voices[i] for i in picked])
+            for index, found in zip(picked, predicted, strict=True):
+                durations[index] = found
+        rows = [Units(item.ids, lasting) for item, lasting in zip(units, durations, strict=True)]
+        return [torch.from_numpy(expand_repeats(item).ids.astype(np.int64)) for item in rows]
+
+    def _predict(self, units: Sequence[Units], voices: Sequence[int]) -> list[NDArray[np.int64]]:
+        ids, lengths = self._pad([torch.from_numpy(item.ids.astype(np.int64)) for item in units])
+        logs = self.durations(ids, self._tensor(voices), length_mask(lengths, ids.shape[1])).cpu()
+        return [whole_frames(row[: len(item)]).numpy() for row, item in zip(logs, units, strict=True)]
+
+    def _log_mel(
+        self, frames: list[Tensor], voices: list[int], generators: list[torch.Generator]
+    ) -> tuple[Tensor, list[int]]:
+        """Natural log-mel (batch, mel frames, bands) of items of one row a frame, and the mel frames of each."""
+        config = self.card.decoder
+        ids, lengths = self._pad(frames)
+        mel_lengths = [self.grid.num_mel_frames(len(item)) for item in frames]
+        num_mel_frames = max(mel_lengths)
+        mel_mask = length_mask(self._tensor(mel_lengths), num_mel_frames)
+        positions = torch.from_numpy(self.grid.positions(0, num_mel_frames)).to(ids.device).expand(len(frames), -1)
+        condition, mean = self.encoder(ids, lengths, self._tensor(voices), positions, mel_mask)
+        noise = torch.zeros(len(frames), num_mel_frames, config.num_bands)
+        for row, (generator, length) in enumerate(zip(generators, mel_lengths, strict=True)):
+            noise[row, :length] = torch.randn(length, config.num_bands, generator=generator) * config.temperature
+        mel = mean + self.flow.sample(noise.to(mean), condition, mean, mel_mask, config.num_flow_steps)
+        return mel * self.mel_deviation + self.mel_mean, mel_lengths
+
+    def _pad(self, items: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Items (rows, codebooks) to (batch, longest, codebooks) filled with 0, and their lengths (batch,)."""
+        padded = nn.utils.rnn.pad_sequence(items, batch_first=True)
+        return padded.to(self.mel_mean.device), self._tensor([len(item) for item in items])
+
+    def _tensor(self, values: Sequence[int]) -> Tensor:
+        return torch.tensor(values, device=self.mel_mean.device)
+
+    def _voice_index(self, voice: str) -> int:
+        if voice not in self.card.voices:
+            raise UserError(f"this speech decoder has no voice {voice!r}, only {', '.join(self.card.voices)}")
+        return self.card.voices.index(voice)
+
+    def _check_units(self, units: Units) -> None:
+        sizes = self.card.codebook_sizes
+        if units.num_codebooks != len(sizes):
+            raise UserError(f"these units have {units.num_codebooks} codebooks, the speech decoder knows {len(sizes)}")
+        if len(units) and ((units.ids < 0).any() or (units.ids >= np.array(sizes)).any()):
+            raise UserError(f"a unit lies outside the codebooks of the speech decoder (sizes {sizes})")
+
+
+def _groups_of_similar_length(lengths: list[int]) -> Iterator[list[int]]:
+    """Indices of items that are not empty, from long to short, in groups that hold at most ``_FRAMES_AT_ONCE`` rows."""
+    order = sorted((i for i, length in enumerate(lengths) if length), key=lambda i: (-lengths[i], i))
+    start = 0
+    while start < len(order):
+        size = max(1, _FRAMES_AT_ONCE // lengths[order[start]])
+        yield order[start : start + size]
+        start += size

@@ -1,0 +1,84 @@
+"""Documents that change between text and speech, and between languages, from the same manifest as the tasks.
+
+Between text and speech: spans of words of one utterance, in turn as text and as units (word times say where to cut).
+Between languages: sentences of several groups in a row, each spoken in a language drawn for it (cross-lingual
+interleaving, arXiv 2512.01865): what is said goes on, the language switches at the ends of sentences, and no sentence is
+said twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+
+import numpy as np
+
+from cslm.sequences.chunking import Word, speak_chunks, word_starts
+from cslm.sequences.sequence import Sequence, SequenceBuilder
+from cslm.sequences.sequence_format import SequenceFormat
+from cslm.units.codec import Units
+
+MEAN_SPAN_WORDS = 5.0
+
+
+def interleaved(
+    form: SequenceFormat,
+    units: Units,
+    text: str,
+    words: Seq[Word] | None,
+    language: str,
+    frame_rate_hz: float,
+    generator: np.random.Generator,
+) -> Sequence:
+    """One utterance with spans of words in turn as text and as speech.
+
+    A span has ``1 + Poisson(MEAN_SPAN_WORDS - 1)`` words; whether the first is text is drawn too. An utterance whose word
+    times are missing, or are not of its text, is text or speech as a whole.
+    """
+    speaks = bool(generator.integers(2))
+    spans = speak_chunks(_draw_spans(text, words, generator), units, words, frame_rate_hz)
+
+    def write(builder: SequenceBuilder) -> None:
+        for index, (span_text, span_units) in enumerate(spans):
+            if (index % 2 == 0) == speaks:
+                builder.add_units(span_units)
+            else:
+                builder.add_text(span_text)
+
+    return form.document("interleaved", language, write)
+
+
+def code_switched(form: SequenceFormat, sentences: Seq[tuple[Units, str]]) -> Sequence:
+    """Spoken sentences one after the other, each ``(units, language)`` between its own ``<sosp>`` and ``<eosp>``."""
+
+    def write(builder: SequenceBuilder) -> None:
+        for units, language in sentences:
+            builder.in_language(language)
+            builder.add_units(units)
+
+    return form.document("code_switched", sentences[0][1], write)
+
+
+def _draw_spans(text: str, words: Seq[Word] | None, generator: np.random.Generator) -> list[str]:
+    """Cut a text before words that are drawn."""
+    starts = word_starts(text, words) if words else None
+    if starts is None:
+        return [text]
+    cuts = [0]
+    word = 0
+    while True:
+        word += 1 + int(generator.poisson(MEAN_SPAN_WORDS - 1))
+        if word >= len(starts):
+            break
+        cut = _with_space(text, starts[word])
+        if cut > cuts[-1]:
+            cuts.append(cut)
+    return [text[start:stop] for start, stop in zip(cuts, [*cuts[1:], len(text)], strict=True)]
+
+
+def _with_space(text: str, start: int) -> int:
+    """The place of a word with the space before it, and with what opens it (a quotation mark, a bracket)."""
+    while start and not text[start - 1].isalnum() and not text[start - 1].isspace() and text[start - 1] in "\"'“‘«([（【「『《":
+        start -= 1
+    while start and text[start - 1].isspace():
+        start -= 1
+    return start

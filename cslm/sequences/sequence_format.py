@@ -1,0 +1,97 @@
+"""What writing a sequence takes: text encoder, chat template, speech vocabulary. Made once from a tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cslm.sequences.sequence import Role, Sequence, SequenceBuilder, Span
+from cslm.sequences.templates import ChatWrapper
+from cslm.sequences.text_tokenizer import TextEncoder
+from cslm.sequences.vocabulary import SpeechVocabulary, from_tokenizer, has_speech
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Content = Callable[[SequenceBuilder], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of a conversation: who speaks, in which language, and what writes its content."""
+
+    role: Role
+    language: str
+    content: Content
+
+
+class SequenceFormat:
+    """How sequences are written for one tokenizer; ``vocabulary`` is None for a model of text only."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, chat_template: str | None = None) -> None:
+        self.encoder = TextEncoder(tokenizer)
+        self.chat = ChatWrapper(tokenizer, chat_template)
+        self.vocabulary: SpeechVocabulary | None = from_tokenizer(tokenizer) if has_speech(tokenizer) else None
+
+    def conversation(self, task: str, turns: list[Turn]) -> Sequence:
+        """A whole conversation; the assistant's contents and the tokens that end its turns are trained."""
+        builder = SequenceBuilder(self.encoder, self.vocabulary, task)
+        pieces = self.chat.pieces(tuple(turn.role for turn in turns))
+        for index, turn in enumerate(turns):
+            self._open_turn(builder, turns, index)
+            turn.content(builder)
+        builder.add_template(pieces[-1].ids, pieces[-1].num_trained)
+        return builder.finish()
+
+    def prompt(self, task: str, turns: list[Turn]) -> Sequence:
+        """The start of a generation: the turns, and the header of the assistant's reply to them.
+
+        The ids are those that :meth:`conversation` writes before the content of that reply.
+        """
+        builder = SequenceBuilder(self.encoder, self.vocabulary, task)
+        turns = [*turns, Turn("assistant", turns[-1].language, _nothing)]
+        for index, turn in enumerate(turns):
+            self._open_turn(builder, turns, index)
+            turn.content(builder)
+        return builder.finish()
+
+    def document(self, task: str, language: str, content: Content) -> Sequence:
+        """A document without turns, all of it trained, ended by the tokenizer's end of text."""
+        builder = SequenceBuilder(self.encoder, self.vocabulary, task)
+        before, after = self.chat.document_ends()
+        builder.turn("document", language, trained=True)
+        builder.add_template(before)
+        content(builder)
+        builder.add_template(after, num_trained=len(after))
+        return builder.finish()
+
+    def _open_turn(self, builder: SequenceBuilder, turns: list[Turn], index: int) -> None:
+        # The piece before a content also ends the turn before it, and belongs to that one.
+        turn = turns[index]
+        piece = self.chat.pieces(tuple(other.role for other in turns))[index]
+        builder.add_template(piece.ids, piece.num_trained)
+        builder.turn(turn.role, turn.language, trained=turn.role == "assistant")
+
+    def span_texts(self, sequence: Sequence) -> list[tuple[Span, str]]:
+        """Every span with what it says: text, ``<12>`` for units, markers and control tokens by their surface."""
+        texts: list[tuple[Span, str]] = []
+        previous = "template"
+        for span in sequence.spans:
+            ids = sequence.ids[span.start : span.stop].tolist()
+            if span.modality == "text":
+                follows = previous == "marker"
+                text = self.encoder.decode_continuation(ids) if follows else self.encoder.decode(ids)
+            else:
+                text = self.encoder.surface(ids)
+            texts.append((span, text))
+            previous = span.modality
+        return texts
+
+    def render(self, sequence: Sequence) -> str:
+        """The sequence as one string for a reader, as the paper prints it: ``Mira<sosp><12><7><eosp>.``"""
+        return "".join(text for _, text in self.span_texts(sequence))
+
+
+def _nothing(builder: SequenceBuilder) -> None:
+    """The content of a reply that is still to come."""

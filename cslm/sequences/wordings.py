@@ -1,0 +1,93 @@
+"""What requests say: ten instructions a task and language, and the user prompts of the paper (appendix A).
+
+The words are data (``wordings.yaml``). A request with a speech input reads ``{instruction} This is input: <sosp>...<eosp>.``
+(CSLM section 3.3, Chinese ``{instruction} 这是输入: <sosp>...<eosp>。``); after a text input comes no full stop, for the text
+brings its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Any, Literal
+
+import yaml
+
+FALLBACK = "en"
+WordedTask = Literal["asr", "tts", "translation"]
+WORDED_TASKS: tuple[WordedTask, ...] = ("asr", "tts", "translation")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The words around an input: ``before`` ends with the space before it, ``after`` is its full stop."""
+
+    before: str
+    after: str
+
+
+def num_wordings(task: WordedTask, language: str) -> int:
+    """How many ways there are to ask for a task in a language (that of the input)."""
+    return len(_block(language)[task])
+
+
+@lru_cache(maxsize=4096)
+def worded_request(task: WordedTask, wording: int, language: str, target: str = "") -> Request:
+    """The ``wording``-th way, counted round, to ask for a task; ``target`` is the language to translate into.
+
+    Asked in ``language``, the language of the input; where that has no block, in English.
+    """
+    block = _block(language)
+    template = block[task][wording % len(block[task])]
+    name = _name(block, language)
+    words = template.format(language=name, source=name, target=_name(block, target) if target else "")
+    return Request(words + block["input"][0], block["input"][1])
+
+
+@lru_cache(maxsize=1024)
+def dialogue_request(question_language: str, answer_language: str) -> Request:
+    """The paper's user prompt. It is written in the language of the answer; where that has no block, in English."""
+    block = _block(answer_language)
+    if _tag(question_language) == _tag(answer_language) and _tag(answer_language) in _wordings():
+        words = block["dialogue"]
+    else:
+        words = block["dialogue_across"].format(language=_name(block, answer_language))
+    return Request(words + block["input"][0], block["input"][1])
+
+
+def all_wordings(languages: list[str]) -> Iterator[str]:
+    """Every request that can be made among these languages, input left out: texts for a text tokenizer to know."""
+    for language in languages:
+        for task in WORDED_TASKS:
+            targets = [other for other in languages if other != language] if task == "translation" else [""]
+            for target in targets:
+                for wording in range(num_wordings(task, language)):
+                    request = worded_request(task, wording, language, target)
+                    yield request.before + request.after
+        for answer_language in languages:
+            request = dialogue_request(language, answer_language)
+            yield request.before + request.after
+
+
+@cache
+def _wordings() -> dict[str, dict[str, Any]]:
+    text = resources.files("cslm.sequences").joinpath("wordings.yaml").read_text(encoding="utf-8")
+    wordings: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    return wordings
+
+
+def _tag(language: str) -> str:
+    tag = language.lower()
+    return tag if tag in _wordings() else tag.split("-")[0]
+
+
+def _block(language: str) -> dict[str, Any]:
+    wordings = _wordings()
+    return wordings.get(_tag(language), wordings[FALLBACK])
+
+
+def _name(block: dict[str, Any], language: str) -> str:
+    names: dict[str, str] = block["names"]
+    return names.get(language.lower()) or names.get(language.lower().split("-")[0]) or language

@@ -1,0 +1,152 @@
+"""The training loop of everything that learns: language model and decoder, on the DeepSpeed engine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from cslm.training.engine import (
+    accumulate_gradients,
+    full_weights,
+    set_learning_rate,
+    start_engine,
+    start_processes,
+    update_weights,
+    wait_for_all,
+)
+from cslm.training.meters import LossMeter, RunLog, check_finite
+from cslm.training.schedule import learning_rate_at
+from cslm.training.state import TrainingState, find_latest, load_state, needs_universal, save_state
+from cslm.training.training_config import TrainingConfig
+from cslm.units.atomic_file import write_atomically
+
+FINISHED = "finished.json"
+
+
+class StepBatch(Protocol):
+    """The data of one optimizer step for one process."""
+
+    @property
+    def micro_batches(self) -> Sequence[dict[str, Tensor]]:
+        """the same number on each process; one with nothing to learn still runs"""
+        ...
+
+    @property
+    def num_trained(self) -> int:
+        """trained tokens over all processes and micro-batches"""
+        ...
+
+    @property
+    def position(self) -> dict[str, Any]:
+        """where the next step starts; plain values for JSON"""
+        ...
+
+    @property
+    def consumed(self) -> dict[str, int]:
+        """tokens of this step over all processes, by source"""
+        ...
+
+
+class Stream(Protocol):
+    """The data as a pure function of a position."""
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """names of what losses are reported by, in the order of ``label_group``"""
+        ...
+
+    def step(self, position: dict[str, Any], rank: int, world_size: int) -> StepBatch:
+        """The batch at ``position``; an empty position is the start."""
+        ...
+
+
+def train(
+    module: nn.Module,
+    stream: Stream,
+    config: TrainingConfig,
+    output: Path,
+    save: Callable[[dict[str, Tensor]], None],
+) -> TrainingState:
+    """Train ``module`` from its newest checkpoint in ``output``, or from the start, to the last step.
+
+    Args:
+        module: forward takes a micro-batch and returns a :class:`~cslm.model.loss.LossOutput`.
+        save: writes the finished model from its full weights (CPU); called on rank 0 only, at the end.
+
+    Returns:
+        The state after the last step.
+
+    Raises:
+        UserError: a damaged checkpoint, one of another number of processes under ZeRO stage 0, or a loss that is
+            not a number.
+    """
+    rank, world_size = start_processes(config.num_threads)
+    saved = find_latest(output)
+    universal = saved is not None and needs_universal(saved, world_size, config.zero_stage)
+    engine = start_engine(module, config, load_universal=universal)
+    state = TrainingState() if saved is None else load_state(engine, saved, universal)
+    if saved is not None and rank == 0:
+        print(f"resuming from step {state.step:,} ({saved.folder})", flush=True)
+    log = RunLog(output, config.last_step, state) if rank == 0 else None
+    state = _run_steps(engine, stream, config, output, state, log)
+    weights = full_weights(engine)
+    if rank == 0:
+        save(weights)
+        facts = {"steps": state.step, "tokens": state.tokens, "consumed": state.consumed}
+        write_atomically(output / FINISHED, (json.dumps(facts, indent=1) + "\n").encode())
+    if log is not None:
+        log.close()
+    wait_for_all()
+    engine.destroy()
+    return state
+
+
+def is_finished(output: Path, config: TrainingConfig) -> bool:
+    """Whether the run in ``output`` has reached the last step of ``config``."""
+    path = output / FINISHED
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["steps"] >= config.last_step
+
+
+def _run_steps(
+    engine: Any, stream: Stream, config: TrainingConfig, output: Path, state: TrainingState, log: RunLog | None
+) -> TrainingState:
+    meter = LossMeter(stream.groups)
+    first_step = state.step
+    while state.step < config.last_step:
+        learning_rate = learning_rate_at(config, state.step)
+        state, norm = _one_step(engine, stream, config, state, learning_rate, meter)
+        last = state.step == config.last_step
+        saving = last or state.step % config.save_every == 0
+        if saving or state.step % config.log_every == 0 or state.step == first_step + 1:
+            result = meter.result()
+            check_finite(result, float(norm), state, config.log_every)
+            if log is not None:
+                log.write(state, result, learning_rate, float(norm))
+        if saving:
+            started = time.perf_counter()
+            save_state(engine, state, output, config.save_total)
+            if log is not None:
+                log.exclude(time.perf_counter() - started)
+    return state
+
+
+def _one_step(
+    engine: Any, stream: Stream, config: TrainingConfig, state: TrainingState, learning_rate: float, meter: LossMeter
+) -> tuple[TrainingState, float | Tensor]:
+    """One update: the state after it and the norm of its gradient. Random numbers depend on the step alone."""
+    rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    torch.manual_seed(config.seed * 1_000_003 + state.step * world_size + rank)
+    batch = stream.step(state.position, rank, world_size)
+    meter.add(accumulate_gradients(engine, list(batch.micro_batches), batch.num_trained))
+    set_learning_rate(engine, learning_rate)
+    norm = update_weights(engine, config.gradient_clip)
+    consumed = {name: state.consumed.get(name, 0) + tokens for name, tokens in batch.consumed.items()}
+    consumed = {**state.consumed, **consumed}
+    tokens = state.tokens + sum(batch.consumed.values())
+    return TrainingState(state.step + 1, tokens, batch.position, consumed), norm

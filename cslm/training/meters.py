@@ -1,0 +1,145 @@
+"""What a run tells: one line per log step, ``metrics.jsonl``, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from cslm.errors import UserError
+from cslm.model.loss import LossOutput
+from cslm.training.state import TrainingState
+from cslm.units.atomic_file import write_atomically
+
+
+class LossMeter:
+    """Sums losses by group over the steps since the last log line, without asking the device for a value."""
+
+    def __init__(self, groups: Sequence[str]) -> None:
+        self.groups = list(groups)
+        self._sums: Tensor | None = None
+
+    def add(self, outputs: Sequence[LossOutput]) -> None:
+        """Add the micro-batches of one step of this process."""
+        for output in outputs:
+            sums = torch.stack((output.group_sums, output.group_counts, output.group_correct))
+            sums = torch.cat((sums.flatten(), output.loss_sum.detach().float()[None]))
+            self._sums = sums if self._sums is None else self._sums + sums
+
+    def result(self) -> dict[str, Any]:
+        """The mean loss, and ``groups`` and ``accuracy`` by name, over all processes; starts a new window.
+
+        Every process calls this together.
+        """
+        assert self._sums is not None, "no step since the last result"
+        if torch.distributed.get_world_size() > 1:
+            torch.distributed.all_reduce(self._sums)
+        values = self._sums.cpu().double()
+        self._sums = None
+        sums, counts, correct = values[:-1].view(3, len(self.groups)).tolist()
+        seen = [i for i, count in enumerate(counts) if count > 0]
+        return {
+            "loss": float(values[-1]) / max(1.0, math.fsum(counts)),
+            "groups": {self.groups[i]: sums[i] / counts[i] for i in seen},
+            "accuracy": {self.groups[i]: correct[i] / counts[i] for i in seen},
+        }
+
+
+class RunLog:
+    """Writes what :class:`LossMeter` and the loop report; only rank 0 has one."""
+
+    def __init__(self, output: Path, last_step: int, state: TrainingState) -> None:
+        """Open the files of a run; lines after ``state.step``, from before an interruption, are dropped."""
+        self.last_step = last_step
+        output.mkdir(parents=True, exist_ok=True)
+        self._path = output / "metrics.jsonl"
+        _keep_until(self._path, state.step)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(output / "tensorboard"), purge_step=state.step + 1)
+        self._pause = 0.0
+        self._since, self._step, self._tokens = time.perf_counter(), state.step, state.tokens
+
+    def exclude(self, seconds: float) -> None:
+        """Leave time that was not training (a checkpoint) out of the speed."""
+        self._pause += seconds
+
+    def write(self, state: TrainingState, result: dict[str, Any], learning_rate: float, norm: float) -> None:
+        """One log step."""
+        seconds = time.perf_counter() - self._since - self._pause
+        speed = (state.tokens - self._tokens) / seconds
+        left = (self.last_step - state.step) * seconds / max(1, state.step - self._step)
+        row = {
+            "step": state.step,
+            "tokens": state.tokens,
+            "loss": result["loss"],
+            "lr": learning_rate,
+            "grad_norm": norm,
+            "tokens_per_sec": round(speed, 1),
+            "groups": result["groups"],
+            "accuracy": result["accuracy"],
+            "consumed": state.consumed,
+        }
+        print(_line(row, self.last_step, left), flush=True)
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        self._write_board(row)
+        self._since, self._step, self._tokens, self._pause = time.perf_counter(), state.step, state.tokens, 0.0
+
+    def close(self) -> None:
+        """Flush and close the files."""
+        self._file.close()
+        self._board.close()
+
+    def _write_board(self, row: dict[str, Any]) -> None:
+        for name in ("loss", "lr", "grad_norm", "tokens_per_sec"):
+            self._board.add_scalar(f"train/{name}", row[name], row["step"])
+        for kind in ("groups", "accuracy"):
+            for group, value in row[kind].items():
+                self._board.add_scalar(f"{'loss' if kind == 'groups' else kind}/{group}", value, row["step"])
+
+
+def check_finite(result: dict[str, Any], norm: float, state: TrainingState, log_every: int) -> None:
+    """Make sure that training has not diverged.
+
+    Raises:
+        UserError: a loss or gradient that is not a number, with steps and groups.
+    """
+    if math.isfinite(result["loss"]) and math.isfinite(norm):
+        return
+    bad = [name for name, value in result["groups"].items() if not math.isfinite(value)]
+    what = f"the loss is {result['loss']}" if not math.isfinite(result["loss"]) else f"the gradient norm is {norm}"
+    raise UserError(
+        f"training diverged: {what} between steps {max(1, state.step - log_every + 1)} and {state.step} "
+        f"(groups: {', '.join(bad) or 'none by itself'}): lower training.learning_rate or training.gradient_clip, "
+        "then run again; it goes on from the last checkpoint"
+    )
+
+
+def _line(row: dict[str, Any], last_step: int, seconds_left: float) -> str:
+    minutes, seconds = divmod(round(seconds_left), 60)
+    by_kind = " ".join(f"{name} {loss:.2f}" for name, loss in row["groups"].items())
+    return (
+        f"step {row['step']:,}/{last_step:,}  loss {row['loss']:.3f}  [{by_kind}]  grad {row['grad_norm']:.2f}  "
+        f"lr {row['lr']:.2e}  {row['tokens_per_sec']:,.0f} tokens/s  {minutes}:{seconds:02d} left"
+    )
+
+
+def _keep_until(path: Path, step: int) -> None:
+    """Drop the rows of ``metrics.jsonl`` after ``step``, and a last line that was cut off."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except json.JSONDecodeError:
+            break
+    write_atomically(path, "".join(kept).encode("utf-8"))

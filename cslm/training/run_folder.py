@@ -1,0 +1,62 @@
+"""The folder of a run: it holds one configuration, and no other run may write there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cslm.configuration import to_plain
+from cslm.errors import UserError
+from cslm.units.atomic_file import write_atomically
+
+CONFIG_FILE = "config.yaml"
+MAY_CHANGE = (
+    "data_root", "output", "training.max_steps", "training.tokens_per_micro_batch", "training.log_every",
+    "training.save_every", "training.save_total", "training.num_threads", "training.zero_stage", "training.deepspeed",
+    "training.gradient_checkpointing",
+)  # fmt: skip
+"""Keys that may differ when a run is resumed: where it lies, when it stops, what machine it runs on."""
+
+
+def check_output(output: Path, config: Any) -> None:
+    """Make sure that ``output`` is new or holds a run with this configuration. Nothing is written.
+
+    Raises:
+        UserError: it holds something else, or a run with other settings; names the first that differs.
+    """
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output} is a file: give another output folder")
+    path = output / CONFIG_FILE
+    if not path.is_file():
+        if output.is_dir() and any(entry.name[0] != "." for entry in output.iterdir()):
+            raise UserError(f"{output} is not empty and holds no run ({CONFIG_FILE}): give another output folder")
+        return
+    try:
+        found = _flat(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML ({error}): give another output folder") from None
+    wanted = _flat(to_plain(config))
+    for key in sorted(found.keys() | wanted.keys()):
+        if found.get(key) != wanted.get(key) and key not in MAY_CHANGE:
+            raise UserError(
+                f"{output} holds another run: {key} is {found.get(key)!r} there and {wanted.get(key)!r} here: "
+                "give another output folder, or delete that one"
+            )
+
+
+def write_configuration(output: Path, config: Any) -> None:
+    """Write the resolved configuration into the run's folder."""
+    text = yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True)
+    write_atomically(output / CONFIG_FILE, text.encode("utf-8"))
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """``{"training.seed": 0}`` of nested dictionaries; lists stay values."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat = {}
+    for key, item in value.items():
+        flat.update(_flat(item, f"{prefix}.{key}" if prefix else str(key)))
+    return flat

@@ -1,0 +1,163 @@
+"""``tokenize-corpus``: from manifests to a unit store, exactly once.
+
+The utterances of a shard are fixed by the manifests alone, so any number of workers, and any number of times that the
+command was stopped and started again, give the same bytes. While a store is being made its folder also holds
+``.progress``: the plan, and one receipt for each finished shard. The header is written last. Nothing is appended to.
+Several invocations may work on one store: they share it out by shard.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from cslm.audio.progress import progress_bar
+from cslm.configuration import parse_configuration
+from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
+from cslm.errors import UserError
+from cslm.units.card import load_codec
+from cslm.units.codec import UnitCodec
+from cslm.units.manifests import corpus_digest, with_manifests
+from cslm.units.shards import StoreHeader
+from cslm.units.tokenize_shard import Job, tokenize_shard
+from cslm.units.tokenizing_progress import Plan, Receipt, TokenizingProgress
+
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+@dataclass
+class TokenizeCorpusConfig:
+    """Tokenize a corpus: ``tokenize_corpus.py MANIFEST [MANIFEST ...] --tokenizer CARD --output STORE``."""
+
+    manifests: list[str]
+    """Manifests to tokenize, in this order."""
+    tokenizer: str
+    """Card of the speech tokenizer: a path, or the name of a shipped one."""
+    output: str
+    """Folder of the store."""
+    num_workers: int = 0
+    """Processes that tokenize (0: one a core). Does not change the store."""
+    utterances_per_shard: int = 1000
+    """Utterances in a shard: what a kill loses at most."""
+
+
+def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader:
+    """Tokenize every utterance of the manifests; go on where an earlier run of the same work stopped.
+
+    Utterances that cannot be used are left out and listed, with reasons, in ``rejected.jsonl``.
+
+    Raises:
+        UserError: a bad manifest or card, a folder that holds other work, or a corpus without one usable utterance.
+    """
+    if config.utterances_per_shard < 1 or config.num_workers < 0:
+        raise UserError("utterances_per_shard must be at least 1 and num_workers at least 0")
+    codec = load_codec(config.tokenizer)
+    corpus, num_utterances = corpus_digest(config.manifests)
+    plan = Plan(codec.fingerprint, corpus, config.utterances_per_shard, num_utterances)
+    progress = TokenizingProgress(Path(config.output), plan)
+    finished = progress.finished_header()
+    if finished is not None:
+        print(f"{config.output} is already complete: {_summary(finished)}", file=sys.stderr)
+        return finished
+    progress.begin()
+    started = time.monotonic()
+    audio_sec = _tokenize_shards(config, codec, progress)
+    seconds = time.monotonic() - started
+    header = progress.finish(codec)
+    speed = f"; {audio_sec / seconds:.0f} x real time" if audio_sec else ""
+    print(f"{config.output}: {_summary(header)}{speed}", file=sys.stderr)
+    return header
+
+
+def _summary(header: StoreHeader) -> str:
+    rejected = f", {header.num_rejected} rejected (see rejected.jsonl)" if header.num_rejected else ", none rejected"
+    return (
+        f"{header.num_utterances} utterances, {header.audio_sec / 3600:.2f} hours, {header.num_units} units"
+        f" from {header.num_frames} frames{rejected}"
+    )
+
+
+def _tokenize_shards(config: TokenizeCorpusConfig, codec: UnitCodec, progress: TokenizingProgress) -> float:
+    """Go through the shards until each has its receipt; returns the seconds of audio tokenized here."""
+    num_workers = config.num_workers or len(os.sched_getaffinity(0))
+    audio_sec = 0.0
+    while missing := progress.missing_shards():
+        jobs = _jobs(config, missing)
+        if num_workers == 1 or len(missing) == 1:
+            receipts: Iterator[Receipt | None] = (tokenize_shard(job, codec, progress) for job in jobs)
+        else:
+            receipts = _in_processes(jobs, config.tokenizer, progress, min(num_workers, len(missing)))
+        done = list(progress_bar(receipts, len(missing), f"tokenizing ({config.utterances_per_shard} utterances a step)"))
+        audio_sec += sum(receipt.shard.audio_sec for receipt in done if receipt is not None and receipt.shard is not None)
+        if not any(done):  # others hold all that is left
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+    return audio_sec
+
+
+def _jobs(config: TokenizeCorpusConfig, missing: list[int]) -> Iterator[Job]:
+    """The jobs of the missing shards; reads the manifests along the way, one shard in memory at a time."""
+    wanted, rows, index = set(missing), list[tuple[str, Utterance]](), 0
+    for manifest in config.manifests:
+        for utterance in read_manifest(manifest):
+            if index // config.utterances_per_shard in wanted:
+                rows.append((resolve_audio(manifest, utterance), utterance))
+            index += 1
+            if rows and index % config.utterances_per_shard == 0:
+                yield Job(index // config.utterances_per_shard - 1, rows)
+                rows = []
+    if rows:
+        yield Job(index // config.utterances_per_shard, rows)
+
+
+def _in_processes(jobs: Iterator[Job], card: str, progress: TokenizingProgress, workers: int) -> Iterator[Receipt | None]:
+    """Results in the order of the jobs; only a few jobs wait at a time, so the manifest is never held."""
+    context = multiprocessing.get_context("spawn")
+    waiting: deque[Future[Receipt | None]] = deque()
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_open_worker, initargs=(card,)) as pool:
+        try:
+            for job in jobs:
+                waiting.append(pool.submit(_work, job, progress))
+                if len(waiting) >= 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+_worker_codec: UnitCodec | None = None
+
+
+def _open_worker(card: str) -> None:
+    global _worker_codec
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    _worker_codec = load_codec(card)
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # the parent was killed: nobody waits for this shard
+
+
+def _work(job: Job, progress: TokenizingProgress) -> Receipt | None:
+    assert _worker_codec is not None
+    return tokenize_shard(job, _worker_codec, progress)
+
+
+def main(arguments: list[str]) -> None:
+    """Command line: manifests first, then options."""
+    tokenize_corpus(parse_configuration(TokenizeCorpusConfig, with_manifests(arguments), "tokenize-corpus"))

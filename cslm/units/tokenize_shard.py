@@ -1,0 +1,97 @@
+"""Tokenize one shard: load its audio a window at a time, encode, write, leave a receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cslm.audio.waveform import load_waveform
+from cslm.corpora.manifest import Utterance
+from cslm.errors import UserError
+from cslm.units.codec import UnitCodec, Units, merge_repeats
+from cslm.units.shards import StoreRow, write_shard
+from cslm.units.tokenizing_progress import Receipt, Rejected, TokenizingProgress
+
+# Audio in memory at a time, unless one utterance is longer.
+_WINDOW_SEC = 300.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard: its number, and the utterances with the place of their audio."""
+
+    shard: int
+    utterances: list[tuple[str, Utterance]]
+
+
+@dataclass(frozen=True)
+class _Clip:
+    utterance: Utterance
+    waveform: NDArray[np.float32]
+
+
+def tokenize_shard(job: Job, codec: UnitCodec, progress: TokenizingProgress) -> Receipt | None:
+    """Make one shard of the store; ``None`` if another process holds it or has just finished it."""
+    with progress.claim(job.shard) as mine:
+        if not mine:
+            return None
+        rejected: list[Rejected] = []
+        rows = [
+            _row(clip, units, codec) for window in _windows(job, codec, rejected) for clip, units in _encode(window, codec)
+        ]
+        shard = write_shard(progress.folder, job.shard, rows, codec.codebook_sizes) if rows else None
+        receipt = Receipt(job.shard, shard, rejected)
+        progress.write_receipt(receipt)
+        return receipt
+
+
+def _windows(job: Job, codec: UnitCodec, rejected: list[Rejected]) -> Iterator[list[_Clip]]:
+    """Clips in the order of the manifest, a few minutes of audio at a time; what cannot be used is put on the list."""
+    window: list[_Clip] = []
+    window_sec = 0.0
+    for path, utterance in job.utterances:
+        try:
+            clip = _Clip(utterance, _load(path, utterance, codec))
+        except UserError as error:
+            rejected.append(Rejected(utterance.id, utterance.audio, str(error).replace(path, utterance.audio)))
+            continue
+        window.append(clip)
+        window_sec += len(clip.waveform) / codec.sample_rate_hz
+        if window_sec >= _WINDOW_SEC:
+            yield window
+            window, window_sec = [], 0.0
+    if window:
+        yield window
+
+
+def _load(path: str, utterance: Utterance, codec: UnitCodec) -> NDArray[np.float32]:
+    waveform, _ = load_waveform(path, utterance.start_sec, utterance.duration_sec, codec.sample_rate_hz)
+    if len(waveform) < codec.min_num_samples:
+        found_sec, least_sec = (n / codec.sample_rate_hz for n in (len(waveform), codec.min_num_samples))
+        raise UserError(f"{path}: too short: {found_sec:.4f} s, this tokenizer needs {least_sec:.4f} s")
+    return waveform
+
+
+def _encode(window: list[_Clip], codec: UnitCodec) -> Iterator[tuple[_Clip, Units]]:
+    """The units of each clip, encoded in the order of length (a codec may batch its list), given in the window's."""
+    order = sorted(range(len(window)), key=lambda i: len(window[i].waveform))
+    units = codec.encode([window[i].waveform for i in order])
+    by_clip = dict(zip(order, units, strict=True))
+    return ((clip, by_clip[i]) for i, clip in enumerate(window))
+
+
+def _row(clip: _Clip, units: Units, codec: UnitCodec) -> StoreRow:
+    utterance = clip.utterance
+    return StoreRow(
+        id=utterance.id,
+        language=utterance.language,
+        text=utterance.text,
+        duration_sec=len(clip.waveform) / codec.sample_rate_hz,
+        units=merge_repeats(units) if units.num_codebooks == 1 else units,
+        speaker=utterance.speaker,
+        group=utterance.group,
+        words=utterance.words,
+    )

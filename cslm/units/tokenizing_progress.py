@@ -1,0 +1,193 @@
+"""What is already done of a store in the making, so that a stopped run goes on and several runs share the work."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cslm.errors import UserError
+from cslm.units.atomic_file import create_atomically, write_atomically
+from cslm.units.codec import UnitCodec
+from cslm.units.fingerprint import check_fingerprint
+from cslm.units.shards import HEADER, ShardInfo, StoreHeader, make_header, read_header, write_header
+
+REJECTED = "rejected.jsonl"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides the bytes of a store."""
+
+    fingerprint: str
+    corpus: str
+    utterances_per_shard: int
+    num_utterances: int
+
+    @property
+    def num_shards(self) -> int:
+        """Number of shards; one whose utterances were all rejected has no file."""
+        return -(-self.num_utterances // self.utterances_per_shard)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An utterance that could not be used, and why."""
+
+    id: str
+    audio: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A finished shard (``None`` where nothing of it could be used) and what was rejected from it."""
+
+    index: int
+    shard: ShardInfo | None
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+class TokenizingProgress:
+    """The folder of a store in the making: plan, claims and receipts in ``.progress``, shards beside it."""
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        """Touch nothing yet; see ``begin``."""
+        self.folder = folder
+        self.plan = plan
+        self._state = folder / ".progress"
+
+    def finished_header(self) -> StoreHeader | None:
+        """The header, if the folder already holds the whole of this work, with shards that have their hashes.
+
+        Raises:
+            UserError: the folder holds other work, or a shard that changed.
+        """
+        if not (self.folder / HEADER).exists():
+            return None
+        header = read_header(self.folder)
+        num_utterances = header.num_utterances + header.num_rejected
+        self._check(Plan(header.fingerprint, header.corpus, self.plan.utterances_per_shard, num_utterances))
+        for shard in header.shards:
+            if not _is_intact(self.folder, shard):
+                raise UserError(f"{self.folder / shard.file} is missing or changed: remove {self.folder} and tokenize again")
+        shutil.rmtree(self._state, ignore_errors=True)
+        return header
+
+    def begin(self) -> None:
+        """Write the plan, or check that the one that is there is the same.
+
+        Raises:
+            UserError: the folder holds other work.
+        """
+        plan = self._state / "plan.json"
+        if not plan.exists():
+            found = {file.name for file in self.folder.iterdir()} if self.folder.exists() else set()
+            if found - {self._state.name}:
+                raise UserError(f"{self.folder} holds something else ({min(found)}): remove it or name another output")
+            create_atomically(plan, json.dumps(dataclasses.asdict(self.plan), indent=1).encode())
+        self._check(Plan(**json.loads(plan.read_text(encoding="utf-8"))))
+
+    def missing_shards(self) -> list[int]:
+        """Shards without a receipt, or whose file is not the one on the receipt; none once there is a header."""
+        if (self.folder / HEADER).exists():
+            return []
+        return [index for index in range(self.plan.num_shards) if self._receipt(index) is None]
+
+    @contextlib.contextmanager
+    def claim(self, index: int) -> Iterator[bool]:
+        """Claim a shard: true if this process may make it. The claim ends with the block, or with the process."""
+        with self._locked(f"{index:05d}.claim", fcntl.LOCK_EX | fcntl.LOCK_NB) as mine:
+            yield mine and self._receipt(index) is None
+
+    def write_receipt(self, receipt: Receipt) -> None:
+        """Say that a shard is finished."""
+        write_atomically(self._receipt_path(receipt.index), json.dumps(dataclasses.asdict(receipt)).encode())
+
+    def finish(self, codec: UnitCodec) -> StoreHeader:
+        """Write ``rejected.jsonl`` and, last, the header, unless another process has done so.
+
+        Raises:
+            UserError: not one utterance could be used; the folder is then removed.
+        """
+        with self._locked("finish", fcntl.LOCK_EX) as mine:
+            if not mine or (self.folder / HEADER).exists():
+                return read_header(self.folder)
+            header = self._finish(codec)
+        shutil.rmtree(self._state, ignore_errors=True)
+        return header
+
+    def _finish(self, codec: UnitCodec) -> StoreHeader:
+        receipts = [self._read_receipt(index) for index in range(self.plan.num_shards)]
+        rejected = [dataclasses.asdict(row) for receipt in receipts for row in receipt.rejected]
+        shards = [receipt.shard for receipt in receipts if receipt.shard is not None]
+        if not shards:
+            shutil.rmtree(self.folder)
+            raise UserError(f"not one of {len(rejected)} utterances could be tokenized; the first: {rejected[0]['reason']}")
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rejected)
+        write_atomically(self.folder / REJECTED, lines.encode())
+        header = make_header(
+            shards,
+            fingerprint=codec.fingerprint,
+            card=codec.name,
+            codebook_sizes=codec.codebook_sizes,
+            frame_rate_hz=codec.frame_rate_hz,
+            corpus=self.plan.corpus,
+            num_rejected=len(rejected),
+        )
+        write_header(self.folder, header)
+        return header
+
+    @contextlib.contextmanager
+    def _locked(self, name: str, how: int) -> Iterator[bool]:
+        """Hold a lock that the system gives back when the process ends; false if it is held or the work is over."""
+        try:
+            file = (self._state / name).open("w")
+        except FileNotFoundError:  # another process finished the store and removed its progress
+            yield False
+            return
+        with file:
+            try:
+                fcntl.flock(file, how)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def _check(self, found: Plan) -> None:
+        check_fingerprint(self.plan.fingerprint, found.fingerprint, "the tokenizer you name", f"the store {self.folder}")
+        for name in ("corpus", "num_utterances", "utterances_per_shard"):
+            if getattr(found, name) != getattr(self.plan, name):
+                raise UserError(
+                    f"{self.folder} holds other work ({name} {getattr(found, name)}, asked for {getattr(self.plan, name)}): "
+                    "remove it or name another output"
+                )
+
+    def _receipt_path(self, index: int) -> Path:
+        return self._state / f"{index:05d}.json"
+
+    def _receipt(self, index: int) -> Receipt | None:
+        """The receipt of a shard that is there and intact."""
+        if not self._receipt_path(index).exists():
+            return None
+        receipt = self._read_receipt(index)
+        return receipt if receipt.shard is None or _is_intact(self.folder, receipt.shard) else None
+
+    def _read_receipt(self, index: int) -> Receipt:
+        values = json.loads(self._receipt_path(index).read_text(encoding="utf-8"))
+        shard = ShardInfo(**values["shard"]) if values["shard"] else None
+        return Receipt(values["index"], shard, [Rejected(**row) for row in values["rejected"]])
+
+
+def _is_intact(folder: Path, shard: ShardInfo) -> bool:
+    file = folder / shard.file
+    if not file.is_file() or file.stat().st_size != shard.num_bytes:
+        return False
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest() == shard.sha256

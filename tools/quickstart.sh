@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# From nothing to a bilingual voice assistant: installs, makes the village, trains, evaluates, answers, reports.
+#
+#   bash tools/quickstart.sh [OUT] [--size small|full] [--seed N] [--index_url URL] [--python PYTHON]
+#
+# OUT          where everything goes (default runs/village)
+# --size       small: half an hour on two cores; full: two hours (default small; recipes/village/SIZE says what it is)
+# --seed       draws facts, voices and what is held out (default 0)
+# --index_url  torch from this package index (elsewhere the pinned version may bring CUDA)
+# --python     the interpreter to make .venv with (default: the first of python3, python3.13, ... that fits)
+#
+# Run again, it goes on where it stopped: a finished stage is not done again.
+set -euo pipefail
+started_in=$PWD
+cd "$(dirname "$0")/.."
+source tools/environment.sh
+
+out=runs/village size=small seed=0 index_url="" python=$(find_python) named=""
+while [ $# -gt 0 ]; do
+    case $1 in
+        --size | --seed | --index_url | --python) [ $# -ge 2 ] || fail "$1 wants a value" ;;&
+        --size) size=$2 && shift 2 ;;
+        --seed) seed=$2 && shift 2 ;;
+        --index_url) index_url=$2 && shift 2 ;;
+        --python) python=$2 && shift 2 ;;
+        -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0" && exit 0 ;;
+        -*) fail "there is no option $1: --size, --seed, --index_url or --python" ;;
+        *) [ -z "$named" ] || fail "two output folders, $out and $1: give one" ;;&
+        *) out=$1 named=yes && shift ;;
+    esac
+done
+if [ -n "$named" ] && [ "$started_in" != "$PWD" ] && [ "${out#/}" = "$out" ]; then out=$started_in/$out; fi
+[[ $seed =~ ^[0-9]+$ ]] || fail "--seed is '$seed': a whole number is needed"
+settings=recipes/village/$size
+[ -d "$settings" ] || fail "--size is '$size': small or full"
+
+# stage NAME COMMAND ...: run it unless it is done, and write down the seconds it took.
+stage() {
+    local name=$1 start=$EPOCHREALTIME
+    shift
+    if [ -f "$stages/$name.json" ]; then
+        echo "== $name: done before"
+        return
+    fi
+    echo "== $name"
+    "$@" || { code=$? && echo "error: $name stopped with status $code: run the same command again to go on" >&2 && exit "$code"; }
+    mark "$name" "$(python -c 'import sys; print(round(float(sys.argv[2]) - float(sys.argv[1]), 1))' "$start" "$EPOCHREALTIME")"
+}
+
+# mark NAME SECONDS: the stage is done. Written last, in one go.
+mark() {
+    echo "{\"seconds\": $2}" >"$stages/.$1.tmp"
+    mv "$stages/.$1.tmp" "$stages/$1.json"
+}
+
+# afresh FOLDER COMMAND ...: a stage that cannot go on in the middle begins again.
+afresh() {
+    local folder=$1
+    shift
+    rm -rf "$folder" && "$@"
+}
+
+# train SCRIPT YAML ...: one process under the DeepSpeed launcher.
+train() {
+    local script=$1 yaml=$2
+    shift 2
+    deepspeed --num_accelerators 1 --master_port "$(free_port)" "recipes/$script" --config "$settings/$yaml" \
+        --data_root "$out" --training.seed "$seed" "$@"
+}
+
+free_port() {
+    python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# answer_questions: one held-out spoken question of each direction, its reply beside it.
+answer_questions() {
+    local questions direction question language
+    questions=$(python tools/village_questions.py "$out/corpus") && mkdir -p "$out/answers" || return
+    while IFS=$'\t' read -r direction question language; do
+        cp "$question" "$out/answers/$direction.question.wav" || return
+        python recipes/respond.py "$out/finetune" "$question" --output "$out/answers/$direction.answer.wav" \
+            --answer_language "$language" --json "$out/answers/$direction.json" </dev/null || return
+    done <<<"$questions"
+}
+
+check_machine "$python"
+stages=$out/.stages
+run="{\"size\": \"$size\", \"seed\": $seed}"
+if [ -f "$stages/run.txt" ]; then
+    [ "$(cat "$stages/run.txt")" = "$run" ] ||
+        fail "$out holds a run with $(cat "$stages/run.txt"), and this one is $run: name another folder or remove it"
+elif [ -n "$(ls -A "$out" 2>/dev/null)" ]; then
+    fail "$out is not empty and holds no run of this command: name another folder"
+fi
+mkdir -p "$stages"
+exec 9>"$stages/lock"
+! command -v flock >/dev/null || flock --nonblock 9 || fail "another quickstart is at work in $out"
+echo "$run" >"$stages/run.txt"
+
+make_environment .venv "$python" constraints/latest.txt ".[tts,ear]" "$index_url" keep_torch
+[ -f "$stages/install.json" ] || mark install "$(cat .venv/installed_seconds)"
+enter_environment .venv
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)}
+
+stage prepare_corpus afresh "$out/corpus" \
+    python tools/prepare_corpus.py village "$out/corpus" --size "$size" --seed "$seed"
+stage fit_tokenizer afresh "$out/tokenizer" \
+    python tools/fit_tokenizer.py "$out/corpus/train.jsonl" --config "$settings/tokenizer.yaml" \
+    --output "$out/tokenizer/card.yaml" --seed "$seed"
+stage tokenize_corpus \
+    python tools/tokenize_corpus.py "$out/corpus/train.jsonl" --tokenizer "$out/tokenizer/card.yaml" --output "$out/units"
+stage text_lm train pretrain.py text_lm.yaml --output "$out/text_lm"
+stage pretrain train pretrain.py pretrain.yaml --output "$out/pretrain"
+stage train_decoder train train_decoder.py decoder.yaml --output "$out/decoder"
+stage finetune train finetune.py finetune.yaml --output "$out/finetune"
+stage score \
+    python recipes/score.py "$out/finetune" --config "$settings/score.yaml" --data_root "$out" --output "$out/results.json"
+stage respond afresh "$out/answers" answer_questions
+stage report python recipes/report.py "$out"
+python tools/record_seconds.py "$out" --seed "$seed"
+echo "done: listen and read in $out/report.html, the figures are in $out/results.json"
