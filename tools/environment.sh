@@ -13,8 +13,7 @@ check_machine() {
         fail "no C++ compiler (${CXX:-c++}), and DeepSpeed builds with it: install one, on Debian or Ubuntu with" \
             "'apt-get install g++', or name one with CXX"
     fi
-    command -v "$python" >/dev/null ||
-        fail "no $python: install Python 3.11 or newer, or name one with --python"
+    "$python" -c '' 2>/dev/null || fail "no $python here: install Python 3.11 or newer, or name one with --python"
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "$python is $("$python" --version 2>&1), and 3.11 or newer is needed: name another with --python"
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||

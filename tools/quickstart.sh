@@ -15,7 +15,7 @@ started_in=$PWD
 cd "$(dirname "$0")/.."
 source tools/environment.sh
 
-out=runs/village size=small seed=0 index_url="" python=$(find_python) named=""
+out=runs/village size=small seed=0 index_url="" python="" named=""
 while [ $# -gt 0 ]; do
     case $1 in
         --size | --seed | --index_url | --python) [ $# -ge 2 ] || fail "$1 wants a value" ;;&
@@ -36,15 +36,20 @@ settings=recipes/village/$size
 
 # stage NAME COMMAND ...: run it unless it is done, and write down the seconds it took.
 stage() {
-    local name=$1 start=$EPOCHREALTIME
+    local name=$1 start=$EPOCHREALTIME code tenths
     shift
     if [ -f "$stages/$name.json" ]; then
         echo "== $name: done before"
         return
     fi
     echo "== $name"
-    "$@" || { code=$? && echo "error: $name stopped with status $code: run the same command again to go on" >&2 && exit "$code"; }
-    mark "$name" "$(python -c 'import sys; print(round(float(sys.argv[2]) - float(sys.argv[1]), 1))' "$start" "$EPOCHREALTIME")"
+    "$@" || {
+        code=$?
+        echo "error: $name stopped with status $code: run the same command again to go on" >&2
+        exit "$code"
+    }
+    tenths=$(((${EPOCHREALTIME/[.,]/} - ${start/[.,]/}) / 100000))
+    mark "$name" "$((tenths / 10)).$((tenths % 10))"
 }
 
 # mark NAME SECONDS: the stage is done. Written last, in one go.
@@ -53,18 +58,11 @@ mark() {
     mv "$stages/.$1.tmp" "$stages/$1.json"
 }
 
-# afresh FOLDER COMMAND ...: a stage that cannot go on in the middle begins again.
-afresh() {
-    local folder=$1
-    shift
-    rm -rf "$folder" && "$@"
-}
-
 # train SCRIPT YAML ...: one process under the DeepSpeed launcher.
 train() {
     local script=$1 yaml=$2
     shift 2
-    deepspeed --num_accelerators 1 --master_port "$(free_port)" "recipes/$script" --config "$settings/$yaml" \
+    deepspeed --quiet --num_accelerators 1 --master_port "$(free_port)" "recipes/$script" --config "$settings/$yaml" \
         --data_root "$out" --training.seed "$seed" "$@"
 }
 
@@ -83,6 +81,7 @@ answer_questions() {
     done <<<"$questions"
 }
 
+python=${python:-$(find_python)}
 check_machine "$python"
 stages=$out/.stages
 run="{\"size\": \"$size\", \"seed\": $seed}"
@@ -102,9 +101,9 @@ make_environment .venv "$python" constraints/latest.txt ".[tts,ear]" "$index_url
 enter_environment .venv
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)}
 
-stage prepare_corpus afresh "$out/corpus" \
+stage prepare_corpus \
     python tools/prepare_corpus.py village "$out/corpus" --size "$size" --seed "$seed"
-stage fit_tokenizer afresh "$out/tokenizer" \
+stage fit_tokenizer \
     python tools/fit_tokenizer.py "$out/corpus/train.jsonl" --config "$settings/tokenizer.yaml" \
     --output "$out/tokenizer/card.yaml" --seed "$seed"
 stage tokenize_corpus \
@@ -115,7 +114,7 @@ stage train_decoder train train_decoder.py decoder.yaml --output "$out/decoder"
 stage finetune train finetune.py finetune.yaml --output "$out/finetune"
 stage score \
     python recipes/score.py "$out/finetune" --config "$settings/score.yaml" --data_root "$out" --output "$out/results.json"
-stage respond afresh "$out/answers" answer_questions
+stage respond answer_questions
 stage report python recipes/report.py "$out"
 python tools/record_seconds.py "$out" --seed "$seed"
 echo "done: listen and read in $out/report.html, the figures are in $out/results.json"

@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/environment.sh
 
-stacks="latest fairseq2" index_url="" python=$(find_python)
+stacks="latest fairseq2" index_url="" python=""
 while [ $# -gt 0 ]; do
     case $1 in
         --stack | --index_url | --python) [ $# -ge 2 ] || fail "$1 wants a value" ;;&
@@ -22,6 +22,7 @@ while [ $# -gt 0 ]; do
     esac
 done
 
+python=${python:-$(find_python)}
 check_machine "$python"
 status=0
 

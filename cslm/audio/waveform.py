@@ -54,10 +54,14 @@ def load_waveform(
     return np.ascontiguousarray(waveform), rate_hz
 
 
-def save_waveform(path: _PathLike, waveform: np.ndarray, sample_rate_hz: int) -> None:
+def save_waveform(path: _PathLike, waveform: np.ndarray, sample_rate_hz: int, durable: bool = True) -> None:
     """Write mono ``(num_samples,)`` as a 16-bit WAV file, atomically; floats beyond [-1, 1] are clipped.
 
-    int16 samples are written as they are.
+    Args:
+        path: the file; its folder is made if it is not there.
+        waveform: float in [-1, 1], or int16, which is written as it is.
+        sample_rate_hz: rate of the samples.
+        durable: wait until the disk has it. For thousands of files in a folder that is renamed in the end, do without.
     """
     assert waveform.ndim == 1, "a mono waveform"
     target = Path(path)
@@ -66,8 +70,9 @@ def save_waveform(path: _PathLike, waveform: np.ndarray, sample_rate_hz: int) ->
     try:
         with open(temporary, "wb") as file:
             soundfile.write(file, to_int16(waveform), sample_rate_hz, format="WAV", subtype="PCM_16")
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -65,5 +65,7 @@ class JsonLines:
             wanted = list if name == "messages" else str
             if not isinstance(document.get(name), wanted):
                 found = "is missing" if name not in document else f"is {document[name]!r}"
-                raise UserError(f"{where}: the field {name} {found}; it must be {'a list' if wanted is list else 'text'}")
+                raise UserError(
+                    f"{where}: the field {name} {found}; it must be {'a list' if wanted is list else 'text'}"
+                )
         return document

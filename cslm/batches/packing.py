@@ -26,7 +26,7 @@ def pack(lengths: Sequence[int], capacity: int, multiple_of: int = 1) -> list[li
 
 
 def best_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Longest first, each document into the fullest row that still holds it; the earlier document first among equals."""
+    """Longest first, each document into the fullest row that still holds it; of equals the earlier one first."""
     rows: list[list[int]] = []
     open_rows: list[tuple[int, int]] = []  # (tokens left, row), sorted
     for document in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):

@@ -120,9 +120,9 @@ class BatchStream:
         """The rows of process ``rank`` in the step at ``position`` (empty: the start).
 
         Each row is a dictionary: ``input_ids``, ``position_ids`` int64 (1, tokens), the latter from 0 in each document;
-        ``cu_seqlens`` int32 (documents + 1,); ``target_positions``, ``target_ids``, ``label_group`` int64 (targets,): the
-        position that predicts, the id it should predict, and the place in ``groups`` of what that id is. A row without
-        documents is one padding token with nothing to learn.
+        ``cu_seqlens`` int32 (documents + 1,); ``target_positions``, ``target_ids``, ``label_group`` int64 (targets,):
+        the position that predicts, the id it should predict, and the place in ``groups`` of what that id is. A row
+        without documents is one padding token with nothing to learn.
 
         Raises:
             UserError: a whole block of slots without a document that is short enough.

@@ -147,6 +147,16 @@ class Pattern:
 
 
 @dataclass
+class Stories:
+    """Wordings of written documents about one person."""
+
+    person: str
+    """The opening, with the slot {name}."""
+    instructions: list[str]
+    """Ways to ask for one, with the slot {name}."""
+
+
+@dataclass
 class Language:
     """All the tables of one language."""
 
@@ -174,8 +184,8 @@ class Language:
     """Free sentences with names and values."""
     question_patterns: list[Pattern]
     """Free sentences with indirect questions."""
-    stories: dict[str, str | list[str]]
-    """Openings and instructions of written documents."""
+    stories: Stories
+    """Wordings of written documents."""
     words: list[str] = field(default_factory=list)
     """All words but names and values; filled in by the reader."""
 

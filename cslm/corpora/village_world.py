@@ -91,13 +91,17 @@ class Mentions:
         edge = r"\b" if language.joiner else ""
         self._pattern = re.compile(f"(?={edge}({'|'.join(map(re.escape, words))}){edge})")
 
-    def pairs(self, text: str) -> set[Pair]:
-        """The pairs of a person that the text names and an attribute of which it holds a value or a sign."""
+    def read(self, text: str) -> tuple[set[int], set[int]]:
+        """The people that a text names, and the attributes of which it holds a value or a sign."""
         found = set(self._pattern.findall(text.lower()))
-        people = [self._people[word] for word in found if word in self._people]
-        attributes = {self._attributes[word] for word in found if word in self._attributes}
-        return {(person, attribute) for person in people for attribute in attributes}
+        people = {self._people[word] for word in found if word in self._people}
+        return people, {self._attributes[word] for word in found if word in self._attributes}
 
     def join_held_out(self, text: str) -> bool:
-        """Whether the text joins a held-out pair: then nothing in training may say it aloud."""
-        return not self._world.held_out.isdisjoint(self.pairs(text))
+        """Whether the text names a person with an attribute that is held out: then nothing in training may say it."""
+        return join_held_out(*self.read(text), self._world)
+
+
+def join_held_out(people: set[int], attributes: set[int], world: World) -> bool:
+    """Whether any of these people with any of these attributes is a held-out pair."""
+    return any((person, attribute) in world.held_out for person in people for attribute in attributes)

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from cslm.errors import UserError
-from cslm.model.checkpoint import check_checkpoint
+from cslm.model.checkpoint import check_checkpoint, without_progress_bar
 from cslm.model.document_attention import DOCUMENT_ATTENTION
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -68,9 +68,10 @@ def _load(base: str, config: ModelConfig) -> PreTrainedModel:
     if Path(base).is_dir():
         check_checkpoint(Path(base))
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            base, dtype=DTYPES[config.dtype], attn_implementation=config.attention
-        )
+        with without_progress_bar():
+            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+                base, dtype=DTYPES[config.dtype], attn_implementation=config.attention
+            )
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"{base}: transformers cannot load a causal language model ({_first_line(error)})") from error
     return model

@@ -1,10 +1,12 @@
-"""The checkpoint: a plain Hugging Face folder that any stack opens, with what speech needs in its ``speech/`` folder."""
+"""The checkpoint: a plain Hugging Face folder that any stack opens; what speech needs is in its folder ``speech/``."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from cslm.errors import UserError
+from cslm.model.extension import num_embeddings
 from cslm.sequences.text_tokenizer import save_text_tokenizer
 from cslm.units.card import copy_card
 
@@ -91,14 +94,25 @@ def read_speech_section(folder: str | os.PathLike[str]) -> dict[str, Any] | None
     return section if isinstance(section, dict) else None
 
 
-def _prepare_generation(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_of_turn: int | None
-) -> None:
+@contextmanager
+def without_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing bars for what takes a moment."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def _prepare_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_of_turn: int | None) -> None:
     """Rows that name nothing get no probability in generation; a missing end or padding id is the tokenizer's."""
     generation = model.generation_config
     assert generation is not None
+    generation._from_model_config = False  # what follows is chosen here, and is to stay
     named = set(tokenizer.get_vocab().values())
-    num_rows = model.get_input_embeddings().num_embeddings
+    num_rows = num_embeddings(model)
     generation.suppress_tokens = [row for row in range(num_rows) if row not in named] or None
     known = generation.eos_token_id
     ends = {*(known if isinstance(known, list) else [known]), end_of_turn} & named
@@ -110,13 +124,8 @@ def _prepare_generation(
 
 
 def _save_pretrained(model: PreTrainedModel, folder: Path, weights: dict[str, Tensor] | None) -> None:
-    bar = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
+    with without_progress_bar():
         model.save_pretrained(folder, state_dict=weights)
-    finally:
-        if bar:
-            transformers_logging.enable_progress_bar()
 
 
 def _readable_by_both_stacks(folder: Path) -> None:

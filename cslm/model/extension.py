@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from cslm.errors import UserError
@@ -17,8 +17,10 @@ _MAX_SAMPLED_ROWS = 32_768
 class Vocabulary(Protocol):
     """What the extension needs of a speech vocabulary."""
 
-    num_text_ids: int
-    """ids below this are text; the rows from here on are new"""
+    @property
+    def num_text_ids(self) -> int:
+        """ids below this are text; the rows from here on are new"""
+        ...
 
     @property
     def padded_size(self) -> int:
@@ -39,7 +41,7 @@ def extend_model(
     """
     if initialisation not in INITIALISATIONS:
         raise UserError(f"initialisation is {initialisation!r}: choose one of {', '.join(INITIALISATIONS)}")
-    num_rows = model.get_input_embeddings().weight.shape[0]
+    num_rows = num_embeddings(model)
     if num_rows < vocabulary.num_text_ids:
         raise UserError(f"the backbone has {num_rows} rows, its text tokenizer {vocabulary.num_text_ids} ids")
     if num_rows != vocabulary.padded_size:
@@ -52,12 +54,21 @@ def extend_model(
     return model
 
 
+def num_embeddings(model: PreTrainedModel) -> int:
+    """Rows of the input embedding, sharded or not."""
+    embedding = model.get_input_embeddings()
+    assert isinstance(embedding, nn.Embedding)
+    return embedding.num_embeddings
+
+
 def _embedding_weights(model: PreTrainedModel) -> list[Tensor]:
-    weights = [model.get_input_embeddings().weight]
+    embedding = model.get_input_embeddings()
+    assert isinstance(embedding, nn.Embedding)
+    weights: list[Tensor] = [embedding.weight]
     head = model.get_output_embeddings()
-    if head is not None and head.weight is not weights[0]:
+    if isinstance(head, nn.Linear) and head.weight is not weights[0]:
         weights.append(head.weight)
-        if getattr(head, "bias", None) is not None:
+        if head.bias is not None:
             weights.append(head.bias)
     return weights
 

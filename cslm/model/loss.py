@@ -17,7 +17,7 @@ class LossOutput(NamedTuple):
 
     loss_sum: Tensor
     """() the summed loss, with gradient; 0 where nothing is trained, and still part of the graph"""
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of this name
     """what the sum is over: trained tokens, or frames for a decoder"""
     group_sums: Tensor
     """(groups,) the loss summed by group, without gradient"""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +33,9 @@ ORDERS: tuple[Order, ...] = ("interleaved", "full", "no_question")
 class ParsedReply:
     """A reply as the model wrote it, taken apart.
 
-    ``question`` is None where the reply has no ``[question]``. ``segments`` are the chunks in order, each with its units
-    (empty where speech is missing). ``order`` is ``full`` where there is one segment: an interleaved answer of one chunk
-    is the same sequence.
+    ``question`` is None where the reply has no ``[question]``. ``segments`` are the chunks in order, each with its
+    units (empty where speech is missing). ``order`` is ``full`` where there is one segment: an interleaved answer of
+    one chunk is the same sequence.
     """
 
     question: str | None
@@ -56,7 +56,7 @@ def dialogue(
     """A spoken question and its answer in the chain of modality.
 
     Args:
-        chunks: text and units of the answer (:func:`~cslm.sequences.chunking.speak_chunks`); one for the order ``full``.
+        chunks: text and units of the answer (:func:`~cslm.sequences.chunking.speak_chunks`); one for ``full``.
     """
     turns = dialogue_request_turns(question, question_language, answer_language)
     transcript = None if order == "no_question" else (question_text, question_language)
@@ -97,56 +97,36 @@ def text_dialogue_request(question_text: str, question_language: str, answer_lan
 
 
 def parse_reply(form: SequenceFormat, ids: Seq[int] | npt.NDArray[Any]) -> ParsedReply:
-    """Take a generated reply apart. Any ids can be read: what is unfinished or out of place is kept as far as it makes sense.
+    """Take a generated reply apart; any ids can be read, and what is unfinished is kept as far as it makes sense.
 
     Reads to the end of the turn. Works on the replies of ASR, TTS and translation too: these have no markers.
     """
-    vocabulary = form.vocabulary
-    assert vocabulary is not None, "a model of text only writes no chain of modality: decode its text"
+    assert form.vocabulary is not None, "a model of text only writes no chain of modality: decode its text"
     question: str | None = None
-    texts: list[str] = []
-    speech: list[Units | None] = []
-    text_ids: list[int] = []
-
-    def take_text() -> str:
-        text = form.encoder.decode_continuation(text_ids)
-        text_ids.clear()
-        return text
-
-    runs = list(_runs(form, ids))
-    for index, (kind, run) in enumerate(runs):
+    marked = False
+    segments: list[tuple[str, Units]] = []
+    text: str | None = None  # read, and not yet followed by its speech
+    for kind, run in _runs(form, ids):
         if kind == "text":
-            text_ids.extend(run)
+            text = form.encoder.decode_continuation(run)
+        elif kind == "speech":
+            segments.append((text or "", Units(form.vocabulary.units_from_ids(np.array(run, dtype=np.int64)))))
+            text = None
         elif kind == "question":
-            text_ids.clear()
+            question, text = "", None
         elif kind == "answer":
-            if any(earlier == "question" for earlier, _ in runs[:index]):
-                question = _strip_layout(take_text(), end=";")
-            text_ids.clear()
-        else:
-            texts.append(take_text())
-            speech.append(Units(vocabulary.units_from_ids(np.asarray(run, dtype=np.int64))))
-    rest = take_text()
-    if question is None and any(kind == "question" for kind, _ in runs) and not any(kind == "answer" for kind, _ in runs):
-        question, rest = _strip_layout(rest, end=";"), ""
-    if rest.strip():
-        texts.append(rest)
-        speech.append(None)
-    return _assemble(form, question, texts, speech, marked=any(kind == "answer" for kind, _ in runs))
-
-
-def _assemble(
-    form: SequenceFormat, question: str | None, texts: list[str], speech: list[Units | None], marked: bool
-) -> ParsedReply:
-    assert form.vocabulary is not None
-    if texts and marked:
-        texts[0] = _strip_layout(texts[0])
-    silence = Units(np.zeros((0, len(form.vocabulary.codebook_sizes)), dtype=np.int64))
-    segments = [(text.strip(), units or silence) for text, units in zip(texts, speech, strict=True)]
-    order: Order = "full" if len(segments) <= 1 else "interleaved"
-    if question is None:
-        order = "no_question"
-    return ParsedReply(question, join_chunks(texts), segments, order)
+            if question is not None:
+                question = _strip_layout(text or "", end=";")
+            marked, text = True, None
+    if question is not None and not marked:
+        question, text = _strip_layout(text or "", end=";"), None
+    if text is not None and text.strip():
+        segments.append((text, Units(np.zeros((0, len(form.vocabulary.codebook_sizes)), dtype=np.int64))))
+    if segments and marked:
+        segments[0] = (_strip_layout(segments[0][0]), segments[0][1])
+    order: Order = "no_question" if question is None else "full" if len(segments) <= 1 else "interleaved"
+    answer = join_chunks([text for text, _ in segments])
+    return ParsedReply(question, answer, [(text.strip(), units) for text, units in segments], order)
 
 
 def _answers(

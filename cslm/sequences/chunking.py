@@ -1,9 +1,10 @@
 """Chunks of an answer: text cut at punctuation, and its units cut at the same places by word times.
 
-The paper's rule (CSLM section 3.3.2, appendix E): cut at punctuation unless the piece would be shorter than 7 words. What
-it leaves open is decided so: in Chinese, and other languages written without spaces, a word is one character (a run of
-Latin letters or digits counts as one); a short tail joins the chunk before it; units are cut in the middle of the pause
-between two words, and a run of repeats across the cut is cut in two; a place that the word times do not show is not cut.
+The paper's rule (CSLM section 3.3.2, appendix E): cut at punctuation unless the piece would be shorter than 7 words.
+What it leaves open is decided so: in Chinese, and other languages written without spaces, a word is one character (a
+run of Latin letters or digits counts as one); a short tail joins the chunk before it; units are cut in the middle of
+the pause between two words, and a run of repeats across the cut is cut in two; a place that the word times do not show
+is not cut.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def _boundaries_sec(chunks: Sequence[str], words: Sequence[Word]) -> list[float 
     starts = word_starts("".join(chunks), words)
     if starts is None:
         return [None] * (len(chunks) - 1)
-    first_word = {}
+    first_word: dict[int, int] = {}
     for index, start in enumerate(starts):
         first_word.setdefault(start, index)
     boundaries: list[float | None] = []

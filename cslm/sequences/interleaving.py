@@ -2,8 +2,8 @@
 
 Between text and speech: spans of words of one utterance, in turn as text and as units (word times say where to cut).
 Between languages: sentences of several groups in a row, each spoken in a language drawn for it (cross-lingual
-interleaving, arXiv 2512.01865): what is said goes on, the language switches at the ends of sentences, and no sentence is
-said twice.
+interleaving, arXiv 2512.01865): what is said goes on, the language switches at the ends of sentences, and no sentence
+is said twice.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cslm.sequences.sequence_format import SequenceFormat
 from cslm.units.codec import Units
 
 MEAN_SPAN_WORDS = 5.0
+_OPENERS = "\"'“‘«([（【「『《"
 
 
 def interleaved(
@@ -31,8 +32,8 @@ def interleaved(
 ) -> Sequence:
     """One utterance with spans of words in turn as text and as speech.
 
-    A span has ``1 + Poisson(MEAN_SPAN_WORDS - 1)`` words; whether the first is text is drawn too. An utterance whose word
-    times are missing, or are not of its text, is text or speech as a whole.
+    A span has ``1 + Poisson(MEAN_SPAN_WORDS - 1)`` words; whether the first is text is drawn too. An utterance whose
+    word times are missing, or are not of its text, is text or speech as a whole.
     """
     speaks = bool(generator.integers(2))
     spans = speak_chunks(_draw_spans(text, words, generator), units, words, frame_rate_hz)
@@ -77,7 +78,7 @@ def _draw_spans(text: str, words: Seq[Word] | None, generator: np.random.Generat
 
 def _with_space(text: str, start: int) -> int:
     """The place of a word with the space before it, and with what opens it (a quotation mark, a bracket)."""
-    while start and not text[start - 1].isalnum() and not text[start - 1].isspace() and text[start - 1] in "\"'“‘«([（【「『《":
+    while start and text[start - 1] in _OPENERS:
         start -= 1
     while start and text[start - 1].isspace():
         start -= 1

@@ -35,7 +35,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """One document: ``ids`` int32 ``(num_ids,)``, ``trained`` bool ``(num_ids,)``, and the spans that cover it in order.
+    """One document: ``ids`` int32 and ``trained`` bool, both ``(num_ids,)``, and the spans that cover them in order.
 
     ``trained[i]`` says that the model learns to write ``ids[i]`` from what stands before it.
     """

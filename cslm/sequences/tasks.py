@@ -1,7 +1,7 @@
 """The tasks of pre-training as sequences (CSLM section 3.3.1): every example is a request and its reply.
 
-``wording`` picks one of the ten instructions. Each task has a function for a whole sequence, and one for the turns before
-the reply, from which ``prompts.py`` makes a prompt for generation: the same code writes both.
+``wording`` picks one of the ten instructions. Each task has a function for a whole sequence, and one for the turns
+before the reply, from which ``prompts.py`` makes a prompt for generation: the same code writes both.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def message_turns(messages: Seq[dict[str, str]], language: str) -> list[Turn]:
     for message in messages:
         role, content = message.get("role"), message.get("content")
         if role not in ROLES or not isinstance(content, str):
-            raise UserError(f"a message has role {role!r} and content {content!r}: give one of {', '.join(ROLES)} and text")
+            raise UserError(
+                f"a message has role {role!r} and content {content!r}: give one of {', '.join(ROLES)} and text"
+            )
         turns.append(Turn(role, language, writes(content)))  # type: ignore[arg-type]
     return turns
 

@@ -1,9 +1,9 @@
 """Chat templates as pieces of ids, found through sentinels, so that contents never pass through a template as text.
 
-A template is rendered once with a sentinel in the place of every content; what stands between the sentinels is tokenized
-with its control tokens, and the contents go through :class:`~cslm.sequences.text_tokenizer.TextEncoder`. A beginning-of-text
-token stands where the template writes it, once. Of a template only the token that ends an assistant's turn is learnt;
-system text, headers and user turns never are.
+A template is rendered once with a sentinel in the place of every content; what stands between the sentinels is
+tokenized with its control tokens, and the contents go through :class:`~cslm.sequences.text_tokenizer.TextEncoder`. A
+beginning-of-text token stands where the template writes it, once. Of a template only the token that ends an assistant's
+turn is learnt; system text, headers and user turns never are.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ _SENTINEL = re.compile("\ue000(\\d+)\ue001")
 
 @dataclass(frozen=True, slots=True)
 class TemplatePiece:
-    """What a template writes between two contents; its first ``num_trained`` ids end an assistant's turn and are learnt."""
+    """What a template writes between two contents.
+
+    Its first ``num_trained`` ids end an assistant's turn, and are learnt.
+    """
 
     ids: tuple[int, ...]
     num_trained: int
@@ -55,7 +58,9 @@ class ChatWrapper:
         )
         self._pieces: dict[tuple[str, ...], tuple[TemplatePiece, ...]] = {}
         if tokenizer.eos_token_id is None:
-            raise UserError(f"the tokenizer {tokenizer.name_or_path or '(unnamed)'} has no eos_token: name one in its config")
+            raise UserError(
+                f"the tokenizer {tokenizer.name_or_path or '(unnamed)'} has no eos_token: name one in its config"
+            )
 
     def pieces(self, roles: tuple[str, ...]) -> tuple[TemplatePiece, ...]:
         """The pieces of a conversation of ``roles``: one before each content, and one after the last.
@@ -74,7 +79,7 @@ class ChatWrapper:
         return piece.ids[: piece.num_trained]
 
     def document_ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """What stands before a plain document (a beginning of text, if the template begins with one) and what ends it."""
+        """What begins a plain document (a beginning of text, if the template has one) and what ends it."""
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         first = self.pieces(("user", "assistant"))[0].ids[:1]
         return ((bos,) if bos is not None and first == (bos,) else ()), (eos,)
@@ -102,8 +107,12 @@ class ChatWrapper:
         try:
             rendered = self._tokenizer.apply_chat_template(messages, tokenize=False, date_string=_DATE)
         except TemplateError as error:
-            raise UserError(f"the chat template of {name} refuses a conversation of {', '.join(roles)}: {error}") from error
+            raise UserError(
+                f"the chat template of {name} refuses a conversation of {', '.join(roles)}: {error}"
+            ) from error
         parts = _SENTINEL.split(str(rendered))
         if parts[1::2] != [str(index) for index in range(len(roles))]:
-            raise UserError(f"the chat template of {name} does not write the contents of {', '.join(roles)} once, in order")
+            raise UserError(
+                f"the chat template of {name} does not write the contents of {', '.join(roles)} once, in order"
+            )
         return parts[0::2]

@@ -1,8 +1,9 @@
 """The speech vocabulary: where units and markers stand among the ids of a text tokenizer.
 
-Text ids stay as they are; from ``len(tokenizer)`` on comes one contiguous block of units, then the markers. Surface forms
-are the paper's (section 3.1, appendix A): ``<0>`` ... ``<4095>``, ``<sosp>``, ``<eosp>``, ``[question]``, ``[answer]``;
-further codebooks spell ``<1:0>``, ``<2:0>``, ... Units become ids by adding an offset, never by going through strings.
+Text ids stay as they are; from ``len(tokenizer)`` on comes one contiguous block of units, then the markers. Surface
+forms are the paper's (section 3.1, appendix A): ``<0>`` ... ``<4095>``, ``<sosp>``, ``<eosp>``, ``[question]``,
+``[answer]``; further codebooks spell ``<1:0>``, ``<2:0>``, ... Units become ids by adding an offset, never by going
+through strings.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import AddedToken
 
 from cslm.errors import UserError
+from tokenizers import AddedToken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,7 +96,9 @@ class SpeechVocabulary:
         if len(self.codebook_sizes) == 1:
             flat = units.reshape(-1).astype(np.int32)
             if units.ndim == 2 and units.shape[1] != 1:
-                raise UserError(f"units of {units.shape[1]} codebooks in a vocabulary of 1: use the card it was made with")
+                raise UserError(
+                    f"units of {units.shape[1]} codebooks in a vocabulary of 1: use the card it was made with"
+                )
             if flat.size and (int(flat.max()) >= self.codebook_sizes[0] or int(flat.min()) < 0):
                 raise UserError(self._out_of_range(int(flat.max())))
             return flat + np.int32(self.first_unit_id)

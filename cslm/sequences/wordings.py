@@ -1,8 +1,8 @@
 """What requests say: ten instructions a task and language, and the user prompts of the paper (appendix A).
 
-The words are data (``wordings.yaml``). A request with a speech input reads ``{instruction} This is input: <sosp>...<eosp>.``
-(CSLM section 3.3, Chinese ``{instruction} 这是输入: <sosp>...<eosp>。``); after a text input comes no full stop, for the text
-brings its own.
+The words are data (``wordings.yaml``). A request with a speech input reads ``{instruction} This is input:
+<sosp>...<eosp>.`` (CSLM section 3.3; Chinese ``{instruction} 这是输入: <sosp>...<eosp>。``). After a text input
+there is no full stop, for the text brings its own.
 """
 
 from __future__ import annotations

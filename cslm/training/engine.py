@@ -17,12 +17,12 @@ from cslm.model.loss import LossOutput
 from cslm.training.training_config import TrainingConfig
 
 if not torch.cuda.is_available():
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when DeepSpeed is imported
 
-import deepspeed  # noqa: E402  (the accelerator is chosen when it is imported)
-import deepspeed.ops  # noqa: E402
-from deepspeed.accelerator import get_accelerator  # noqa: E402
-from deepspeed.utils import logger as deepspeed_logger  # noqa: E402
+import deepspeed
+import deepspeed.ops
+from deepspeed.accelerator import get_accelerator
+from deepspeed.utils import logger as deepspeed_logger
 
 _TIMEOUT = timedelta(minutes=60)
 
@@ -127,7 +127,7 @@ def _optimizer(parameters: list[nn.Parameter], config: TrainingConfig) -> torch.
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=config.learning_rate,
-        betas=tuple(config.betas),
+        betas=config.betas,
         eps=config.epsilon,
         weight_decay=config.weight_decay,
         fused=True,

@@ -19,7 +19,7 @@ from cslm.batches.stream import BatchStream
 from cslm.errors import UserError
 from cslm.model.backbone import ModelConfig, build_model, load_text_tokenizer
 from cslm.model.checkpoint import SPEECH_FOLDER, read_speech_section, save_checkpoint
-from cslm.model.extension import extend_model
+from cslm.model.extension import extend_model, num_embeddings
 from cslm.model.loss import LanguageModelLoss
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import train_text_tokenizer
@@ -86,7 +86,8 @@ class SpeechSide:
 
     def section(self) -> dict[str, Any]:
         """The speech section of the checkpoint's configuration."""
-        section = {**self.vocabulary.to_dict(), "fingerprint": self.fingerprint, "vocabulary_size": self.vocabulary.size}
+        section = self.vocabulary.to_dict()
+        section |= {"fingerprint": self.fingerprint, "vocabulary_size": self.vocabulary.size}
         if self.card is not None:
             section |= {"frame_rate_hz": self.card.frame_rate_hz, "sample_rate_hz": self.card.sample_rate_hz}
         return section
@@ -132,13 +133,17 @@ class _Paths:
 
     def __init__(self, config: LanguageModelConfig) -> None:
         self.root = Path(config.data_root)
-        self.output = self.root / config.output
+        self.output = self.locate(config.output)
         self.base = self.existing(config.model.base) if config.model.base is not None else None
         self.card = self.existing(config.tokenizer_card) if config.tokenizer_card is not None else None
 
+    def locate(self, name: str) -> Path:
+        """A path under the root; one that begins with the root already is left as it is."""
+        return Path(name) if Path(name).is_relative_to(self.root) else self.root / name
+
     def existing(self, name: str) -> str:
         """A path under the root where there is one; else the name, which may be one of the Hub or of a shipped card."""
-        return str(self.root / name) if (self.root / name).exists() else name
+        return str(self.locate(name)) if self.locate(name).exists() else name
 
     def file(self, name: str) -> Path:
         """A file under the root.
@@ -146,9 +151,10 @@ class _Paths:
         Raises:
             UserError: there is none.
         """
-        if not (self.root / name).is_file():
-            raise UserError(f"{self.root / name}: there is no such file")
-        return self.root / name
+        path = self.locate(name)
+        if not path.is_file():
+            raise UserError(f"{path}: there is no such file")
+        return path
 
 
 def _text_tokenizer(config: LanguageModelConfig, paths: _Paths, rank: int) -> PreTrainedTokenizerBase:
@@ -184,9 +190,7 @@ def _texts(files: list[Path]) -> Iterator[str]:
                 yield from (message["content"] for message in row.get("messages", ()))
 
 
-def _speech_side(
-    config: LanguageModelConfig, paths: _Paths, tokenizer: PreTrainedTokenizerBase
-) -> SpeechSide | None:
+def _speech_side(config: LanguageModelConfig, paths: _Paths, tokenizer: PreTrainedTokenizerBase) -> SpeechSide | None:
     """The units, from the card or the base; both are checked against one another."""
     section = read_speech_section(paths.base) if paths.base is not None else None
     is_new = not has_speech(tokenizer)
@@ -211,8 +215,8 @@ def _open_stream(
     located = {
         name: dataclasses.replace(
             source,
-            store=None if source.store is None else str(paths.root / source.store),
-            documents=None if source.documents is None else str(paths.root / source.documents),
+            store=None if source.store is None else str(paths.locate(source.store)),
+            documents=None if source.documents is None else str(paths.locate(source.documents)),
         )
         for name, source in config.sources.items()
     }
@@ -237,7 +241,7 @@ def _model(
     model = build_model(backbone, tokenizer, seed)
     if speech is not None and speech.is_new:
         extend_model(model, speech.vocabulary, config.initialisation, seed)
-    num_rows = model.get_input_embeddings().num_embeddings
+    num_rows = num_embeddings(model)
     if num_rows < len(tokenizer):
         raise UserError(f"{paths.base} has {num_rows} rows, but its tokenizer {len(tokenizer)} ids: they do not fit")
     if config.training.gradient_checkpointing:

@@ -52,6 +52,11 @@ class StepBatch(Protocol):
         """tokens of this step over all processes, by source"""
         ...
 
+    @property
+    def notes(self) -> dict[str, int]:
+        """what was dropped or cut in this step over all processes, with its count"""
+        ...
+
 
 class Stream(Protocol):
     """The data as a pure function of a position."""
@@ -98,7 +103,9 @@ def train(
     weights = full_weights(engine)
     if rank == 0:
         save(weights)
-        facts = {"steps": state.step, "tokens": state.tokens, "consumed": state.consumed}
+        for what, count in state.notes.items():
+            print(f"{what}: {count:,}", flush=True)
+        facts = {"steps": state.step, "tokens": state.tokens, "consumed": state.consumed, "notes": state.notes}
         write_atomically(output / FINISHED, (json.dumps(facts, indent=1) + "\n").encode())
     if log is not None:
         log.close()
@@ -146,7 +153,10 @@ def _one_step(
     meter.add(accumulate_gradients(engine, list(batch.micro_batches), batch.num_trained))
     set_learning_rate(engine, learning_rate)
     norm = update_weights(engine, config.gradient_clip)
-    consumed = {name: state.consumed.get(name, 0) + tokens for name, tokens in batch.consumed.items()}
-    consumed = {**state.consumed, **consumed}
     tokens = state.tokens + sum(batch.consumed.values())
-    return TrainingState(state.step + 1, tokens, batch.position, consumed), norm
+    consumed, notes = _sum(state.consumed, batch.consumed), _sum(state.notes, batch.notes)
+    return TrainingState(state.step + 1, tokens, batch.position, consumed, notes), norm
+
+
+def _sum(counts: dict[str, int], more: dict[str, int]) -> dict[str, int]:
+    return {**counts, **{name: counts.get(name, 0) + count for name, count in more.items()}}

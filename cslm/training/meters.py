@@ -34,7 +34,7 @@ class LossMeter:
             self._sums = sums if self._sums is None else self._sums + sums
 
     def result(self) -> dict[str, Any]:
-        """The mean loss, and ``groups`` and ``accuracy`` by name, over all processes; starts a new window.
+        """The mean loss, and ``groups``, ``accuracy`` and ``counts`` by name, over all processes; starts a new window.
 
         Every process calls this together.
         """
@@ -49,6 +49,7 @@ class LossMeter:
             "loss": float(values[-1]) / max(1.0, math.fsum(counts)),
             "groups": {self.groups[i]: sums[i] / counts[i] for i in seen},
             "accuracy": {self.groups[i]: correct[i] / counts[i] for i in seen},
+            "counts": {self.groups[i]: counts[i] for i in seen},
         }
 
 
@@ -86,7 +87,7 @@ class RunLog:
             "accuracy": result["accuracy"],
             "consumed": state.consumed,
         }
-        print(_line(row, self.last_step, left), flush=True)
+        print(_line(row, _by_kind(result), self.last_step, left), flush=True)
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
         self._write_board(row)
@@ -122,9 +123,20 @@ def check_finite(result: dict[str, Any], norm: float, state: TrainingState, log_
     )
 
 
-def _line(row: dict[str, Any], last_step: int, seconds_left: float) -> str:
+def _by_kind(result: dict[str, Any]) -> str:
+    """Mean losses by task and modality, all languages together; templates and markers are left to the files."""
+    totals: dict[str, list[float]] = {}
+    for name, loss in result["groups"].items():
+        task, modality = [*name.split("/"), ""][:2]
+        if modality not in ("template", "marker"):
+            total = totals.setdefault(f"{task}/{modality}" if modality else task, [0.0, 0.0])
+            total[0] += loss * result["counts"][name]
+            total[1] += result["counts"][name]
+    return "  ".join(f"{kind} {total / count:.2f}" for kind, (total, count) in totals.items())
+
+
+def _line(row: dict[str, Any], by_kind: str, last_step: int, seconds_left: float) -> str:
     minutes, seconds = divmod(round(seconds_left), 60)
-    by_kind = " ".join(f"{name} {loss:.2f}" for name, loss in row["groups"].items())
     return (
         f"step {row['step']:,}/{last_step:,}  loss {row['loss']:.3f}  [{by_kind}]  grad {row['grad_norm']:.2f}  "
         f"lr {row['lr']:.2e}  {row['tokens_per_sec']:,.0f} tokens/s  {minutes}:{seconds:02d} left"

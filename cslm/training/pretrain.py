@@ -1,4 +1,4 @@
-"""``pretrain``: a text language model from scratch, or continual pre-training on speech and text (paper section 3.3.1)."""
+"""``pretrain``: a text model from scratch, or continual pre-training on speech and text (paper section 3.3.1)."""
 
 from __future__ import annotations
 

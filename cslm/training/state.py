@@ -38,6 +38,8 @@ class TrainingState:
     """where the data goes on; empty is the start"""
     consumed: dict[str, int] = field(default_factory=dict)
     """tokens seen by source"""
+    notes: dict[str, int] = field(default_factory=dict)
+    """what was dropped or cut, by what and why, with its count"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def find_latest(output: Path) -> SavedState | None:
     folder = pointer.parent / pointer.read_text(encoding="utf-8").strip()
     try:
         values = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        state = TrainingState(**{name: values[name] for name in ("step", "tokens", "position", "consumed")})
+        state = TrainingState(**{name: values[name] for name in ("step", "tokens", "position", "consumed", "notes")})
         return SavedState(folder, state, values["world_size"], values["zero_stage"])
     except (OSError, ValueError, KeyError) as error:
         raise UserError(

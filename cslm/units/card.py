@@ -95,7 +95,7 @@ def card_folders() -> list[Path]:
 
 
 def save_card(card: Card, path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]] | None = None) -> Card:
-    """Write a card, and its tensors under the card's name with the suffix ``.safetensors``; returns what was written."""
+    """Write a card, and its tensors beside it with the suffix ``.safetensors``; returns what was written."""
     path = Path(path)
     artefact = f"{path.stem}.safetensors" if tensors is not None else None
     card = dataclasses.replace(card, artefact=artefact, path=path)

@@ -80,7 +80,9 @@ def fit_tokenizer(config: FitTokenizerConfig) -> Card:
     )
     card = save_card(codec.card(origin={"fitted_on": {**request, **facts}}), config.output, codec.tensors)
     skipped = f", {waveforms.num_skipped} files could not be used" if waveforms.num_skipped else ""
-    print(f"{config.output}: {config.codebook_size} units from {waveforms.audio_sec / 3600:.2f} hours{skipped}; {facts}")
+    print(
+        f"{config.output}: {config.codebook_size} units from {waveforms.audio_sec / 3600:.2f} hours{skipped}; {facts}"
+    )
     return card
 
 

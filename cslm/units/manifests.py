@@ -31,7 +31,9 @@ def corpus_digest(manifests: Sequence[str]) -> tuple[str, int]:
             count += 1
             if len(manifests) > 1:
                 if utterance.id in seen:
-                    raise UserError(f"{manifest}: the id {utterance.id!r} is in an earlier manifest too; make ids unique")
+                    raise UserError(
+                        f"{manifest}: the id {utterance.id!r} is in an earlier manifest too; make ids unique"
+                    )
                 seen.add(utterance.id)
         digest.update(hashlib.sha256(Path(manifest).read_bytes()).digest())
     if count == 0:

@@ -118,7 +118,9 @@ def read_header(folder: Path) -> StoreHeader:
     path = folder / HEADER
     if not path.is_file():
         unfinished = folder.is_dir() and any(folder.glob("shard-*.parquet"))
-        hint = "not finished: run tokenize_corpus again" if unfinished else f"not there or not a unit store (no {HEADER})"
+        hint = (
+            "not finished: run tokenize_corpus again" if unfinished else f"not there or not a unit store (no {HEADER})"
+        )
         raise UserError(f"{folder} is {hint}")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -177,7 +179,8 @@ def shard_table(rows: Sequence[StoreRow], codebook_sizes: Sequence[int]) -> pa.T
         _check_row(row, codebook_sizes)
     schema = shard_schema(codebook_sizes)
     columns: dict[str, list[Any]] = {
-        name: [getattr(row, name) for row in rows] for name in ("id", "language", "speaker", "group", "text", "duration_sec")
+        name: [getattr(row, name) for row in rows]
+        for name in ("id", "language", "speaker", "group", "text", "duration_sec")
     }
     columns["num_codebooks"] = [row.units.num_codebooks for row in rows]
     columns["num_units"] = [len(row.units) for row in rows]
@@ -193,7 +196,9 @@ def shard_table(rows: Sequence[StoreRow], codebook_sizes: Sequence[int]) -> pa.T
 def _check_row(row: StoreRow, codebook_sizes: Sequence[int]) -> None:
     units = row.units
     assert units.num_codebooks == len(codebook_sizes), f"{row.id}: {units.num_codebooks} codebooks"
-    assert (units.durations is not None) == (len(codebook_sizes) == 1), f"{row.id}: repeats merged with one codebook only"
+    assert (units.durations is not None) == (len(codebook_sizes) == 1), (
+        f"{row.id}: repeats merged with one codebook only"
+    )
     in_range = (units.ids >= 0).all() and (units.ids < np.asarray(codebook_sizes)[None, :]).all()
     assert in_range, f"{row.id}: a unit outside its codebook"
 
@@ -205,7 +210,9 @@ def _word(word: Word) -> dict[str, Any]:
 def _list_array(values: list[np.ndarray], kind: pa.DataType) -> pa.Array:
     offsets = np.concatenate([[0], np.cumsum([len(value) for value in values])]).astype(np.int32)
     flat = np.concatenate(values) if values else np.zeros(0, np.int64)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat.astype(kind.value_type.to_pandas_dtype())), type=kind)
+    return pa.ListArray.from_arrays(
+        pa.array(offsets), pa.array(flat.astype(kind.value_type.to_pandas_dtype())), type=kind
+    )
 
 
 def _parquet_bytes(table: pa.Table) -> bytes:

@@ -40,7 +40,17 @@ from cslm.units.shards import (
 
 __all__ = ["StoreHeader", "StoreRow", "UnitStore", "write_store"]
 
-LIGHT_COLUMNS = ("id", "language", "speaker", "group", "text", "duration_sec", "num_codebooks", "num_units", "num_frames")
+LIGHT_COLUMNS = (
+    "id",
+    "language",
+    "speaker",
+    "group",
+    "text",
+    "duration_sec",
+    "num_codebooks",
+    "num_units",
+    "num_frames",
+)
 _REPEATED_STRINGS = ("language", "speaker")
 
 
@@ -171,7 +181,9 @@ class UnitStore:
             index = int(order[position])
             if self.row(index).id == utterance_id:
                 return index
-        raise UserError(f"{self.path} holds no utterance {utterance_id!r}: was it rejected when the corpus was tokenized?")
+        raise UserError(
+            f"{self.path} holds no utterance {utterance_id!r}: was it rejected when the corpus was tokenized?"
+        )
 
     @functools.cached_property
     def _id_index(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -194,7 +206,9 @@ class UnitStore:
 
 
 def _row(batch: _Batch, i: int) -> StoreRow:
-    value = {name: batch.columns[name][i].as_py() for name in ("id", "language", "speaker", "group", "text", "duration_sec")}
+    value = {
+        name: batch.columns[name][i].as_py() for name in ("id", "language", "speaker", "group", "text", "duration_sec")
+    }
     num_codebooks = batch.columns["num_codebooks"][i].as_py()
     offsets, flat = batch.units
     ids = flat[offsets[i] : offsets[i + 1]].astype(np.int64).reshape(-1, num_codebooks)
@@ -239,7 +253,10 @@ def _unpacked(folder: Path, header: StoreHeader) -> Path:
 def _unpack(folder: Path, header: StoreHeader, table: Path) -> None:
     temporary = table.with_suffix(f".{os.getpid()}.tmp")
     try:
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, shard_schema(header.codebook_sizes)) as writer:
+        with (
+            pa.OSFile(str(temporary), "wb") as sink,
+            pa.ipc.new_file(sink, shard_schema(header.codebook_sizes)) as writer,
+        ):
             for shard in header.shards:
                 writer.write_batch(_shard_batch(folder / shard.file, shard.sha256))
         os.replace(temporary, table)
@@ -250,7 +267,9 @@ def _unpack(folder: Path, header: StoreHeader, table: Path) -> None:
 def _shard_batch(file: Path, sha256: str) -> pa.RecordBatch:
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise UserError(f"{file} changed since it was written (its hash is not the header's): tokenize the corpus again")
+        raise UserError(
+            f"{file} changed since it was written (its hash is not the header's): tokenize the corpus again"
+        )
     table = pq.read_table(io.BytesIO(content)).combine_chunks()
     return table.to_batches()[0]
 

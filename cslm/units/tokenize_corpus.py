@@ -97,8 +97,12 @@ def _tokenize_shards(config: TokenizeCorpusConfig, codec: UnitCodec, progress: T
             receipts: Iterator[Receipt | None] = (tokenize_shard(job, codec, progress) for job in jobs)
         else:
             receipts = _in_processes(jobs, config.tokenizer, progress, min(num_workers, len(missing)))
-        done = list(progress_bar(receipts, len(missing), f"tokenizing ({config.utterances_per_shard} utterances a step)"))
-        audio_sec += sum(receipt.shard.audio_sec for receipt in done if receipt is not None and receipt.shard is not None)
+        done = list(
+            progress_bar(receipts, len(missing), f"tokenizing ({config.utterances_per_shard} utterances a step)")
+        )
+        audio_sec += sum(
+            receipt.shard.audio_sec for receipt in done if receipt is not None and receipt.shard is not None
+        )
         if not any(done):  # others hold all that is left
             time.sleep(_SECONDS_BETWEEN_LOOKS)
     return audio_sec
@@ -119,7 +123,9 @@ def _jobs(config: TokenizeCorpusConfig, missing: list[int]) -> Iterator[Job]:
         yield Job(index // config.utterances_per_shard, rows)
 
 
-def _in_processes(jobs: Iterator[Job], card: str, progress: TokenizingProgress, workers: int) -> Iterator[Receipt | None]:
+def _in_processes(
+    jobs: Iterator[Job], card: str, progress: TokenizingProgress, workers: int
+) -> Iterator[Receipt | None]:
     """Results in the order of the jobs; only a few jobs wait at a time, so the manifest is never held."""
     context = multiprocessing.get_context("spawn")
     waiting: deque[Future[Receipt | None]] = deque()

@@ -40,7 +40,9 @@ def tokenize_shard(job: Job, codec: UnitCodec, progress: TokenizingProgress) -> 
             return None
         rejected: list[Rejected] = []
         rows = [
-            _row(clip, units, codec) for window in _windows(job, codec, rejected) for clip, units in _encode(window, codec)
+            _row(clip, units, codec)
+            for window in _windows(job, codec, rejected)
+            for clip, units in _encode(window, codec)
         ]
         shard = write_shard(progress.folder, job.shard, rows, codec.codebook_sizes) if rows else None
         receipt = Receipt(job.shard, shard, rejected)

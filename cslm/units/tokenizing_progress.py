@@ -76,7 +76,9 @@ class TokenizingProgress:
         self._check(Plan(header.fingerprint, header.corpus, self.plan.utterances_per_shard, num_utterances))
         for shard in header.shards:
             if not _is_intact(self.folder, shard):
-                raise UserError(f"{self.folder / shard.file} is missing or changed: remove {self.folder} and tokenize again")
+                raise UserError(
+                    f"{self.folder / shard.file} is missing or changed: remove {self.folder} and tokenize again"
+                )
         shutil.rmtree(self._state, ignore_errors=True)
         return header
 
@@ -129,7 +131,9 @@ class TokenizingProgress:
         shards = [receipt.shard for receipt in receipts if receipt.shard is not None]
         if not shards:
             shutil.rmtree(self.folder)
-            raise UserError(f"not one of {len(rejected)} utterances could be tokenized; the first: {rejected[0]['reason']}")
+            raise UserError(
+                f"not one of {len(rejected)} utterances could be tokenized; the first: {rejected[0]['reason']}"
+            )
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rejected)
         write_atomically(self.folder / REJECTED, lines.encode())
         header = make_header(
@@ -161,13 +165,14 @@ class TokenizingProgress:
             yield True
 
     def _check(self, found: Plan) -> None:
-        check_fingerprint(self.plan.fingerprint, found.fingerprint, "the tokenizer you name", f"the store {self.folder}")
+        check_fingerprint(
+            self.plan.fingerprint, found.fingerprint, "the tokenizer you name", f"the store {self.folder}"
+        )
         for name in ("corpus", "num_utterances", "utterances_per_shard"):
             if getattr(found, name) != getattr(self.plan, name):
-                raise UserError(
-                    f"{self.folder} holds other work ({name} {getattr(found, name)}, asked for {getattr(self.plan, name)}): "
-                    "remove it or name another output"
-                )
+                here, there = getattr(self.plan, name), getattr(found, name)
+                where = f"{self.folder} holds other work ({name} {there}, asked for {here})"
+                raise UserError(f"{where}: remove it or name another output")
 
     def _receipt_path(self, index: int) -> Path:
         return self._state / f"{index:05d}.json"

@@ -39,7 +39,7 @@ if [ "$1 $2" = "-m pytest" ]; then echo "pytest ${*:3}" >>"$PIP_LOG"; exit "${PY
 exec REAL "$@"
 """
 LAUNCHER = """#!/bin/bash
-shift 4
+shift 5
 exec python "$@"
 """
 
@@ -150,7 +150,7 @@ def test_another_run_in_the_same_folder_is_refused(checkout, other):
         (["--seed", "x"], "'x'"),
         (["--sede", "1"], "--sede"),
         (["a", "b"], "two output folders"),
-        (["--python", "python2.7"], "python2.7"),
+        (["--python", "python3.99"], "python3.99"),
         (["tools"], "not empty"),
     ],
 )

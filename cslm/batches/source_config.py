@@ -1,0 +1,166 @@
+"""What a source is: its configuration, what it offers, and the checks that all sources share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cslm.errors import UserError
+from cslm.sequences.chain_of_modality import ORDERS, Order
+from cslm.sequences.sequence import Sequence
+from cslm.sequences.sequence_format import SequenceFormat
+from cslm.units.store import UnitStore
+
+_LENGTH_SAMPLE = 256
+
+
+@dataclass
+class SourceConfig:
+    """One source of a mixture."""
+
+    task: str
+    """asr, tts, interleaved, code_switched (a store); translation, instruction, text, text_dialogue (documents);
+    dialogue (documents and the store of their utterances)"""
+    weight: float
+    """share of the training's tokens, in any unit; 0 leaves the source out"""
+    store: str | None = None
+    """folder of a unit store"""
+    documents: str | None = None
+    """JSON Lines file of documents"""
+    languages: list[str] | None = None
+    """only these languages (of both sides, where there are two)"""
+    speakers: list[str] | None = None
+    """only rows of these speakers; of a dialogue, only answers in these voices"""
+    order: str = "interleaved"
+    """of the chain of modality: interleaved, full or no_question"""
+    num_sentences: int = 4
+    """of a code-switched document"""
+
+
+class Source(Protocol):
+    """Documents that a mixture draws from."""
+
+    @property
+    def task(self) -> str:
+        """what the sequences are"""
+        ...
+
+    @property
+    def num_documents(self) -> int:
+        """how many there are in an epoch"""
+        ...
+
+    @property
+    def languages(self) -> list[str]:
+        """languages of what is trained, sorted"""
+        ...
+
+    @property
+    def mean_length(self) -> float:
+        """mean number of ids of a document, from an evenly spaced sample"""
+        ...
+
+    @property
+    def store(self) -> UnitStore | None:
+        """the unit store, for a source that has one"""
+        ...
+
+    def sequence(self, index: int, draw_seed: int) -> Sequence:
+        """The document ``index``; wordings and cuts are drawn from the seed."""
+        ...
+
+
+class SampledLength:
+    """A source whose mean length is measured on a sample."""
+
+    num_documents: int
+
+    def sequence(self, index: int, draw_seed: int) -> Sequence:
+        """The document ``index``; a source writes this itself."""
+        raise AssertionError(f"{type(self).__name__} writes no sequences")
+
+    @cached_property
+    def mean_length(self) -> float:
+        """Mean number of ids of a document, from an evenly spaced sample."""
+        places = np.unique(np.linspace(0, self.num_documents - 1, _LENGTH_SAMPLE).round().astype(np.int64))
+        return float(np.mean([len(self.sequence(int(place), int(place))) for place in places]))
+
+
+def open_store(name: str, config: SourceConfig, form: SequenceFormat) -> UnitStore:
+    """The unit store of a source.
+
+    Raises:
+        UserError: none is named or there, or its units are not those of the vocabulary.
+    """
+    if config.store is None:
+        raise UserError(
+            f"the source {name} has the task {config.task} and needs a store: give the folder of a unit store"
+        )
+    if form.vocabulary is None:
+        raise UserError(f"the source {name} has units, but the model has none: give the card of a speech tokenizer")
+    store = UnitStore.open(config.store)
+    if tuple(store.codebook_sizes) != form.vocabulary.codebook_sizes:
+        raise UserError(
+            f"the store {config.store} has codebooks {list(store.codebook_sizes)}, the vocabulary "
+            f"{list(form.vocabulary.codebook_sizes)}: tokenize the corpus with the card of the model"
+        )
+    return store
+
+
+def kept_rows(store: UnitStore, config: SourceConfig) -> npt.NDArray[np.bool_]:
+    """Which rows the filters leave, ``(num_utterances,)``."""
+    keep = np.ones(len(store), dtype=np.bool_)
+    for column, wanted in (("language", config.languages), ("speaker", config.speakers)):
+        if wanted is not None:
+            keep &= np.isin(store.column(column).astype(str), wanted)
+    return keep
+
+
+def not_empty(name: str, config: SourceConfig, count: int) -> int:
+    """``count``, the number of documents of a source.
+
+    Raises:
+        UserError: it is 0.
+    """
+    if count == 0:
+        where = config.documents if config.documents is not None else config.store
+        filters = {"languages": config.languages, "speakers": config.speakers}
+        asked = ", ".join(f"{key} {value}" for key, value in filters.items() if value is not None) or "no filter"
+        what = "groups in several languages" if config.task == "code_switched" else "documents"
+        raise UserError(
+            f"the source {name} has no {what} left of {where} ({asked}): change its filters or leave it out"
+        )
+    return count
+
+
+def documents_path(name: str, config: SourceConfig) -> Path:
+    """The file of a source.
+
+    Raises:
+        UserError: none is named.
+    """
+    if config.documents is None:
+        raise UserError(f"the source {name} has the task {config.task} and needs documents: give a JSON Lines file")
+    return Path(config.documents)
+
+
+def checked_order(name: str, config: SourceConfig) -> Order:
+    """The order of the chain of modality of a source.
+
+    Raises:
+        UserError: it is none of the known.
+    """
+    for order in ORDERS:
+        if config.order == order:
+            return order
+    raise UserError(f"the source {name} has the order {config.order!r}: choose one of {', '.join(ORDERS)}")
+
+
+def in_languages(config: SourceConfig, *languages: str) -> bool:
+    """Whether a document in these languages is wanted."""
+    return config.languages is None or all(language in config.languages for language in languages)

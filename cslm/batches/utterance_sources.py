@@ -1,0 +1,104 @@
+"""Sources that are a unit store alone: utterances, and groups of utterances that say one thing in several languages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cslm.batches.source_config import SampledLength, SourceConfig, kept_rows, not_empty, open_store
+from cslm.errors import UserError
+from cslm.sequences.interleaving import code_switched, interleaved
+from cslm.sequences.sequence import Sequence
+from cslm.sequences.sequence_format import SequenceFormat
+from cslm.sequences.tasks import asr, tts
+from cslm.units.store import StoreRow
+
+
+class UtteranceSource(SampledLength):
+    """Utterances of a store: ``asr``, ``tts``, ``interleaved``."""
+
+    def __init__(self, name: str, config: SourceConfig, form: SequenceFormat) -> None:
+        self.task, self._form = config.task, form
+        self.store = open_store(name, config, form)
+        keep = kept_rows(self.store, config)
+        self._rows = np.flatnonzero(keep).astype(np.int64)
+        self.num_documents = not_empty(name, config, len(self._rows))
+        self.languages = sorted(set(self.store.column("language")[keep].tolist()))
+
+    def sequence(self, index: int, draw_seed: int) -> Sequence:
+        """The document ``index``."""
+        row = self.store.row(int(self._rows[index]))
+        if self.task == "asr":
+            return asr(self._form, row.units, row.text, row.language, draw_seed)
+        if self.task == "tts":
+            return tts(self._form, row.units, row.text, row.language, draw_seed)
+        generator = np.random.default_rng(draw_seed)
+        rate = self.store.frame_rate_hz
+        return interleaved(self._form, row.units, row.text, row.words, row.language, rate, generator)
+
+
+class CodeSwitchedSource(SampledLength):
+    """Groups of a store that say one thing in several languages.
+
+    A document begins at each group and goes on to the next ones.
+    """
+
+    task = "code_switched"
+
+    def __init__(self, name: str, config: SourceConfig, form: SequenceFormat) -> None:
+        self._form, self._num_sentences = form, config.num_sentences
+        if config.num_sentences < 2:
+            raise UserError(f"the source {name} has num_sentences {config.num_sentences}: give 2 or more")
+        self.store = open_store(name, config, form)
+        groups, languages = self.store.column("group"), self.store.column("language")
+        keep = kept_rows(self.store, config) & (groups != None)  # noqa: E711 (element by element)
+        rows = np.flatnonzero(keep).astype(np.int64)
+        self.languages, language = _numbered(languages[rows])
+        _, group = _numbered(groups[rows])
+        order, self._starts = _by_group(rows, group, language)
+        self._rows, self._language = rows[order], language[order]
+        self.num_documents = not_empty(name, config, len(self._starts) - 1)
+
+    def sequence(self, index: int, draw_seed: int) -> Sequence:
+        """The document ``index``: as many sentences as asked for, or as there are groups."""
+        generator = np.random.default_rng(draw_seed)
+        count = min(self._num_sentences, self.num_documents)
+        rows = [self._draw_row((index + step) % self.num_documents, generator) for step in range(count)]
+        return code_switched(self._form, [(row.units, row.language) for row in rows])
+
+    def _draw_row(self, group: int, generator: np.random.Generator) -> StoreRow:
+        """One row of a group: a language of the group, then a row in it, all equally likely."""
+        inside = slice(int(self._starts[group]), int(self._starts[group + 1]))
+        languages = self._language[inside]
+        candidates = self._rows[inside][languages == generator.choice(np.unique(languages))]
+        return self.store.row(int(generator.choice(candidates)))
+
+
+def _numbered(values: npt.NDArray[Any]) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """The different strings, sorted, and for every value its number among them."""
+    if not len(values):
+        return [], np.zeros(0, dtype=np.int64)
+    different, numbers = np.unique(values.astype(str), return_inverse=True)
+    return different.tolist(), numbers.astype(np.int64)
+
+
+def _by_group(
+    rows: npt.NDArray[np.int64], group: npt.NDArray[np.int64], language: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Places in ``rows`` of the groups of two languages or more, in the order of the store, and where each starts.
+
+    The starts end with the number of places.
+    """
+    if not len(rows):
+        return np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    pairs = np.unique(np.stack([group, language]), axis=1)
+    mixed = np.bincount(pairs[0], minlength=int(group.max()) + 1) >= 2
+    first_row = np.full(len(mixed), np.iinfo(np.int64).max)
+    np.minimum.at(first_row, group, rows)
+    order = np.lexsort((rows, first_row[group]))
+    order = order[mixed[group[order]]]
+    changes = np.flatnonzero(np.diff(group[order])) + 1
+    starts = np.concatenate(([0], changes, [len(order)])) if len(order) else np.zeros(1)
+    return order, starts.astype(np.int64)

@@ -1,0 +1,79 @@
+"""Make a corpus: from a name to a folder with audio and manifests."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+
+from cslm.configuration import parse_configuration, save_configuration, to_plain
+from cslm.errors import UserError
+
+CORPORA = {
+    "village": "cslm.corpora.village:prepare_village",
+    "spoken_digits": "cslm.corpora.spoken_digits:prepare_spoken_digits",
+    "table": "cslm.corpora.table:prepare_table",
+}
+"""Name of a corpus to ``module:function``; the function takes (output, config), and config's class holds the options."""
+
+_CONFIGURATION = "config.yaml"
+
+
+def prepare_corpus(name: str, output: Path, options: Sequence[str] = ()) -> bool:
+    """Make the corpus ``name`` in the folder ``output``, whole or not at all.
+
+    Args:
+        name: a key of :data:`CORPORA`.
+        output: a folder that is empty or not there, or that holds this very corpus already.
+        options: of the corpus, as on the command line (``--seed 1``).
+
+    Returns:
+        False where the corpus was there already, made with the same options, and nothing was done.
+
+    Raises:
+        UserError: an unknown corpus or option, an output folder that holds something else, or bad input.
+    """
+    if name not in CORPORA:
+        raise UserError(f"there is no corpus {name!r}; choose one of {', '.join(CORPORA)}")
+    module_name, function_name = CORPORA[name].split(":")
+    function = getattr(importlib.import_module(module_name), function_name)
+    config = parse_configuration(get_type_hints(function)["config"], options, f"prepare-corpus {name}")
+    if _already_made(name, output, config):
+        return False
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        function(partial, config)
+        save_configuration({"corpus": name, **to_plain(config)}, partial / _CONFIGURATION)
+        if output.is_dir():
+            output.rmdir()
+        partial.rename(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return True
+
+
+def main(arguments: list[str]) -> None:
+    """``prepare-corpus NAME OUTPUT [--option value ...]``."""
+    if len(arguments) < 2 or any(argument.startswith("-") for argument in arguments[:2]):
+        raise UserError(f"usage: prepare-corpus NAME OUTPUT [--option value ...]; NAME is one of {', '.join(CORPORA)}")
+    name, output = arguments[0], Path(arguments[1])
+    made = prepare_corpus(name, output, arguments[2:])
+    print(f"{output}: {'made' if made else 'is already there, made with the same options'}")
+
+
+def _already_made(name: str, output: Path, config: Any) -> bool:
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output}: is a file; name a folder for the corpus")
+    if not output.is_dir() or not any(output.iterdir()):
+        return False
+    recorded = output / _CONFIGURATION
+    wanted = {"corpus": name, **to_plain(config)}
+    if recorded.is_file() and yaml.safe_load(recorded.read_text(encoding="utf-8")) == wanted:
+        return True
+    raise UserError(f"{output}: is not empty and holds another run; choose another folder or remove this one")

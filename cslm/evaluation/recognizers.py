@@ -1,0 +1,68 @@
+"""Speech recognizers behind one interface: the model's own ASR, and ears that never met the model."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cslm.errors import UserError
+from cslm.generation.decoding import DecodingConfig
+from cslm.generation.speech_tasks import SpeechTasks
+
+Clip = tuple[NDArray[np.float32], int]
+"""A mono waveform ``(num_samples,)`` in [-1, 1] and its sample rate in Hz."""
+
+# Ears that need no model of ours: name -> "module:Class". Imported only when used.
+EARS = {
+    "pocketsphinx": "cslm.evaluation.pocketsphinx_ear:PocketSphinxRecognizer",
+}
+
+
+class Recognizer(Protocol):
+    """What turns clips into text."""
+
+    def transcribe(self, clips: Sequence[Clip], languages: Sequence[str]) -> list[str]:
+        """The text of each clip, which is in the language given for it (BCP 47); no samples, no text."""
+
+    def hears(self, language: str) -> bool:
+        """Whether it knows a language."""
+
+
+class ModelRecognizer:
+    """The model's own ASR on waveforms: tokenized again, so that it hears what a listener would."""
+
+    def __init__(self, tasks: SpeechTasks, decoding: DecodingConfig) -> None:
+        self._tasks, self._decoding = tasks, decoding
+
+    def hears(self, language: str) -> bool:
+        """Any language that it was trained on."""
+        return True
+
+    def transcribe(
+        self, clips: Sequence[Clip], languages: Sequence[str], description: str | None = None
+    ) -> list[str]:
+        """Tokenize and transcribe; a clip that is too short to hold a unit has no text."""
+        codec = self._tasks.processor.codec
+        assert codec is not None, "a model without a speech tokenizer cannot hear"
+        shortest_sec = codec.min_num_samples / codec.sample_rate_hz
+        heard = [i for i, (waveform, rate) in enumerate(clips) if len(waveform) > shortest_sec * rate + 1]
+        units = self._tasks.processor.units_batch([clips[index] for index in heard])
+        texts = self._tasks.transcribe(units, [languages[index] for index in heard], self._decoding, description)
+        found = dict(zip(heard, texts, strict=True))
+        return [found.get(index, "") for index in range(len(clips))]
+
+
+def ear_class(name: str) -> Any:
+    """The class of an ear, imported now.
+
+    Raises:
+        UserError: no ear of that name, or its package is missing.
+    """
+    if name not in EARS:
+        raise UserError(f"other_ear.recognizer is {name!r}: choose one of {', '.join(sorted(EARS))}")
+    module, _, attribute = EARS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,93 @@
+"""The grammar of replies: speech is ``<sosp>``, whole frames of units, ``<eosp>``, and nothing else can stand there.
+
+The last id alone says what may follow, so the grammar keeps no state: it works on any batch, with any search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+import torch
+from transformers import LogitsProcessor
+
+from cslm.sequences.vocabulary import SpeechVocabulary
+
+Writes = Literal["anything", "text", "speech"]
+"""What a reply is made of: text and speech in turn, text alone (ASR), or one stretch of speech (TTS)."""
+
+_OUTSIDE, _OPENED, _FRAME_DONE, _INSIDE_FRAME = 0, 1, 2, 3
+
+
+class UnitGrammar(LogitsProcessor):
+    """Forbids what cannot follow the last id.
+
+    - Outside speech: text, control tokens and the markers but ``<eosp>``; no units.
+    - After ``<sosp>``: a unit. Speech is never empty.
+    - After a frame (one unit of each codebook): another frame or ``<eosp>``. The same frame never comes twice in a row,
+      since training merged repeats (CSLM section 3.1); models of several codebooks, whose repeats are not merged, may.
+    - Never: ids that name nothing (the padding of the embedding).
+    """
+
+    def __init__(
+        self, vocabulary: SpeechVocabulary, num_rows: int, writes: Writes = "anything", nameless: Collection[int] = ()
+    ) -> None:
+        """Lay out the grammar once.
+
+        Args:
+            vocabulary: where units and markers stand.
+            num_rows: rows of the model's head, ``scores.shape[-1]``.
+            writes: what the reply is made of.
+            nameless: ids that name nothing; the head's rows at and after ``num_rows`` need no mention.
+        """
+        self.merged = len(vocabulary.codebook_sizes) == 1
+        self.first_unit_id = vocabulary.first_unit_id
+        self.num_units = vocabulary.num_units
+        self.state_after = _states(vocabulary, num_rows)
+        self.forbidden = _forbidden(vocabulary, num_rows, writes, nameless)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores ``(batch, num_rows)`` with ``-inf`` where ``input_ids`` ``(batch, time)`` cannot go on."""
+        if self.forbidden.device != scores.device:
+            self.forbidden, self.state_after = self.forbidden.to(scores.device), self.state_after.to(scores.device)
+        last = input_ids[:, -1]
+        scores = scores.masked_fill(self.forbidden[self.state_after[last]], float("-inf"))
+        if self.merged:
+            unit = (last >= self.first_unit_id) & (last < self.first_unit_id + self.num_units)
+            repeated = scores.gather(1, last[:, None]).masked_fill(unit[:, None], float("-inf"))
+            scores = scores.scatter(1, last[:, None], repeated)
+        return scores
+
+
+def _states(vocabulary: SpeechVocabulary, num_rows: int) -> torch.Tensor:
+    """The state after each id, ``(num_rows,)``."""
+    states = torch.full((num_rows,), _OUTSIDE, dtype=torch.long)
+    states[vocabulary.sosp] = _OPENED
+    last = len(vocabulary.codebook_sizes) - 1
+    for codebook, offset in enumerate(vocabulary.codebook_offsets.tolist()):
+        state = _FRAME_DONE if codebook == last else _INSIDE_FRAME + codebook
+        states[offset : offset + vocabulary.codebook_sizes[codebook]] = state
+    return states
+
+
+def _forbidden(vocabulary: SpeechVocabulary, num_rows: int, writes: Writes, nameless: Collection[int]) -> torch.Tensor:
+    """What may not follow in each state, ``(num_states, num_rows)``."""
+    offsets, sizes = vocabulary.codebook_offsets.tolist(), vocabulary.codebook_sizes
+    allowed = torch.zeros(_INSIDE_FRAME + len(sizes) - 1, num_rows, dtype=torch.bool)
+    outside = allowed[_OUTSIDE]
+    if writes == "speech":
+        outside[vocabulary.sosp] = True
+    else:
+        outside[:] = True
+        outside[vocabulary.first_unit_id : vocabulary.first_unit_id + vocabulary.num_units] = False
+        outside[vocabulary.eosp] = False
+        if writes == "text":
+            outside[list(vocabulary.marker_ids)] = False
+        outside[[row for row in nameless if row < num_rows]] = False
+    for state in (_OPENED, _FRAME_DONE):
+        allowed[state, offsets[0] : offsets[0] + sizes[0]] = True
+    allowed[_FRAME_DONE, vocabulary.eosp] = True
+    for codebook in range(1, len(sizes)):
+        state = _INSIDE_FRAME + codebook - 1
+        allowed[state, offsets[codebook] : offsets[codebook] + sizes[codebook]] = True
+    return ~allowed

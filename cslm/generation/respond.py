@@ -1,0 +1,89 @@
+"""Answer one spoken question: ``python recipes/respond.py CHECKPOINT QUESTION.wav --output ANSWER.wav``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cslm.audio.waveform import save_waveform
+from cslm.configuration import parse_configuration
+from cslm.errors import UserError
+from cslm.generation.decoding import DecodingConfig
+from cslm.generation.modeling import CSLMForCausalLM, Reply
+from cslm.units.atomic_file import write_atomically
+
+
+@dataclass
+class RespondConfig:
+    """One question to one checkpoint."""
+
+    checkpoint: str
+    """folder of a fine-tuned checkpoint"""
+    question: str
+    """the spoken question: an audio file"""
+    output: str
+    """the spoken answer: a wav file to write"""
+    answer_language: str | None = None
+    """language of the answer (en, zh, ...); null answers in the question's language"""
+    question_language: str | None = None
+    """language of the question; null recognises it"""
+    json: str | None = None
+    """a JSON file to write: transcript, answer, languages, and the chunks with their units"""
+    tokenizer_card: str | None = None
+    """card of the speech tokenizer, path or name; null takes the checkpoint's own"""
+    decoder: str | None = None
+    """folder of a speech decoder; null takes the checkpoint's own"""
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    """length, and whether tokens are drawn"""
+    seed: int = 0
+    """for drawing, and for the noise of the decoder"""
+
+
+def respond(config: RespondConfig) -> Reply:
+    """Answer the question, write the wav file and, if asked for, the JSON file; print transcript and answer.
+
+    Raises:
+        UserError: a checkpoint or a recording that cannot be used, no speech decoder, or an answer without speech.
+    """
+    model = CSLMForCausalLM.from_pretrained(
+        config.checkpoint, tokenizer_card=config.tokenizer_card, decoder=config.decoder
+    )
+    model.processor.speech_decoder()
+    generator = torch.Generator().manual_seed(config.seed)
+    reply: Reply = model.respond(
+        config.question, config.answer_language, config.question_language, config.decoding, generator
+    )
+    print(f"question ({reply.question_language}): {reply.question}\nanswer ({reply.answer_language}): {reply.answer}")
+    if reply.waveform is None or len(reply.waveform) == 0 or reply.sample_rate_hz is None:
+        raise UserError(f"{config.checkpoint} wrote no speech in its answer to {config.question}: fine-tune it longer")
+    save_waveform(config.output, reply.waveform, reply.sample_rate_hz)
+    if config.json is not None:
+        content = json.dumps(reply_record(reply, config.output), ensure_ascii=False, indent=2) + "\n"
+        write_atomically(Path(config.json), content.encode("utf-8"))
+    return reply
+
+
+def reply_record(reply: Reply, wav: str) -> dict[str, Any]:
+    """A reply as plain values; units as lists, one number a unit (of several codebooks one list a frame)."""
+    return {
+        "question": reply.question,
+        "question_language": reply.question_language,
+        "answer": reply.answer,
+        "answer_language": reply.answer_language,
+        "num_chunks": len(reply.segments),
+        "segments": [
+            {"text": text, "units": (units.ids[:, 0] if units.num_codebooks == 1 else units.ids).tolist()}
+            for text, units in reply.segments
+        ],
+        "wav": Path(wav).name,
+        "sample_rate_hz": reply.sample_rate_hz,
+    }
+
+
+def main(arguments: list[str]) -> None:
+    """Parse ``CHECKPOINT QUESTION.wav --output ANSWER.wav [--answer_language zh] [--json REPLY.json]`` and respond."""
+    respond(parse_configuration(RespondConfig, arguments, "respond", ("checkpoint", "question")))

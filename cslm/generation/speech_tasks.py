@@ -1,0 +1,134 @@
+"""What a speech language model is asked to do, many items at once: transcribe, speak a text, answer spoken questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from cslm.generation.decoding import DecodingConfig, Generated, generate
+from cslm.generation.grammar import UnitGrammar, Writes
+from cslm.generation.processor import CSLMProcessor
+from cslm.sequences.chain_of_modality import ParsedReply
+from cslm.units.codec import Units
+
+_PROBE_TOKENS = 12
+
+
+@dataclass(frozen=True)
+class SpokenAnswer:
+    """The reply to one spoken question, taken apart, and the ids that the model wrote."""
+
+    reply: ParsedReply
+    ids: list[int]
+
+
+class SpeechTasks:
+    """The tasks of one model, decoded in batches."""
+
+    def __init__(self, model: PreTrainedModel, processor: CSLMProcessor) -> None:
+        self.model = model
+        self.processor = processor
+        self._grammars: dict[Writes, UnitGrammar] = {}
+
+    def transcribe(
+        self,
+        units: Sequence[Units],
+        languages: Sequence[str],
+        decoding: DecodingConfig | None = None,
+        description: str | None = None,
+    ) -> list[str]:
+        """The text of each stretch of speech (ASR)."""
+        pairs = zip(units, languages, strict=True)
+        prompts = [self.processor.prompt("asr", language, units=item) for item, language in pairs]
+        decoding = decoding or DecodingConfig(max_new_tokens=256)
+        replies = self._generate(prompts, "text", decoding, self.processor.end_ids, description=description)
+        return [self.processor.decode(reply.ids).answer for reply in replies]
+
+    def synthesize(
+        self,
+        texts: Sequence[str],
+        languages: Sequence[str],
+        decoding: DecodingConfig | None = None,
+        generator: torch.Generator | None = None,
+        description: str | None = None,
+    ) -> list[Units]:
+        """Units that say each text (TTS). Decoding stops at the first ``<eosp>``."""
+        prompts = [self.processor.prompt("tts", lang, text=text) for text, lang in zip(texts, languages, strict=True)]
+        decoding = decoding or DecodingConfig(max_new_tokens=1024)
+        ends = (self.processor.vocabulary.eosp,)
+        replies = self._generate(prompts, "speech", decoding, ends, generator, description=description)
+        vocabulary = self.processor.vocabulary
+        return [Units(vocabulary.units_from_ids(np.asarray(reply.ids[1:], dtype=np.int64))) for reply in replies]
+
+    def answer(
+        self,
+        questions: Sequence[Units],
+        question_languages: Sequence[str],
+        answer_languages: Sequence[str],
+        decoding: DecodingConfig | None = None,
+        generator: torch.Generator | None = None,
+        description: str | None = None,
+    ) -> list[SpokenAnswer]:
+        """The answer to each spoken question, in the chain of modality."""
+        prompts = [
+            self.processor.prompt("dialogue", asked, units=units, answer_language=answered)
+            for units, asked, answered in zip(questions, question_languages, answer_languages, strict=True)
+        ]
+        decoding = decoding or DecodingConfig()
+        replies = self._generate(
+            prompts, "anything", decoding, self.processor.end_ids, generator, description=description
+        )
+        return [SpokenAnswer(self.processor.decode(reply.ids), reply.ids) for reply in replies]
+
+    def identify_languages(self, questions: Sequence[Units], languages: Sequence[str] | None = None) -> list[str]:
+        """The language that each question is in, among ``languages`` (default: the processor's).
+
+        The model begins to transcribe the question under the prompt of each language (asked and answered in it); the
+        language under which it is surest of the first words wins. The prompt of an answer in the same language differs
+        from that of an answer across languages, so this is also asked where only the answer's language is given.
+        """
+        candidates = tuple(languages or self.processor.languages)
+        if len(candidates) == 1 or not questions:
+            return [candidates[0]] * len(questions)
+        marker = np.array([self.processor.vocabulary.question], dtype=np.int32)
+        prompts = [
+            np.concatenate([self.processor.prompt("dialogue", language, units=units, answer_language=language), marker])
+            for units in questions
+            for language in candidates
+        ]
+        decoding = DecodingConfig(max_new_tokens=_PROBE_TOKENS)
+        ends = (*self.processor.end_ids, self.processor.vocabulary.answer)
+        replies = self._generate(prompts, "anything", decoding, ends, with_probabilities=True)
+        sureness = np.array([reply.mean_log_probability for reply in replies]).reshape(len(questions), len(candidates))
+        return [candidates[index] for index in sureness.argmax(axis=1)]
+
+    def _generate(
+        self,
+        prompts: Sequence[NDArray[Any]],
+        writes: Writes,
+        decoding: DecodingConfig,
+        end_ids: Sequence[int],
+        generator: torch.Generator | None = None,
+        with_probabilities: bool = False,
+        description: str | None = None,
+    ) -> list[Generated]:
+        pad_id = self.processor.pad_id
+        return generate(
+            self.model, prompts, self._grammar(writes), decoding, end_ids, pad_id, generator, with_probabilities,
+            description,
+        )  # fmt: skip
+
+    def _grammar(self, writes: Writes) -> UnitGrammar:
+        if writes not in self._grammars:
+            num_rows = self.model.get_output_embeddings().weight.shape[0]
+            nameless = self.processor.nameless_ids(num_rows)
+            self._grammars[writes] = UnitGrammar(self.processor.vocabulary, num_rows, writes, nameless)
+        return self._grammars[writes]
+
+

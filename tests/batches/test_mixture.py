@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cslm.batches.mixture import BLOCK, Mixture
+from cslm.errors import UserError
+
+SOURCES = st.dictionaries(
+    st.text("abcdef", min_size=1, max_size=3), st.tuples(st.floats(0.01, 100), st.floats(1, 1000)), min_size=1, max_size=6
+)
+
+
+@given(SOURCES, st.integers(0, 2**32), st.integers(0, 10**6))
+@settings(deadline=None, max_examples=20)
+def test_every_block_holds_its_quotas_and_draws_count_up(sources, seed, block):
+    weights = {name: weight for name, (weight, _) in sources.items()}
+    mixture = Mixture(weights, {name: length for name, (_, length) in sources.items()}, seed)
+    quotas = dict(zip(mixture.names, mixture.quotas.tolist(), strict=True))
+    assert sum(quotas.values()) == BLOCK and min(quotas.values()) >= 1
+    draws = [mixture.draw(slot) for slot in range(block * BLOCK, (block + 1) * BLOCK)]
+    assert Counter(name for name, _ in draws) == quotas
+    for name, quota in quotas.items():
+        assert [draw for other, draw in draws if other == name] == list(range(block * quota, (block + 1) * quota))
+
+
+def test_weights_are_shares_of_tokens():
+    mixture = Mixture({"short": 3.0, "long": 1.0}, {"short": 10.0, "long": 100.0}, 0)
+    tokens = Counter({name: 0.0 for name in ("short", "long")})
+    for slot in range(BLOCK):
+        name, _ = mixture.draw(slot)
+        tokens[name] += {"short": 10.0, "long": 100.0}[name]
+    assert tokens["short"] / (tokens["short"] + tokens["long"]) == pytest.approx(0.75, abs=0.003)
+
+
+def test_another_seed_is_another_order():
+    orders = [[Mixture({"a": 1, "b": 1}, {"a": 1, "b": 1}, seed).draw(slot) for slot in range(64)] for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+
+
+@pytest.mark.parametrize("weights", [{"a": -1.0}, {"a": float("nan")}, {"a": float("inf")}, {"a": 0.0}, {}])
+def test_weights_that_are_none_are_refused(weights):
+    with pytest.raises(UserError, match="weight"):
+        Mixture(weights, dict.fromkeys(weights, 1.0), 0)
+
+
+def test_a_weight_of_zero_leaves_the_source_out():
+    mixture = Mixture({"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 1.0}, 0)
+    assert {mixture.draw(slot)[0] for slot in range(BLOCK)} == {"a"}

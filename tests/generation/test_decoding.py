@@ -1,0 +1,91 @@
+"""Batched generation gives what each prompt gives alone, with the growing cache and without."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cslm import CSLMForCausalLM
+from cslm.errors import UserError
+from cslm.generation import decoding as module
+from cslm.generation import growing_cache as growing_cache_module
+from cslm.generation.decoding import DecodingConfig, generate
+from cslm.generation.grammar import UnitGrammar
+from cslm.generation.growing_cache import GrowingLayer, growing_cache
+
+
+def prompts() -> list[np.ndarray]:
+    generator = np.random.default_rng(0)
+    return [generator.integers(10, 260, size=length) for length in (5, 40, 17, 33, 9)]
+
+
+def run(model: CSLMForCausalLM, given: list[np.ndarray], **options: object) -> list[list[int]]:
+    vocabulary = model.processor.vocabulary
+    grammar = UnitGrammar(vocabulary, model.get_output_embeddings().weight.shape[0])
+    settings = {"max_new_tokens": 12, "batch_size": 3, **options}
+    return [reply.ids for reply in generate(model, given, grammar, DecodingConfig(**settings), [2], 0)]
+
+
+def test_a_batch_gives_what_each_prompt_gives_alone(model: CSLMForCausalLM) -> None:
+    assert run(model, prompts()) == [run(model, [prompt])[0] for prompt in prompts()]
+
+
+def test_the_growing_cache_changes_nothing(model: CSLMForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growing_cache_module, "_ROOM", 3)
+    with_cache = run(model, prompts(), max_new_tokens=50)
+    monkeypatch.setattr(module, "growing_cache", lambda model: None)
+    assert run(model, prompts(), max_new_tokens=50) == with_cache
+
+
+def test_the_growing_cache_survives_reordering(model: CSLMForCausalLM) -> None:
+    cache = growing_cache(model)
+    assert cache is not None and all(isinstance(layer, GrowingLayer) for layer in cache.layers)
+    ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
+    with torch.no_grad():
+        model(ids, past_key_values=cache)
+        cache.reorder_cache(torch.tensor([1, 0]))
+        continued = model(torch.tensor([[11], [12]]), past_key_values=cache).logits[:, -1]
+        whole = model(torch.tensor([[8, 9, 10, 11], [5, 6, 7, 12]])).logits[:, -1]
+    torch.testing.assert_close(continued, whole, atol=1e-5, rtol=1e-4)
+
+
+def test_drawing_follows_its_seed_and_leaves_the_global_generator_alone(model: CSLMForCausalLM) -> None:
+    state = torch.random.get_rng_state()
+    drawn = run(model, prompts(), temperature=1.0, top_p=0.9)
+    assert drawn == run(model, prompts(), temperature=1.0, top_p=0.9)
+    assert drawn != run(model, prompts())
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_probabilities_are_those_of_the_model(model: CSLMForCausalLM) -> None:
+    vocabulary = model.processor.vocabulary
+    grammar = UnitGrammar(vocabulary, model.get_output_embeddings().weight.shape[0], "text")
+    prompt = prompts()[0]
+    settings = DecodingConfig(max_new_tokens=4)
+    (reply,) = generate(model, [prompt], grammar, settings, [2], 0, with_probabilities=True)
+    ids = torch.tensor([[*prompt.tolist(), *reply.ids]])
+    with torch.no_grad():
+        logits = model(ids).logits[0]
+    expected = []
+    for place in range(len(prompt), ids.shape[1]):
+        scores = grammar(ids[:, :place], logits[[place - 1]])
+        suppressed = model.generation_config.suppress_tokens or []
+        scores[:, suppressed] = float("-inf")
+        expected.append(float(scores.log_softmax(-1)[0, ids[0, place]]))
+    assert math.isclose(reply.mean_log_probability, float(np.mean(expected)), abs_tol=1e-4)
+
+
+def test_a_reply_stays_within_the_context_and_a_prompt_must_fit(model: CSLMForCausalLM) -> None:
+    long = np.full(1020, 20)
+    assert len(run(model, [long], max_new_tokens=50)[0]) <= 4
+    with pytest.raises(UserError, match="1024"):
+        run(model, [np.full(1024, 20)])
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    for wrong in ({"max_new_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"batch_size": 0}):
+        with pytest.raises(UserError):
+            DecodingConfig(**wrong)

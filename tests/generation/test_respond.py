@@ -1,0 +1,67 @@
+"""The verb ``respond``: a wav and a JSON file, or one line of error and nothing written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from cslm.audio.waveform import save_waveform
+from cslm.errors import UserError
+from cslm.generation.respond import main
+from cslm.generation.speech_tasks import SpeechTasks
+from tests.generation.tiny_checkpoint import make_checkpoint, tone
+
+
+@pytest.fixture
+def question(tmp_path: Path) -> Path:
+    save_waveform(tmp_path / "question.wav", tone(0.6, 16000), 16000)
+    return tmp_path / "question.wav"
+
+
+@pytest.fixture
+def speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An untrained model seldom gets to speak by itself."""
+    of_kind = SpeechTasks._grammar
+    monkeypatch.setattr(SpeechTasks, "_grammar", lambda tasks, writes: of_kind(tasks, "speech"))
+
+
+def test_it_writes_the_answer_and_what_it_says(
+    checkpoint: Path, question: Path, tmp_path: Path, speaks: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, record = tmp_path / "deep" / "answer.wav", tmp_path / "reply.json"
+    arguments = [str(checkpoint), str(question), "--output", str(output), "--json", str(record)]
+    main([*arguments, "--answer_language", "zh", "--decoding.max_new_tokens", "40"])
+    reply = json.loads(record.read_text())
+    waveform, rate = soundfile.read(output)
+    assert rate == reply["sample_rate_hz"] == 22050 and len(waveform) > 0
+    assert reply["answer_language"] == "zh" and reply["num_chunks"] == len(reply["segments"])
+    assert "answer (zh)" in capsys.readouterr().out
+
+
+def test_nothing_is_written_after_an_error(checkpoint: Path, question: Path, tmp_path: Path) -> None:
+    output = tmp_path / "answer.wav"
+    save_waveform(tmp_path / "empty.wav", np.zeros(0, np.float32), 16000)
+    silent = make_checkpoint(tmp_path / "silent", decoder=False)
+    for folder, asked, message in (
+        (checkpoint, tmp_path / "empty.wav", r"empty\.wav"),
+        (tmp_path / "nowhere", question, "nowhere"),
+        (silent, question, "no speech decoder"),
+    ):
+        with pytest.raises(UserError, match=message):
+            main([str(folder), str(asked), "--output", str(output)])
+        assert not output.exists()
+    with pytest.raises(UserError, match="answer_langage"):
+        main([str(checkpoint), str(question), "--output", str(output), "--answer_langage", "zh"])
+
+
+def test_the_script_leaves_with_status_2_and_one_line(root: Path, checkpoint: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "recipes/respond.py", str(checkpoint), str(tmp_path / "no.wav"), "--output", "x.wav"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and not (root / "x.wav").exists()
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ") and "no.wav" in done.stderr

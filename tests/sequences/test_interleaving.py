@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from cslm.sequences.interleaving import code_switched, interleaved
+from tests.sequences.small_village import chinese_answer, english_answer, some_units, word_times
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_spans_go_on_where_the_last_one_ended(form, language):
+    text = english_answer("Anna", "baker") if language == "en" else chinese_answer("安娜", "老师")
+    units = some_units(100)
+    words = word_times(text, language, units.num_frames_total / 25)
+    starts, numbers = set(), set()
+    for seed in range(20):
+        sequence = interleaved(form, units, text, words, language, 25.0, np.random.default_rng(seed))
+        spans = [span for span in sequence.spans if span.modality in ("text", "speech")]
+        starts.add(spans[0].modality)
+        numbers.add(len(spans))
+        assert all(before.modality != after.modality for before, after in pairwise(spans))
+        read = [form.encoder.decode(sequence.ids[span.start : span.stop]) for span in spans if span.modality == "text"]
+        assert all(part.strip() in text for part in read)
+        spoken = sum(span.stop - span.start for span in spans if span.modality == "speech")
+        assert 0 <= spoken <= len(units) + len(spans)  # a run across a cut is cut in two
+    assert starts == {"text", "speech"}
+    assert len(numbers) > 2
+
+
+def test_the_same_seed_gives_the_same_document(form):
+    text, units = english_answer("Anna", "baker"), some_units(100)
+    words = word_times(text, "en", units.num_frames_total / 25)
+    first, second = (
+        interleaved(form, units, text, words, "en", 25.0, np.random.default_rng(7)).ids.tolist() for _ in range(2)
+    )
+    assert first == second
+
+
+def test_without_word_times_an_utterance_stays_whole(form):
+    text, units = english_answer("Anna", "baker"), some_units(30)
+    for seed in range(6):
+        sequence = interleaved(form, units, text, None, "en", 25.0, np.random.default_rng(seed))
+        assert len({span.modality for span in sequence.spans} - {"marker", "template"}) == 1
+
+
+def test_languages_change_between_sentences(form):
+    sequence = code_switched(form, [(some_units(4), "en"), (some_units(5), "zh")])
+    speech = [(span.language, span.stop - span.start) for span in sequence.spans if span.modality == "speech"]
+    assert speech == [("en", 4), ("zh", 5)]

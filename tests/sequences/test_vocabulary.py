@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from tokenizers import AddedToken
+
+from cslm.errors import UserError
+from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_tokenizer, has_speech
+from tests.sequences.small_village import byte_level_tokenizer, sentences
+
+
+def text_only():
+    return byte_level_tokenizer(["<|end_of_text|>", "<|eot_id|>"], None, "<|eot_id|>", None)
+
+
+def test_units_come_after_the_text_and_markers_after_the_units():
+    tokenizer = text_only()
+    num_text_ids = len(tokenizer)
+    before = [tokenizer.encode(text) for text in sentences()]
+    vocabulary = extend_tokenizer(tokenizer, [256])
+    assert vocabulary.num_text_ids == vocabulary.first_unit_id == num_text_ids
+    assert vocabulary.marker_ids == tuple(range(num_text_ids + 256, num_text_ids + 260))
+    assert tokenizer.convert_ids_to_tokens(list(range(num_text_ids, vocabulary.size))) == vocabulary.tokens()
+    assert vocabulary.tokens()[:2] == ["<0>", "<1>"]
+    assert vocabulary.tokens()[-4:] == ["<sosp>", "<eosp>", "[question]", "[answer]"]
+    assert [tokenizer.encode(text) for text in sentences()] == before
+    assert vocabulary.padded_size % 64 == 0 and 0 <= vocabulary.padded_size - vocabulary.size < 64
+
+
+def test_extending_twice_changes_nothing_and_another_layout_is_refused():
+    tokenizer = text_only()
+    vocabulary = extend_tokenizer(tokenizer, [256])
+    size = len(tokenizer)
+    assert extend_tokenizer(tokenizer, [256]) == vocabulary
+    assert len(tokenizer) == size
+    with pytest.raises(UserError, match=r"\[256\].*\[512\]"):
+        extend_tokenizer(tokenizer, [512])
+
+
+def test_the_layout_of_another_author_is_read_as_it_is():
+    tokenizer = text_only()
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in ["[question]", "[answer]", "<sosp>", "<eosp>"]])
+    tokenizer.add_tokens([AddedToken(f"<{unit}>", normalized=False) for unit in range(100)])
+    vocabulary = from_tokenizer(tokenizer)
+    assert vocabulary.codebook_sizes == (100,)
+    assert vocabulary.first_unit_id == vocabulary.num_text_ids + 4
+    assert vocabulary.sosp == vocabulary.num_text_ids + 2
+    assert vocabulary.size == len(tokenizer)
+    assert tokenizer.convert_ids_to_tokens(list(range(vocabulary.num_text_ids, len(tokenizer)))) == vocabulary.tokens()
+
+
+def test_a_tokenizer_without_speech_or_with_scattered_units_is_refused():
+    tokenizer = text_only()
+    assert not has_speech(tokenizer)
+    with pytest.raises(UserError, match="<sosp>"):
+        from_tokenizer(tokenizer)
+    tokenizer.add_tokens(["<0>", "<sosp>", "<1>", "<eosp>", "[question]", "[answer]"])
+    with pytest.raises(UserError, match="<1> has id"):
+        from_tokenizer(tokenizer)
+
+
+def test_several_codebooks():
+    tokenizer = text_only()
+    vocabulary = extend_tokenizer(tokenizer, [8, 4])
+    assert vocabulary.tokens()[7:10] == ["<7>", "<1:0>", "<1:1>"]
+    assert from_tokenizer(tokenizer) == vocabulary
+    ids = vocabulary.unit_ids(np.array([[7, 3], [0, 1]]))
+    assert ids.tolist() == [vocabulary.unit_id(7), vocabulary.unit_id(3, 1), vocabulary.unit_id(0), vocabulary.unit_id(1, 1)]
+
+
+@given(arrays(np.int64, st.tuples(st.integers(0, 20), st.just(3)), elements=st.integers(0, 4)))
+def test_units_to_ids_and_back(units):
+    vocabulary = SpeechVocabulary.after_text(100, [8, 5, 6])
+    ids = vocabulary.unit_ids(units)
+    assert np.array_equal(vocabulary.units_from_ids(ids), units)
+    assert vocabulary.is_unit(ids).all()
+    assert bool(vocabulary.is_unit(torch.from_numpy(ids)).all())
+
+
+def test_units_are_read_up_to_what_is_out_of_turn():
+    vocabulary = SpeechVocabulary.after_text(100, [8, 5])
+    ids = [vocabulary.unit_id(1), vocabulary.unit_id(2, 1), vocabulary.unit_id(3), vocabulary.unit_id(4)]
+    assert vocabulary.units_from_ids(np.array(ids)).tolist() == [[1, 2]]
+    assert vocabulary.units_from_ids(np.array(ids[:3])).tolist() == [[1, 2]]
+    assert vocabulary.units_from_ids(np.array([], dtype=np.int64)).shape == (0, 2)
+
+
+@pytest.mark.parametrize("sizes", [[8], [8, 5]])
+def test_units_of_another_card_are_refused(sizes):
+    vocabulary = SpeechVocabulary.after_text(100, sizes)
+    with pytest.raises(UserError, match="unit 8"):
+        vocabulary.unit_ids(np.full((2, len(sizes)), 8))
+    with pytest.raises(UserError, match="codebooks"):
+        vocabulary.unit_ids(np.zeros((2, 3), dtype=np.int64))
+
+
+def test_the_layout_survives_a_configuration():
+    vocabulary = SpeechVocabulary.after_text(100, [8, 5])
+    assert SpeechVocabulary.from_dict({**vocabulary.to_dict(), "fingerprint": "abc"}) == vocabulary
+
+
+def test_padding_and_text_are_no_units():
+    vocabulary = SpeechVocabulary.after_text(100, [8])
+    inside = vocabulary.is_unit(np.arange(vocabulary.padded_size))
+    assert np.flatnonzero(inside).tolist() == list(range(100, 108))

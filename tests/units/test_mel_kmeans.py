@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cslm.errors import UserError
+from cslm.units import mel_features
+from cslm.units.card import load_codec
+from cslm.units.codec import UnitCodec, Units
+from cslm.units.mel_features import Features, MelKMeansParameters, parameters_from
+from cslm.units.mel_kmeans import MelKMeans
+from tests.units.small_corpus import glide
+
+
+@pytest.fixture(scope="session")
+def codec(card: Path) -> UnitCodec:
+    return load_codec(card)
+
+
+@pytest.fixture(scope="session")
+def clips() -> list[np.ndarray]:
+    return [glide(100 + i, 0.25 + 0.31 * (i % 7)) for i in range(20)]
+
+
+def ids(units: list[Units]) -> list[list[int]]:
+    return [one.ids[:, 0].tolist() for one in units]
+
+
+def test_neighbours_and_order_change_nothing(codec, clips):
+    alone = [codec.encode([clip])[0] for clip in clips]
+    assert ids(codec.encode(clips)) == ids(alone)
+    assert ids(codec.encode(clips[::-1])) == ids(alone)[::-1]
+    assert len({unit for row in ids(alone) for unit in row}) > 8
+
+
+def test_threads_change_nothing(codec, clips):
+    one_thread = ids(codec.encode(clips))
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        assert ids(codec.encode(clips)) == one_thread
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_blocks_of_a_long_utterance_change_nothing(codec, monkeypatch):
+    clip = glide(7, 6.0)
+    whole = ids(codec.encode([clip]))
+    monkeypatch.setattr(mel_features, "_BLOCK_FRAMES", 37)
+    assert ids(codec.encode([clip])) == whole
+
+
+@pytest.mark.parametrize(("num_samples", "num_frames"), [(640, 1), (959, 1), (960, 2), (1600, 3), (16000, 25)])
+def test_number_of_frames(codec, num_samples, num_frames):
+    assert len(codec.encode([glide(1, 1.0)[:num_samples]])[0]) == num_frames
+
+
+def test_shorter_than_a_frame_is_too_short(codec):
+    assert codec.min_num_samples == 640
+    with pytest.raises(UserError, match="too short: 639 samples, one frame has 640"):
+        codec.encode([np.zeros(639, np.float32)])
+
+
+def test_silence_has_units(codec):
+    assert len(codec.encode([np.zeros(6400, np.float32)])[0]) == 10
+
+
+def test_the_level_does_not_matter(codec):
+    clip = glide(3, 2.0)
+    assert ids(codec.encode([clip * np.float32(0.25)])) == ids(codec.encode([clip]))
+
+
+def test_a_stretched_spectrum_is_recognised(codec):
+    """Played 6 % faster, frequencies rise by 6 %: another warp is taken, and most units stay."""
+    features = Features(MelKMeansParameters())
+    assert features.warps[len(features.warps) // 2] == 1.0
+    bands, _ = features.spectra(glide(5, 1.0))
+    straight, highest = features.cepstra(bands)[3], features.cepstra(bands)[-1]
+    assert not torch.allclose(straight, highest)
+
+
+def test_there_is_no_vocoder(codec):
+    with pytest.raises(UserError, match="has no vocoder"):
+        codec.decode(Units(np.zeros((3, 1), np.int64)))
+
+
+def test_fitting_is_deterministic_for_a_seed(clips):
+    def fitted(seed: int) -> MelKMeans:
+        return MelKMeans.fit(clips, name="x", parameters=MelKMeansParameters(), codebook_size=8, seed=seed)[0]
+
+    assert fitted(0).fingerprint == fitted(0).fingerprint
+    assert fitted(0).fingerprint != fitted(1).fingerprint
+
+
+def test_too_little_audio(clips):
+    with pytest.raises(UserError, match="too little audio: 6 frames for 16 units"):
+        MelKMeans.fit(clips[:1], name="x", parameters=MelKMeansParameters(), codebook_size=16, seed=0)
+
+
+def test_every_parameter_is_in_the_fingerprint(codec):
+    tensors = codec.tensors
+    known = MelKMeans("x", codec.parameters, tensors).fingerprint
+    assert known == codec.fingerprint
+    for field in dataclasses.fields(MelKMeansParameters):
+        if field.name in ("num_cepstra", "num_bands", "sample_rate_hz", "frame_rate_hz", "spectra_per_frame"):
+            continue  # these change shapes
+        step = 2 if isinstance(field.default, int) else 0.125
+        changed = dataclasses.replace(codec.parameters, **{field.name: field.default + step})
+        assert MelKMeans("x", changed, tensors).fingerprint != known, field.name
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"colour": 1}, "unknown parameter colour; known: sample_rate_hz"),
+        ({"num_bands": "many"}, "num_bands must be of type int, is 'many'"),
+        ({"num_bands": 12.5}, "num_bands must be of type int"),
+        ({"num_cepstra": 50}, "num_cepstra must lie between 1 and num_bands"),
+        ({"frame_rate_hz": 30}, "frame_rate_hz must divide"),
+        ({"frame_rate_hz": 0}, "frame_rate_hz must divide"),
+        ({"spectra_per_frame": 3}, "spectra_per_frame must divide"),
+        ({"f_max_hz": 9000}, "half of sample_rate_hz"),
+        ({"context": 2}, "context must be odd"),
+        ({"num_warps": 4}, "num_warps be odd"),
+    ],
+)
+def test_bad_parameters(values, message):
+    with pytest.raises(UserError, match=message):
+        parameters_from(values, "the card")
+
+
+def test_too_many_bands():
+    with pytest.raises(UserError, match="a band holds no frequency"):
+        Features(parameters_from({"num_bands": 200}, "here"))
+
+
+def test_other_rates():
+    features = Features(
+        parameters_from({"sample_rate_hz": 8000, "f_max_hz": 3800, "frame_rate_hz": 50, "spectra_per_frame": 2}, "x")
+    )
+    assert (features.hop, features.spectrum_hop, features.num_frames(8000)) == (160, 80, 50)
