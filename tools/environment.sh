@@ -72,7 +72,8 @@ make_environment() {
     if [ -n "$keep_torch" ] && [ -n "$(fitting_torch "$folder/bin/python")" ]; then
         sed -i "s/^torch==.*/torch==$(fitting_torch "$folder/bin/python")/" "$folder/constraints.txt"
     fi
-    pip=("$folder/bin/python" -m pip --disable-pip-version-check install --quiet --constraint "$folder/constraints.txt")
+    pip=("$folder/bin/python" -m pip --disable-pip-version-check install --constraint "$folder/constraints.txt")
+    if [ ! -t 1 ]; then pip+=(--quiet); fi
     if [ -n "$index_url" ]; then
         "${pip[@]}" --index-url "$index_url" torch
         pip+=(--extra-index-url "$index_url")

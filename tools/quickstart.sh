@@ -66,6 +66,13 @@ train() {
         --data_root "$out" --training.seed "$seed" "$@"
 }
 
+# finetune: the decoder goes into the checkpoint, which then speaks wherever it is taken.
+finetune() {
+    local speech=$out/finetune/speech
+    train finetune.py finetune.yaml --output "$out/finetune" && mkdir -p "$speech/decoder" &&
+        cp "$out/decoder/config.json" "$out/decoder/model.safetensors" "$speech/decoder/"
+}
+
 free_port() {
     python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
@@ -111,9 +118,10 @@ stage tokenize_corpus \
 stage text_lm train pretrain.py text_lm.yaml --output "$out/text_lm"
 stage pretrain train pretrain.py pretrain.yaml --output "$out/pretrain"
 stage train_decoder train train_decoder.py decoder.yaml --output "$out/decoder"
-stage finetune train finetune.py finetune.yaml --output "$out/finetune"
+stage finetune finetune
 stage score \
-    python recipes/score.py "$out/finetune" --config "$settings/score.yaml" --data_root "$out" --output "$out/results.json"
+    python recipes/score.py "$out/finetune" --config "$settings/score.yaml" --data_root "$out" --output "$out/results.json" \
+    --seed "$seed"
 stage respond answer_questions
 stage report python recipes/report.py "$out"
 python tools/record_seconds.py "$out" --seed "$seed"

@@ -20,13 +20,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cslm.batches.mixture import BLOCK, Mixture
+from cslm.batches.mixture import Mixture
 from cslm.batches.order import mix, name_seed, permuted_index
 from cslm.batches.packing import pack
 from cslm.batches.sources import Source, SourceConfig, open_sources
 from cslm.errors import UserError
 from cslm.sequences.sequence import MODALITIES, Sequence
 from cslm.sequences.sequence_format import SequenceFormat
+
+_MOST_DROPPED = 1000
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class BatchStream:
         without documents is one padding token with nothing to learn.
 
         Raises:
-            UserError: a whole block of slots without a document that is short enough.
+            UserError: 1,000 documents in a row that are too long.
         """
         slot = int(position.get("slot", 0))
         documents, consumed, notes, next_slot = self._collect(slot)
@@ -152,9 +154,10 @@ class BatchStream:
                 documents.append(fitted)
                 consumed[name] += len(fitted)
                 tokens += len(fitted)
-            elif not documents and slot - start >= BLOCK:
+            elif not documents and slot - start >= _MOST_DROPPED:
                 raise UserError(
-                    f"{BLOCK} documents in a row are longer than max_length {self.max_length} tokens: raise max_length"
+                    f"{_MOST_DROPPED} documents in a row are longer than max_length {self.max_length} tokens: "
+                    "raise max_length"
                 )
 
     def _fit(self, document: Sequence, slot: int) -> Sequence | None:

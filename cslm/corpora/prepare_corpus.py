@@ -18,7 +18,7 @@ CORPORA = {
     "spoken_digits": "cslm.corpora.spoken_digits:prepare_spoken_digits",
     "table": "cslm.corpora.table:prepare_table",
 }
-"""Name of a corpus to ``module:function``; the function takes (output, config), and config's class holds the options."""
+"""Name of a corpus to ``module:function``; it takes (output, config), whose class holds the options."""
 
 _CONFIGURATION = "config.yaml"
 

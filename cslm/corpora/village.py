@@ -1,7 +1,7 @@
-"""The village: a closed world of facts, told in several languages by a real synthesizer, so that every answer can be checked.
+"""The village: a closed world of facts, told in several languages by a real synthesizer; every answer can be checked.
 
 What is held out (person, attribute pairs) is known from the written documents only: no training audio, in any language
-or task, holds a question or answer about it, nor any sentence that names the person with the attribute or a value of it.
+or task, holds a question or answer about it, nor a sentence that names the person with the attribute or a value of it.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ def _write_training(script: _Script, teller: Teller, cast: Cast, free: _Free, ge
     lines: list[Line] = []
     script.asked[code], script.answered[code] = [], []
     for question in all_questions(teller.world.heard_pairs, size):
-        line = answer_line(len(script.answered[code]), "answer", teller.answer(question), language, f"answer-{question.key}")
+        number, text = len(script.answered[code]), teller.answer(question)
+        line = answer_line(number, "answer", text, language, f"answer-{question.key}")
         script.answered[code].append((question, line.id))
         lines.append(line)
         for voice in generator.choice(cast.heard, size.voices_per_question, replace=False):
@@ -253,12 +254,12 @@ def _write_documents(
     free_rows = free_dialogues(tellers, free_asked, free_answered, count, _generator(config, 4))
     write_json_lines([*fact_dialogues(tellers, asked, answered), *free_rows], output / "train_dialogues.jsonl")
     write_json_lines(test_dialogues(tellers, tested), output / "test_dialogues.jsonl")
-    told = [sentence for sentence in free.training]
-    shuffled = [told[index] for index in _generator(config, 5).permutation(len(told))]
-    write_json_lines(stories(tellers, size, shuffled, _generator(config, 6)), output / "texts.jsonl")
+    told = free.answer_voice + free.question_voice  # not the clauses: their random values contradict the facts
+    told = [told[index] for index in _generator(config, 5).permutation(len(told))]
+    write_json_lines(stories(tellers, size, told, _generator(config, 6)), output / "texts.jsonl")
     write_json_lines(instructions(tellers, size, _generator(config, 7)), output / "instructions.jsonl")
     write_json_lines(text_dialogues(tellers, size), output / "text_dialogues.jsonl")
-    write_json_lines(translations(tellers, size, told, _generator(config, 8)), output / "translations.jsonl")
+    write_json_lines(translations(tellers, size, free.training, _generator(config, 8)), output / "translations.jsonl")
 
 
 def _write_card(

@@ -83,16 +83,14 @@ def test_dialogues(tellers: list[Teller], asked: dict[str, list[tuple[Question, 
 
 
 def facts_of_answer(teller: Teller, question: Question) -> tuple[list[str], list[str]]:
-    """The name and value that a right answer holds, and all the other names and values of the attribute, which it must not."""
+    """The name and value that a right answer holds, and the other names and values, which it must not hold."""
     name = teller.names[question.pair[0]]
     value = teller.world.value(teller.language, question.pair)
     values = teller.tables[question.pair[1]].values
     return [name, value], [other for other in values + teller.names if other not in (name, value)]
 
 
-def _dialogue(
-    codes: tuple[str, str], kind: str, number: int, question: Utterance, answer: Utterance
-) -> Record:
+def _dialogue(codes: tuple[str, str], kind: str, number: int, question: Utterance, answer: Utterance) -> Record:
     return {
         "id": f"{codes[0]}-{codes[1]}-{kind}-{number:06d}",
         "direction": f"{codes[0]}-{codes[1]}",

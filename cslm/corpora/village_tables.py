@@ -251,7 +251,7 @@ def _check_lengths(language: Language, size: VillageSize, path: Path) -> None:
         ),
     ):
         if found < needed:
-            raise UserError(f"{path}: {found} {what}, but the village needs {needed}; add more, or choose a smaller size")
+            raise UserError(f"{path}: {found} {what}, but the village needs {needed}; add more or take a smaller size")
     for attribute in size.attributes:
         if attribute not in language.attributes:
             raise UserError(f"{path}: no attribute {attribute!r}; it has {', '.join(language.attributes)}")

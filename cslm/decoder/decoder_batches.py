@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ class DecoderStep:
     """where the next step starts"""
     consumed: dict[str, int]
     """unit frames of this step over all processes, by source"""
+    notes: dict[str, int] = field(default_factory=dict)
+    """what was dropped or cut: nothing ever is"""
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,7 @@ class DecoderStream:
         mel = self.data.mels.read(crop.utterance, crop.first_mel_frame, crop.num_mel_frames)
         generator = np.random.default_rng([self.seed, _CROP, crop.draw, 1])
         positions = self.grid.positions(crop.first_mel_frame, crop.num_mel_frames, crop.start_frame)
-        return self._tensors(
-            window, trained, int(self.data.voices[crop.utterance]), mel, positions, generator
-        )
+        return self._tensors(window, trained, int(self.data.voices[crop.utterance]), mel, positions, generator)
 
     def _nothing(self) -> dict[str, Tensor]:
         units = Units(np.zeros((0, len(self.data.store.codebook_sizes)), np.int64), np.zeros(0, np.int64))

@@ -66,7 +66,9 @@ class DecoderConfig:
         if self.n_fft % self.hop_length or self.duration_kernel_size % 2 == 0:
             raise UserError("decoder: hop_length must divide n_fft, and duration_kernel_size must be odd")
         if not self.f_min < self.f_max <= self.sample_rate_hz / 2:
-            raise UserError(f"decoder: f_min < f_max <= {self.sample_rate_hz / 2} Hz, not {self.f_min} and {self.f_max}")
+            raise UserError(
+                f"decoder: f_min < f_max <= {self.sample_rate_hz / 2} Hz, not {self.f_min} and {self.f_max}"
+            )
 
 
 @dataclass

@@ -37,7 +37,7 @@ class DecoderLoss(NamedTuple):
 
     loss_sum: Tensor
     """() with gradient"""
-    count: int  # type: ignore[assignment]
+    count: int  # type: ignore[assignment]  # a tuple has a method of this name
     """spectrogram frames"""
     group_sums: Tensor
     """(3,) by ``GROUPS``, without gradient"""

@@ -27,7 +27,7 @@ from cslm.evaluation.recognizers import Clip
 
 SAMPLE_RATE_HZ = 16000
 _SILENCE_SEC, _PEAK, _NOISE = 0.2, 0.5, 0.003
-_WORKER = "cslm.evaluation.pocketsphinx_worker"
+_WORKER = Path(__file__).with_name("pocketsphinx_worker.py")
 _ANOTHER_PRONUNCIATION = re.compile(r"\(\d+\)$")
 
 
@@ -107,7 +107,7 @@ def _prepared(waveform: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.
 def _start(folder: Path, name: str, clips: list[NDArray[np.int16]]) -> subprocess.Popen[str]:
     """Start a process on some clips; it prints a JSON list of texts."""
     np.savez(folder / f"{name}.npz", samples=np.concatenate(clips), lengths=[len(clip) for clip in clips])
-    command: list[Any] = [sys.executable, "-m", _WORKER, folder, f"{name}.npz"]
+    command: list[Any] = [sys.executable, "-P", _WORKER, folder, f"{name}.npz"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 

@@ -1,4 +1,7 @@
-"""One process of :mod:`cslm.evaluation.pocketsphinx_ear`: ``python -m ... FOLDER CLIPS.npz`` prints a JSON list of texts."""
+"""One process of :mod:`cslm.evaluation.pocketsphinx_ear`: ``python THIS FOLDER CLIPS.npz`` prints a JSON list of texts.
+
+It imports nothing of this package, so it starts at once.
+"""
 
 from __future__ import annotations
 

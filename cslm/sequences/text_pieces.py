@@ -7,7 +7,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
-from itertools import chain
 
 import sentencepiece
 from tokenizers.models import Unigram
@@ -22,6 +21,9 @@ _LAYOUT_PIECES = (":" + SPACE, ";" + SPACE)  # ends of "This is input: " and of 
 _LONGEST_PIECE = 16
 _LONGEST_UNSPACED_PIECE = 4
 _COHESION = 8.0
+_FIDELITY = 0.8
+_LEAST_COUNT = 5
+_ROUNDS = 3
 _UNKNOWN = "<unk>"
 
 
@@ -31,33 +33,38 @@ def fit_pieces(
     """Special tokens, bytes, then the fitted pieces with their log probabilities; ``vocab_size`` in all at most.
 
     SentencePiece's merges propose pieces, for words of spaced scripts and for runs of the others apart. Of these stay
-    the ones that the best segmentation of the texts uses most: whole words, without the steps that led to them.
+    the ones that save the most tokens in the likeliest segmentation of the texts: whole words, without the steps that
+    led to them. A character that only ever stands in such words is left to the bytes.
 
     Raises:
-        UserError: no text, or too small a ``vocab_size`` for the characters of the texts.
+        UserError: no text, or a ``vocab_size`` that leaves no room for pieces.
     """
     spaced, unspaced = _count_words(texts, normalizer)
     if not spaced and not unspaced:
         raise UserError("there is no text to fit the text tokenizer on: give at least one text that is not empty")
-    characters = {SPACE, *(character for word in chain(spaced, unspaced) for character in word)}
-    room = vocab_size - len(special_tokens) - 256 - len(_LAYOUT_PIECES) - len(characters)
-    if room < 0:
-        raise UserError(
-            f"vocab_size {vocab_size} is too small for the characters of the texts: give {vocab_size - room} or more"
-        )
-    used: Counter[str] = Counter(dict.fromkeys(characters, 1))
-    for words, longest, cohesion in ((spaced, _LONGEST_PIECE, 0.0), (unspaced, _LONGEST_UNSPACED_PIECE, _COHESION)):
-        proposed = _propose_pieces(words, len(characters) + 4 * room, longest)
-        used.update(_count_used(words, proposed, longest, cohesion))
-    ranked = sorted((piece for piece in used if piece not in characters), key=lambda piece: (-used[piece], piece))
-    kept = sorted(chain(characters, ranked[:room]), key=lambda piece: (-used[piece], piece))
-    total = sum(used[piece] for piece in kept)
+    always = (SPACE, *_LAYOUT_PIECES)
+    room = vocab_size - len(special_tokens) - 256 - len(always)
+    if room < 1:
+        raise UserError(f"vocab_size {vocab_size} leaves no room for pieces: give {vocab_size - room + 100} or more")
+    words = {True: spaced, False: unspaced}
+    pieces = {
+        True: _propose_pieces(spaced, 4 * vocab_size, _LONGEST_PIECE),
+        False: _hold_together(unspaced, _propose_pieces(unspaced, 4 * vocab_size, _LONGEST_UNSPACED_PIECE)),
+    }
+    used: Counter[str] = Counter()
+    for _ in range(_ROUNDS):
+        used = _count_used(words[True], pieces[True]) + _count_used(words[False], pieces[False])
+        saved = {piece: count * _tokens_saved(piece) for piece, count in used.items() if piece not in always}
+        best = sorted((piece for piece in saved if saved[piece]), key=lambda piece: (-saved[piece], piece))[:room]
+        pieces = {key: pieces[key].intersection(best) for key in pieces}
+    kept = sorted(best, key=lambda piece: (-used[piece], piece))
+    total = sum(used[piece] for piece in kept) + 1
     scores = {piece: math.log(used[piece] / total) for piece in kept}
     lowest = math.log(1 / total)
     return [
         *((token, 0.0) for token in special_tokens),
         *((f"<0x{byte:02X}>", lowest - 10.0) for byte in range(256)),
-        *((piece, scores.get(piece[0], lowest)) for piece in _LAYOUT_PIECES),
+        *((piece, lowest) for piece in always),
         *scores.items(),
     ]
 
@@ -103,28 +110,51 @@ def _propose_pieces(words: Counter[str], num_pieces: int, longest: int) -> set[s
     return {processor.id_to_piece(index) for index in range(first_piece, processor.get_piece_size())}
 
 
-def _count_used(words: Counter[str], proposed: set[str], longest: int, cohesion: float) -> Counter[str]:
-    """How often the likeliest segmentation of the words uses each piece.
+def _hold_together(words: Counter[str], proposed: set[str]) -> set[str]:
+    """The proposed pieces that are words, or phrases that never vary.
 
-    With ``cohesion``, a piece must occur that many times more often than its two parts would meet by chance, wherever
-    it is cut: without spaces to stop at, merges go on across words.
+    Without spaces to stop at, merges go on across words. So two characters must meet more often than by
+    chance, and a longer piece must, wherever it is cut, have a part that hardly ever comes without the other.
     """
     counts: Counter[str] = Counter()
     for word, count in words.items():
         for start in range(len(word)):
-            for stop in range(start + 1, min(start + longest, len(word)) + 1):
+            for stop in range(start + 1, min(start + _LONGEST_UNSPACED_PIECE, len(word)) + 1):
                 counts[word[start:stop]] += count
     total = sum(count for piece, count in counts.items() if len(piece) == 1)
 
     def holds_together(piece: str) -> bool:
-        parts = ((piece[:cut], piece[cut:]) for cut in range(1, len(piece)))
-        return all(counts[piece] * total >= cohesion * counts[left] * counts[right] for left, right in parts)
+        parts = [(counts[piece[:cut]], counts[piece[cut:]]) for cut in range(1, len(piece))]
+        if len(piece) == 2:
+            return counts[piece] * total >= _COHESION * parts[0][0] * parts[0][1]
+        return all(counts[piece] >= _FIDELITY * min(left, right) for left, right in parts)
 
-    pieces = sorted(piece for piece in proposed if counts[piece] and holds_together(piece))
+    return {piece for piece in proposed if counts[piece] >= _LEAST_COUNT and holds_together(piece)}
+
+
+def _count_used(words: Counter[str], pieces: set[str]) -> Counter[str]:
+    """How often the likeliest segmentation of the words uses each piece and character."""
+    counts: Counter[str] = Counter()
+    longest = max((len(piece) for piece in pieces), default=1)
+    for word, count in words.items():
+        for start in range(len(word)):
+            counts[word[start]] += count
+            for stop in range(start + 2, min(start + longest, len(word)) + 1):
+                if word[start:stop] in pieces:
+                    counts[word[start:stop]] += count
     used: Counter[str] = Counter()
-    if pieces:
-        model = Unigram([(_UNKNOWN, 0.0), *((piece, math.log(counts[piece] / total)) for piece in pieces)], unk_id=0)
+    if counts:
+        total = sum(counts.values())
+        model = Unigram([(_UNKNOWN, 0.0), *((piece, math.log(counts[piece] / total)) for piece in sorted(counts))], 0)
         for word, count in words.items():
             for token in model.tokenize(word):
                 used[token.value] += count
     return used
+
+
+def _tokens_saved(piece: str) -> float:
+    """Tokens that one use of a piece saves against its characters, and those of a character against its bytes.
+
+    An ASCII character saves none, but reads better than its byte: frequent ones are kept.
+    """
+    return len(piece) - 1 if len(piece) > 1 else max(len(piece.encode("utf-8")) - 1, 0.01)

@@ -6,6 +6,8 @@ It is written aside and renamed, then ``OUTPUT/checkpoints/latest`` names it, th
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import pickle
@@ -167,7 +169,8 @@ def _converted(saved: SavedState) -> Path:
             input_folder=str(saved.folder), output_folder=str(aside), num_extract_workers=1, num_merge_workers=1,
             keep_temp_folder=False, strict=True, inject_missing_state=True,
         )  # fmt: skip
-        ds_to_universal.main(arguments)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            ds_to_universal.main(arguments)
         (target.parent / "latest_universal").unlink(missing_ok=True)
         os.replace(aside, target)
     while not target.is_dir():

@@ -79,10 +79,9 @@ def fit_tokenizer(config: FitTokenizerConfig) -> Card:
         waveforms, name=name, parameters=parameters, codebook_size=config.codebook_size, seed=config.seed
     )
     card = save_card(codec.card(origin={"fitted_on": {**request, **facts}}), config.output, codec.tensors)
+    told = ", ".join(f"{key} {value}" for key, value in facts.items())
     skipped = f", {waveforms.num_skipped} files could not be used" if waveforms.num_skipped else ""
-    print(
-        f"{config.output}: {config.codebook_size} units from {waveforms.audio_sec / 3600:.2f} hours{skipped}; {facts}"
-    )
+    print(f"{config.output}: {config.codebook_size} units from {waveforms.audio_sec / 3600:.2f} hours{skipped}; {told}")
     return card
 
 
@@ -95,7 +94,8 @@ class _Waveforms:
         self.num_skipped = 0
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        for manifest, utterance in progress_bar(self.sample, len(self.sample), "drawing a sample to fit on"):
+        total = self._num_needed()
+        for manifest, utterance in progress_bar(self.sample[:total], total, "reading a sample to fit on"):
             if self.audio_sec >= self.wanted_sec:
                 break
             try:
@@ -107,6 +107,14 @@ class _Waveforms:
                 continue
             self.audio_sec += len(waveform) / self.sample_rate_hz
             yield waveform
+
+    def _num_needed(self) -> int | None:
+        """How many utterances make up the hours, where the manifest says how long they are."""
+        durations = [utterance.duration_sec for _, utterance in self.sample]
+        if None in durations:
+            return None
+        sums = np.cumsum(np.array(durations, dtype=np.float64))
+        return min(int(np.searchsorted(sums, self.wanted_sec)) + 1, len(durations))
 
 
 def _sample_utterances(config: FitTokenizerConfig) -> tuple[list[tuple[str, Utterance]], str]:

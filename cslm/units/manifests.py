@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from cslm.corpora.manifest import read_manifest
 from cslm.errors import UserError
@@ -35,7 +34,8 @@ def corpus_digest(manifests: Sequence[str]) -> tuple[str, int]:
                         f"{manifest}: the id {utterance.id!r} is in an earlier manifest too; make ids unique"
                     )
                 seen.add(utterance.id)
-        digest.update(hashlib.sha256(Path(manifest).read_bytes()).digest())
+        with open(manifest, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     if count == 0:
         raise UserError(f"{', '.join(manifests) or 'no manifest given'}: no utterances to tokenize")
     return f"sha256:{digest.hexdigest()}", count

@@ -222,3 +222,15 @@ def _warp_matrix(p: MelKMeansParameters, filters: torch.Tensor, warp: float) -> 
     matrix[below, np.arange(p.num_bands)] = 1 - (position - below)
     matrix[below + 1, np.arange(p.num_bands)] += position - below
     return torch.from_numpy(matrix)
+
+
+def nearest_centroids(features: torch.Tensor, centroids: torch.Tensor) -> tuple[int, torch.Tensor]:
+    """The warp whose frames lie nearest to the centroids, and the centroid of each of its frames.
+
+    ``features`` is (num_warps, num_frames, dims), ``centroids`` (dims, K). A centroid c of x is nearest where
+    x c - c c / 2 is largest.
+    """
+    closeness, nearest = (features @ centroids - centroids.square().sum(0) / 2).max(dim=2)
+    square_distance = features.square().sum(2) - 2 * closeness
+    warp = int(square_distance.mean(dim=1).argmin())
+    return warp, nearest[warp]

@@ -90,20 +90,18 @@ def _summary(header: StoreHeader) -> str:
 def _tokenize_shards(config: TokenizeCorpusConfig, codec: UnitCodec, progress: TokenizingProgress) -> float:
     """Go through the shards until each has its receipt; returns the seconds of audio tokenized here."""
     num_workers = config.num_workers or len(os.sched_getaffinity(0))
-    audio_sec = 0.0
-    while missing := progress.missing_shards():
+    audio_sec, missing = 0.0, progress.missing_shards()
+    while missing:
         jobs = _jobs(config, missing)
         if num_workers == 1 or len(missing) == 1:
             receipts: Iterator[Receipt | None] = (tokenize_shard(job, codec, progress) for job in jobs)
         else:
             receipts = _in_processes(jobs, config.tokenizer, progress, min(num_workers, len(missing)))
-        done = list(
-            progress_bar(receipts, len(missing), f"tokenizing ({config.utterances_per_shard} utterances a step)")
-        )
-        audio_sec += sum(
-            receipt.shard.audio_sec for receipt in done if receipt is not None and receipt.shard is not None
-        )
-        if not any(done):  # others hold all that is left
+        label = f"tokenizing ({config.utterances_per_shard} utterances a step)"
+        for receipt in progress_bar(receipts, len(missing), label):
+            audio_sec += receipt.shard.audio_sec if receipt is not None and receipt.shard is not None else 0.0
+        missing, num_workers = progress.missing_shards(), 1  # what is left now, others hold: see what they leave
+        if missing:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
     return audio_sec
 

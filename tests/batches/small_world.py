@@ -1,4 +1,4 @@
-"""A small unit store with its documents: 40 groups of an English and a Chinese utterance each, two voices a language."""
+"""A small unit store with its documents: 40 groups of an English and a Chinese utterance, two voices a language."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def rows() -> Iterator[StoreRow]:
 
 
 def write_lines(path: Path, documents: list[dict]) -> str:
-    path.write_text("".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents), encoding="utf-8"
+    )
     return str(path)
 
 
@@ -74,10 +76,8 @@ def write_world(folder: Path) -> dict[str, SourceConfig]:
          "source": spoken[f"en-{number}"].text, "target": spoken[f"zh-{number}"].text}
         for number in range(NUM_GROUPS)
     ]  # fmt: skip
-    instructions = [
-        {"id": "i0", "language": "en",
-         "messages": [{"role": "user", "content": "Who is Anna?"}, {"role": "assistant", "content": "Anna is a baker."}]}
-    ]  # fmt: skip
+    messages = [{"role": "user", "content": "Who is Anna?"}, {"role": "assistant", "content": "Anna is a baker."}]
+    instructions = [{"id": "i0", "language": "en", "messages": messages}]
     texts = [{"id": row.id, "language": row.language, "text": row.text} for row in spoken.values()]
     files = {
         name: write_lines(folder / f"{name}.jsonl", documents)

@@ -10,7 +10,10 @@ from cslm.batches.mixture import BLOCK, Mixture
 from cslm.errors import UserError
 
 SOURCES = st.dictionaries(
-    st.text("abcdef", min_size=1, max_size=3), st.tuples(st.floats(0.01, 100), st.floats(1, 1000)), min_size=1, max_size=6
+    st.text("abcdef", min_size=1, max_size=3),
+    st.tuples(st.floats(0.01, 100), st.floats(1, 1000)),
+    min_size=1,
+    max_size=6,
 )
 
 
@@ -29,7 +32,7 @@ def test_every_block_holds_its_quotas_and_draws_count_up(sources, seed, block):
 
 def test_weights_are_shares_of_tokens():
     mixture = Mixture({"short": 3.0, "long": 1.0}, {"short": 10.0, "long": 100.0}, 0)
-    tokens = Counter({name: 0.0 for name in ("short", "long")})
+    tokens = Counter(dict.fromkeys(("short", "long"), 0.0))
     for slot in range(BLOCK):
         name, _ = mixture.draw(slot)
         tokens[name] += {"short": 10.0, "long": 100.0}[name]
@@ -37,7 +40,9 @@ def test_weights_are_shares_of_tokens():
 
 
 def test_another_seed_is_another_order():
-    orders = [[Mixture({"a": 1, "b": 1}, {"a": 1, "b": 1}, seed).draw(slot) for slot in range(64)] for seed in (0, 0, 1)]
+    orders = [
+        [Mixture({"a": 1, "b": 1}, {"a": 1, "b": 1}, seed).draw(slot) for slot in range(64)] for seed in (0, 0, 1)
+    ]
     assert orders[0] == orders[1] != orders[2]
 
 

@@ -56,8 +56,9 @@ def test_a_dialogue_is_cut_as_its_text_is(sources, form):
     sequence = sources["dialogue"].sequence(2, 0)  # asked in English, answered in Chinese
     roles = [(span.modality, span.language) for span in sequence.spans if span.role == "assistant" and span.trained]
     assert [language for modality, language in roles if modality == "speech"] == ["zh", "zh"]
-    assert "[question]: In this village Anna works as a baker, and everybody here likes to hear about it.; [answer]: 在" in (
-        form.render(sequence)
+    assert (
+        "[question]: In this village Anna works as a baker, and everybody here likes to hear about it.; [answer]: 在"
+        in (form.render(sequence))
     )
 
 

@@ -46,7 +46,11 @@ def test_a_step_is_the_same_for_any_number_of_processes(stream, slot, world_size
     together = [row for share in shares for row in share.micro_batches]
     assert documents_of(together) == documents_of(alone.micro_batches)
     for share in shares:
-        assert (share.num_trained, share.position, share.consumed) == (alone.num_trained, alone.position, alone.consumed)
+        assert (share.num_trained, share.position, share.consumed) == (
+            alone.num_trained,
+            alone.position,
+            alone.consumed,
+        )
     assert sum(len(row["target_ids"]) for row in together) == alone.num_trained
 
 

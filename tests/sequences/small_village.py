@@ -1,4 +1,4 @@
-"""A few sentences in two languages, a text tokenizer fitted on them, and units: what tests of sequences and batches share."""
+"""A few sentences in two languages, a text tokenizer fitted on them, and units, for sequences and batches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import itertools
 from pathlib import Path
 
 import numpy as np
-from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -17,6 +16,7 @@ from cslm.sequences.text_tokenizer import train_text_tokenizer
 from cslm.sequences.vocabulary import extend_tokenizer
 from cslm.sequences.wordings import all_wordings
 from cslm.units.codec import Units
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 
 ENGLISH_NAMES = ("Anna", "Boris", "Clara", "Daniel")
 ENGLISH_VALUES = ("baker", "teacher", "farmer", "doctor")

@@ -21,7 +21,10 @@ from tests.sequences.small_village import (
 
 CHUNKS = [("In this village Anna works as a baker,", some_units(2)), (" and so on.", some_units(3, seed=1))]
 A, B = "<28><16>", "<15><1><25>"
-EXAMPLES = {"en": ("What is the job of Anna?", english_answer("Anna", "baker")), "zh": ("安娜的职业是什么？", chinese_answer("安娜", "老师"))}
+EXAMPLES = {
+    "en": ("What is the job of Anna?", english_answer("Anna", "baker")),
+    "zh": ("安娜的职业是什么？", chinese_answer("安娜", "老师")),
+}
 
 
 def reply_of(form, sequence) -> str:
@@ -143,4 +146,7 @@ def test_replies_of_other_tasks_are_read_too(form):
 def test_a_model_of_text_only_answers_in_plain_text(tmp_path):
     form = SequenceFormat(small_tokenizer(tmp_path / "tokenizer"))
     sequence = text_dialogue(form, "Who is Anna?", "安娜是老师。", "en", "zh")
-    assert form.render(sequence) == "<|user|>用中文回答用户语音中的问题。 这是输入: Who is Anna?<|assistant|>安娜是老师。<|end|>"
+    assert (
+        form.render(sequence)
+        == "<|user|>用中文回答用户语音中的问题。 这是输入: Who is Anna?<|assistant|>安娜是老师。<|end|>"
+    )

@@ -22,7 +22,9 @@ QUESTION = "Please tell me about the job of Anna."
 
 def spoken_chunks(text: str, language: str):
     units = some_units(24)
-    return speak_chunks(chunk_text(text, language), units, word_times(text, language, units.num_frames_total / 25), 25.0)
+    return speak_chunks(
+        chunk_text(text, language), units, word_times(text, language, units.num_frames_total / 25), 25.0
+    )
 
 
 def written(form, task: str):
@@ -36,7 +38,9 @@ def written(form, task: str):
         case "translation":
             return translation(form, "Anna works.", "安娜工作。", "en", "zh", wording=3)
         case "instruction":
-            return instruction(form, [{"role": "user", "content": "Hi [answer]"}, {"role": "assistant", "content": "Yes"}], "en")
+            return instruction(
+                form, [{"role": "user", "content": "Hi [answer]"}, {"role": "assistant", "content": "Yes"}], "en"
+            )
         case "text":
             return plain_text(form, CHINESE, "zh")
         case "interleaved":
@@ -91,7 +95,9 @@ def test_prompts_are_the_sequences_up_to_the_reply(form):
     prompts = {
         "asr": prompt_for(form, "asr", language="en", units=units, wording=1),
         "tts": prompt_for(form, "tts", language="zh", text="安娜是老师。", wording=2),
-        "translation": prompt_for(form, "translation", language="en", text="Anna works.", answer_language="zh", wording=3),
+        "translation": prompt_for(
+            form, "translation", language="en", text="Anna works.", answer_language="zh", wording=3
+        ),
         "dialogue": prompt_for(form, "dialogue", language="en", units=units, answer_language="zh"),
         "text_dialogue": prompt_for(form, "text_dialogue", language="en", text=QUESTION),
         "instruction": chat_prompt(form, [{"role": "user", "content": "Hi [answer]"}]),

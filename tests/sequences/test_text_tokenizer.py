@@ -25,7 +25,19 @@ from tests.sequences.small_village import (
     small_tokenizer,
 )
 
-CONTROLS = ["<12>", "<1:3>", "<sosp>", "<eosp>", "[question]", "[answer]", "<|end|>", "<|user|>", "<pad>", "<unk>", "<0x41>"]
+CONTROLS = [
+    "<12>",
+    "<1:3>",
+    "<sosp>",
+    "<eosp>",
+    "[question]",
+    "[answer]",
+    "<|end|>",
+    "<|user|>",
+    "<pad>",
+    "<unk>",
+    "<0x41>",
+]
 
 
 def tricky_texts():
@@ -92,8 +104,8 @@ def test_bytes_and_special_tokens_count(tmp_path):
     tokenizer = train_text_tokenizer(sentences(), 400, tmp_path / "tokenizer")
     assert len(tokenizer) <= 400
     assert tokenizer.convert_tokens_to_ids("<0xFF>") < 400
-    with pytest.raises(UserError, match=r"vocab_size 270 is too small.* give \d+ or more"):
-        train_text_tokenizer(sentences(), 270, tmp_path / "smaller")
+    with pytest.raises(UserError, match=r"vocab_size 260 leaves no room.* give 365 or more"):
+        train_text_tokenizer(sentences(), 260, tmp_path / "smaller")
     assert not (tmp_path / "smaller").exists()
 
 

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tokenizers import AddedToken
 
 from cslm.errors import UserError
 from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_tokenizer, has_speech
 from tests.sequences.small_village import byte_level_tokenizer, sentences
+from tokenizers import AddedToken
 
 
 def text_only():
@@ -43,7 +43,9 @@ def test_extending_twice_changes_nothing_and_another_layout_is_refused():
 
 def test_the_layout_of_another_author_is_read_as_it_is():
     tokenizer = text_only()
-    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in ["[question]", "[answer]", "<sosp>", "<eosp>"]])
+    tokenizer.add_tokens(
+        [AddedToken(token, normalized=False) for token in ["[question]", "[answer]", "<sosp>", "<eosp>"]]
+    )
     tokenizer.add_tokens([AddedToken(f"<{unit}>", normalized=False) for unit in range(100)])
     vocabulary = from_tokenizer(tokenizer)
     assert vocabulary.codebook_sizes == (100,)
@@ -69,7 +71,12 @@ def test_several_codebooks():
     assert vocabulary.tokens()[7:10] == ["<7>", "<1:0>", "<1:1>"]
     assert from_tokenizer(tokenizer) == vocabulary
     ids = vocabulary.unit_ids(np.array([[7, 3], [0, 1]]))
-    assert ids.tolist() == [vocabulary.unit_id(7), vocabulary.unit_id(3, 1), vocabulary.unit_id(0), vocabulary.unit_id(1, 1)]
+    assert ids.tolist() == [
+        vocabulary.unit_id(7),
+        vocabulary.unit_id(3, 1),
+        vocabulary.unit_id(0),
+        vocabulary.unit_id(1, 1),
+    ]
 
 
 @given(arrays(np.int64, st.tuples(st.integers(0, 20), st.just(3)), elements=st.integers(0, 4)))

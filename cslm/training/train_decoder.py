@@ -1,0 +1,142 @@
+"""``train-decoder``: from the units of one voice a language to its sound (paper sections 3.1 and 4.3)."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cslm.configuration import parse_configuration
+from cslm.decoder.decoder_batches import DecoderStream
+from cslm.decoder.decoder_config import DecoderCard, DecoderConfig
+from cslm.decoder.decoder_data import DecoderData, choose_rows, prepare_mels
+from cslm.decoder.mel_cache import open_mel_cache
+from cslm.decoder.speech_decoder import SpeechDecoder
+from cslm.errors import UserError
+from cslm.training.engine import start_processes, wait_for_all
+from cslm.training.loop import is_finished, train
+from cslm.training.run_folder import check_output, write_configuration
+from cslm.training.training_config import TrainingConfig
+from cslm.units.store import UnitStore
+
+MELS_FOLDER = "mels"
+
+
+@dataclass
+class TrainDecoderConfig:
+    """One run of ``train-decoder``. Relative paths are looked up from ``data_root``."""
+
+    output: str
+    """folder of the run: checkpoints, logs, and at the end the decoder"""
+    store: str
+    """unit store"""
+    manifest: str
+    """the manifest that the store was made from: it knows the audio"""
+    voices: dict[str, list[str] | None]
+    """language to the speakers of the manifest whose voice it gets; null takes all of the language"""
+    training: TrainingConfig
+    """length, batches, optimizer, logs; its tokens are unit frames"""
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    """sizes of the nets and of the spectrogram, and how to sample"""
+    data_root: str = "."
+    """folder that relative paths start from"""
+    crop_frames: int = 64
+    """unit frames of one training example; shorter utterances are taken whole"""
+    max_utterances: int | None = None
+    """most utterances of a voice, drawn by the seed; null takes all"""
+
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: a value out of range, by name.
+        """
+        if not self.voices:
+            raise UserError("voices is empty: name a language and its speaker, as in voices: {en: [NAME]}")
+        if self.crop_frames < 1 or (self.max_utterances is not None and self.max_utterances < 1):
+            raise UserError("crop_frames and max_utterances must be at least 1")
+        if self.training.precision != "fp32":
+            raise UserError(f"training.precision is {self.training.precision!r}: the decoder learns in fp32")
+
+
+def train_decoder(config: TrainDecoderConfig) -> None:
+    """Train to the end of the configuration; an interrupted run goes on, a finished one says so.
+
+    Spectrograms are computed once into ``OUTPUT/mels``, which goes away when training is over.
+
+    Raises:
+        UserError: an output folder of another run, a store or manifest that does not fit, or audio that cannot be
+            read.
+    """
+    output = _locate(config, config.output)
+    check_output(output, config)
+    if is_finished(output, config.training):
+        print(f"{output}: already finished; delete the folder to train again", flush=True)
+        return
+    rank, _ = start_processes(config.training.num_threads)
+    wait_for_all()
+    data = _open_data(config, output, rank)
+    decoder = _new_decoder(config, data)
+    stream = _open_stream(config, data, decoder)
+    train(decoder, stream, config.training, output, lambda weights: _save(decoder, output, weights))
+    if rank == 0:
+        shutil.rmtree(output / MELS_FOLDER)
+
+
+def main(arguments: list[str]) -> None:
+    """``train-decoder --config YAML [--section.key value ...]``"""
+    train_decoder(parse_configuration(TrainDecoderConfig, arguments, "train-decoder"))
+
+
+def _locate(config: TrainDecoderConfig, name: str) -> Path:
+    """A path under the data root; one that begins with it already is left as it is."""
+    root = Path(config.data_root)
+    return Path(name) if Path(name).is_relative_to(root) else root / name
+
+
+def _open_data(config: TrainDecoderConfig, output: Path, rank: int) -> DecoderData:
+    """Utterances and their spectrograms, which rank 0 computes while the others wait."""
+    store = UnitStore.open(_locate(config, config.store))
+    rows, voices = choose_rows(store, config.voices, config.max_utterances, config.training.seed)
+    if rank == 0:
+        write_configuration(output, config)
+        manifest = _locate(config, config.manifest)
+        mels = prepare_mels(store, rows, manifest, output / MELS_FOLDER, config.decoder, torch.get_num_threads())
+    wait_for_all()
+    if rank != 0:
+        mels = open_mel_cache(output / MELS_FOLDER)
+    return DecoderData(store, rows, voices, mels)
+
+
+def _new_decoder(config: TrainDecoderConfig, data: DecoderData) -> SpeechDecoder:
+    """A decoder with weights drawn by the seed, which knows the mean and the deviation of the spectrograms."""
+    store = data.store
+    card = DecoderCard(
+        config.decoder, store.fingerprint, tuple(store.codebook_sizes), store.frame_rate_hz, tuple(config.voices)
+    )
+    torch.manual_seed(config.training.seed)
+    decoder = SpeechDecoder(card)
+    decoder.mel_mean.copy_(torch.from_numpy(data.mels.mean))
+    decoder.mel_deviation.copy_(torch.from_numpy(data.mels.deviation))
+    return decoder
+
+
+def _open_stream(config: TrainDecoderConfig, data: DecoderData, decoder: SpeechDecoder) -> DecoderStream:
+    training = config.training
+    return DecoderStream(
+        data,
+        decoder.grid,
+        config.crop_frames,
+        crops_per_step=max(1, training.tokens_per_step // config.crop_frames),
+        crops_per_micro=max(1, training.tokens_per_micro_batch // config.crop_frames),
+        seed=training.seed,
+    )
+
+
+def _save(decoder: SpeechDecoder, output: Path, weights: dict[str, Tensor]) -> None:
+    decoder.save_pretrained(output, weights)
+    num_parameters = sum(parameter.numel() for parameter in decoder.parameters())
+    print(f"{output}: the decoder, {num_parameters:,} parameters, voices {', '.join(decoder.voices)}", flush=True)

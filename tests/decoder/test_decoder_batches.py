@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from cslm.decoder.decoder_batches import DecoderStream
+from cslm.decoder.speech_decoder import GROUPS, SpeechDecoder
+from cslm.decoder.time_grid import TimeGrid
+from tests.decoder.tone_voices import CARD
+
+GRID = TimeGrid(25.0, 22050, 256)
+
+
+@pytest.fixture
+def stream(tone_data):
+    return DecoderStream(tone_data, GRID, crop_frames=16, crops_per_step=6, crops_per_micro=2, seed=3)
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_step_is_a_function_of_its_position(stream, tone_data):
+    first = stream.step({}, 0, 1)
+    second = stream.step(first.position, 0, 1)
+    fresh = DecoderStream(tone_data, GRID, crop_frames=16, crops_per_step=6, crops_per_micro=2, seed=3)
+    again = fresh.step(first.position, 0, 1)
+    assert all(same(a, b) for a, b in zip(second.micro_batches, again.micro_batches, strict=True))
+    assert not same(first.micro_batches[0], second.micro_batches[0])
+    assert (first.num_trained, first.consumed) == (fresh.step({}, 0, 1).num_trained, {"decoder": 6 * 16})
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_processes_share_one_global_batch(stream, world_size):
+    whole = stream.step({}, 0, 1)
+    shares = [stream.step({}, rank, world_size) for rank in range(world_size)]
+    assert len({len(share.micro_batches) for share in shares}) == 1
+    assert {share.num_trained for share in shares} == {whole.num_trained}
+    together = [batch for share in shares for batch in share.micro_batches if batch["mel_lengths"].sum()]
+    assert len(together) == len(whole.micro_batches)
+    assert all(any(same(batch, other) for other in together) for batch in whole.micro_batches)
+
+
+def test_every_utterance_once_an_epoch(stream):
+    num = len(stream.data.rows)
+    for epoch in range(2):
+        assert sorted(stream.crop(epoch * num + i).utterance for i in range(num)) == list(range(num))
+
+
+def test_a_crop_holds_what_the_file_holds(stream):
+    batch = stream.step({}, 0, 1).micro_batches[0]
+    for i in range(2):
+        crop = stream.crop(i)
+        mel = stream.data.mels.read(crop.utterance, crop.first_mel_frame, crop.num_mel_frames)
+        np.testing.assert_array_equal(batch["mel"][i, : crop.num_mel_frames], mel)
+        units = stream.data.store.row(int(stream.data.rows[crop.utterance])).units
+        frames = np.repeat(units.ids[:, 0], units.durations)[crop.start_frame : crop.start_frame + 16]
+        np.testing.assert_array_equal(batch["frames"][i, :, 0], frames)
+        assert batch["mel_lengths"][i] == crop.num_mel_frames and batch["frame_lengths"][i] == 16
+        positions = batch["positions"][i, : crop.num_mel_frames]
+        assert positions.min() >= -1e-4 and positions.max() < 16
+
+
+def test_a_unit_that_the_border_cuts_has_no_duration(stream):
+    for i, batch in enumerate(stream.step({}, 0, 1).micro_batches):
+        for j in range(2):
+            crop, rows = stream.crop(2 * i + j), int(batch["row_lengths"][j])
+            units = stream.data.store.row(int(stream.data.rows[crop.utterance])).units
+            borders = [0, *np.cumsum(units.durations).tolist()]
+            trained = batch["row_trained"][j]
+            ends = np.cumsum(batch["row_durations"][j, :rows].numpy()) + crop.start_frame
+            begins = ends - batch["row_durations"][j, :rows].numpy()
+            for row in range(rows):
+                assert bool(trained[row]) == (begins[row] in borders and ends[row] in borders)
+            assert trained[rows:].sum() == 0
+
+
+def test_the_loss_is_a_sum_over_crops(stream):
+    torch.manual_seed(0)
+    decoder = SpeechDecoder(CARD)
+    one = [decoder(batch) for batch in stream.step({}, 0, 1).micro_batches]
+    stream.crops_per_micro = 6
+    whole = decoder(stream.step({}, 0, 1).micro_batches[0])
+    assert sum(output.count for output in one) == whole.count == stream.step({}, 0, 1).num_trained
+    torch.testing.assert_close(sum(output.loss_sum for output in one), whole.loss_sum)
+    torch.testing.assert_close(sum(output.group_sums for output in one), whole.group_sums)
+    assert whole.group_sums.shape == (len(GROUPS),) and (whole.group_counts > 0).all()
+
+
+def test_nothing_to_learn_still_runs_backward(stream):
+    decoder = SpeechDecoder(CARD)
+    batch = stream.step({}, 3, 4).micro_batches[0]
+    output = decoder(batch)
+    output.loss_sum.backward()
+    assert output.count == 0 and output.loss_sum.item() == 0
+    assert all(p.grad is not None and p.grad.abs().sum() == 0 for p in decoder.parameters())

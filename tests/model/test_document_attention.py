@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cslm.model.document_attention import DocumentGroups
+from tests.model.tiny_models import packed_row, tiny_model
+
+LENGTHS = [7, 1, 30, 12, 29, 3, 11]
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=60))
+@settings(max_examples=50, deadline=None)
+def test_groups_hold_every_token_once(lengths):
+    boundaries = [0]
+    for length in lengths:
+        boundaries.append(boundaries[-1] + length)
+    groups = DocumentGroups.from_boundaries(boundaries)
+    assert sum(number for number, _ in groups.shapes) == len(lengths)
+    assert len(groups.take) == sum(number * length for number, length in groups.shapes)
+    assert torch.equal(groups.take[groups.back], torch.arange(boundaries[-1]))
+    assert len(set(groups.back.tolist())) == boundaries[-1]
+
+
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=40))
+@settings(max_examples=30, deadline=None)
+def test_a_document_lies_at_the_start_of_its_slot_in_order(lengths):
+    boundaries = [0]
+    for length in lengths:
+        boundaries.append(boundaries[-1] + length)
+    groups = DocumentGroups.from_boundaries(boundaries)
+    starts, slot = set(), 0
+    for number, length in groups.shapes:
+        starts |= {slot + i * length for i in range(number)}
+        slot += number * length
+    for start, stop in pairwise(boundaries):
+        places = groups.back[start:stop]
+        assert int(places[0]) in starts
+        assert torch.equal(places, torch.arange(int(places[0]), int(places[0]) + stop - start))
+
+
+def test_similar_lengths_share_a_group():
+    groups = DocumentGroups.from_boundaries([0, 100, 199, 298, 308, 318, 327])
+    assert len(groups.shapes) == 2
+    assert DocumentGroups.from_boundaries([0, 5]).shapes == ((1, 5),)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma3_text"])
+def test_logits_of_a_packed_document_are_those_of_the_document_alone(family):
+    packed, alone = tiny_model(family, attention="document"), tiny_model(family)
+    row = packed_row(LENGTHS)
+    documents = DocumentGroups.from_boundaries(row["cu_seqlens"].tolist())
+    with torch.no_grad():
+        logits = packed(
+            input_ids=row["input_ids"], position_ids=row["position_ids"], use_cache=False, documents=documents
+        ).logits[0]
+        for start, stop in pairwise(row["cu_seqlens"].tolist()):
+            expected = alone(row["input_ids"][:, start:stop], use_cache=False).logits[0]
+            assert (logits[start:stop] - expected).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text"])
+def test_gradients_of_packed_documents_are_the_sum_of_theirs_alone(family):
+    packed, alone = tiny_model(family, attention="document"), tiny_model(family)
+    row = packed_row([9, 20, 19, 4])
+    boundaries = row["cu_seqlens"].tolist()
+    documents = DocumentGroups.from_boundaries(boundaries)
+    output = packed(input_ids=row["input_ids"], position_ids=row["position_ids"], use_cache=False, documents=documents)
+    output.logits.logsumexp(-1).sum().backward()
+    for start, stop in pairwise(boundaries):
+        alone(row["input_ids"][:, start:stop], use_cache=False).logits.logsumexp(-1).sum().backward()
+    for one, other in zip(packed.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_without_documents_it_is_sdpa_with_padding():
+    document, sdpa = tiny_model(attention="document"), tiny_model()
+    ids = torch.randint(3, 64, (2, 10), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[0, :4] = 0
+    with torch.no_grad():
+        torch.testing.assert_close(document(ids).logits, sdpa(ids).logits)
+        padded = document(ids, attention_mask=mask).logits[0, 4:]
+        torch.testing.assert_close(padded, sdpa(ids, attention_mask=mask).logits[0, 4:])
+
+
+def test_generation_with_the_cache_works():
+    document, sdpa = tiny_model(attention="document"), tiny_model()
+    ids = torch.randint(3, 64, (1, 6), generator=torch.Generator().manual_seed(0))
+    ones = torch.ones_like(ids)
+    found, expected = (
+        model.generate(ids, attention_mask=ones, max_new_tokens=6, do_sample=False) for model in (document, sdpa)
+    )
+    assert torch.equal(found, expected)

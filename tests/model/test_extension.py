@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cslm.errors import UserError
+from cslm.model.extension import INITIALISATIONS, extend_model, num_embeddings
+from cslm.sequences.vocabulary import SpeechVocabulary
+from tests.model.tiny_models import packed_row, tiny_model
+
+VOCABULARY = SpeechVocabulary.after_text(60, (100,))  # 60 text ids in a model of 64 rows, 104 new ones: 192 rows
+
+
+@pytest.mark.parametrize("initialisation", INITIALISATIONS)
+@pytest.mark.parametrize("tied", [True, False])
+def test_text_rows_keep_their_values(tied, initialisation):
+    model = tiny_model("llama", tied)
+    before = [model.get_input_embeddings().weight.clone(), model.get_output_embeddings().weight.clone()]
+    extend_model(model, VOCABULARY, initialisation)
+    after = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
+    assert (after[0] is after[1]) == tied
+    assert num_embeddings(model) == model.config.vocab_size == 192
+    for old, new in zip(before, after, strict=True):
+        assert new.shape == (192, 32)
+        assert torch.equal(new[:60], old[:60])
+        assert not torch.equal(new[60:64], old[60:64])  # padding of the backbone is drawn anew
+        assert len(new[60:].unique(dim=0)) == 132
+
+
+def test_text_logits_stay():
+    model = tiny_model("qwen3", tied=True)
+    ids = packed_row([10], vocab_size=60)["input_ids"]
+    with torch.no_grad():
+        before = model(ids).logits[..., :60]
+        after = extend_model(model, VOCABULARY)(ids).logits
+    assert after.shape[-1] == 192
+    torch.testing.assert_close(after[..., :60], before)
+
+
+def test_new_rows_have_the_mean_and_covariance_of_the_text_rows():
+    model = tiny_model("qwen3", vocab_size=4096)
+    vocabulary = SpeechVocabulary.after_text(4096, (4092,))
+    text = model.get_input_embeddings().weight[:4096].detach()
+    mixing = torch.randn(32, 32, generator=torch.Generator().manual_seed(1))
+    text.copy_(text @ mixing + 3.0)
+    weight = extend_model(model, vocabulary).get_input_embeddings().weight.detach()
+    spread = text.std()
+    assert (weight[4096:].mean(0) - weight[:4096].mean(0)).abs().max() < 0.1 * spread
+    assert (weight[4096:].T.cov() - weight[:4096].T.cov()).abs().max() < 0.15 * spread**2
+
+
+def test_the_seed_decides():
+    rows = [extend_model(tiny_model(), VOCABULARY, seed=seed).get_input_embeddings().weight for seed in (0, 0, 1)]
+    assert torch.equal(rows[0], rows[1])
+    assert not torch.equal(rows[0], rows[2])
+
+
+def test_mistakes_are_named():
+    with pytest.raises(UserError, match="mean_and_covariance"):
+        extend_model(tiny_model(), VOCABULARY, "zeros")
+    with pytest.raises(UserError, match="64 rows"):
+        extend_model(tiny_model(), SpeechVocabulary.after_text(70, (8,)))

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from cslm.model.loss import LanguageModelLoss
+from tests.model.tiny_models import packed_row, tiny_model
+
+LENGTHS = [7, 30, 12, 29, 3]
+
+
+def plain_loss(model, row):
+    """Ten lines of torch: every document alone, summed cross-entropy over its trained tokens."""
+    total = torch.zeros(())
+    positions = set(row["target_positions"].tolist())
+    boundaries = row["cu_seqlens"].tolist()
+    for start, stop in pairwise(boundaries):
+        ids = row["input_ids"][:, start:stop]
+        logits = model(ids, use_cache=False).logits[0]
+        for place in range(start, stop - 1):
+            if place in positions:
+                total = total + cross_entropy(logits[place - start], ids[0, place - start + 1])
+    return total
+
+
+@pytest.mark.parametrize(("family", "tied"), [("llama", False), ("qwen3", True), ("gemma3_text", True)])
+def test_value_and_gradients_are_those_of_the_plain_loss(family, tied):
+    ours, plain = tiny_model(family, tied, "document"), tiny_model(family, tied)
+    row = packed_row(LENGTHS)
+    output = LanguageModelLoss(ours, num_groups=3)(row)
+    expected = plain_loss(plain, row)
+    torch.testing.assert_close(output.loss_sum, expected, rtol=1e-5, atol=1e-5)
+    output.loss_sum.div(output.count).backward()
+    expected.div(output.count).backward()
+    for one, other in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_packed_is_unpacked_and_one_row_is_many():
+    model = LanguageModelLoss(tiny_model(attention="document"), num_groups=3)
+    whole = packed_row(LENGTHS)
+    parts = [slice_of(whole, document) for document in range(len(LENGTHS))]
+    together = model(whole).loss_sum
+    apart = sum(model(part).loss_sum for part in parts)
+    torch.testing.assert_close(together, apart)
+
+
+def test_sdpa_of_transformers_isolates_documents_too():
+    row = packed_row(LENGTHS)
+    one = LanguageModelLoss(tiny_model(attention="document"), 3)(row).loss_sum
+    other = LanguageModelLoss(tiny_model(attention="sdpa"), 3)(row).loss_sum
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_groups_split_the_sum():
+    row = packed_row(LENGTHS)
+    output = LanguageModelLoss(tiny_model(attention="document"), num_groups=4)(row)
+    torch.testing.assert_close(output.group_sums.sum(), output.loss_sum.detach())
+    assert output.group_counts.tolist() == [*torch.bincount(row["label_group"], minlength=3).tolist(), 0]
+    assert (output.group_correct <= output.group_counts).all()
+    assert not output.group_sums.requires_grad
+
+
+def test_a_row_with_nothing_to_learn_still_runs_backward():
+    model = LanguageModelLoss(tiny_model(attention="document"), num_groups=3)
+    output = model(packed_row([1], trained=0.0))
+    assert (float(output.loss_sum), output.count) == (0.0, 0)
+    output.loss_sum.backward()
+    assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
+
+
+def test_masked_positions_never_reach_the_head():
+    model = LanguageModelLoss(tiny_model(attention="document"), num_groups=3)
+    seen = []
+    model.model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape))
+    row = packed_row(LENGTHS)
+    model(row)
+    assert seen == [(1, len(row["target_ids"]), 32)]
+
+
+def slice_of(row, document):
+    start, stop = row["cu_seqlens"][document : document + 2].tolist()
+    inside = (row["target_positions"] >= start) & (row["target_positions"] < stop)
+    return {
+        "input_ids": row["input_ids"][:, start:stop],
+        "position_ids": row["position_ids"][:, start:stop],
+        "cu_seqlens": torch.tensor([0, stop - start], dtype=torch.int32),
+        "target_positions": row["target_positions"][inside] - start,
+        "target_ids": row["target_ids"][inside],
+        "label_group": row["label_group"][inside],
+    }

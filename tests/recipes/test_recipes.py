@@ -1,0 +1,58 @@
+"""Every YAML of ``recipes/`` loads, and trains two steps on a tiny model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cslm.configuration import load_configuration
+from cslm.evaluation.score import ScoreConfig
+from cslm.training.finetune import FinetuneConfig
+from cslm.training.pretrain import PretrainConfig
+from cslm.training.train_decoder import TrainDecoderConfig
+from cslm.units.fit_tokenizer import FitTokenizerConfig
+from tests.recipes.conftest import ROOT, TINY_MODEL, two_steps
+
+RECIPES = ROOT / "recipes"
+YAMLS = sorted(RECIPES.rglob("*.yaml"))
+NAMES = [str(path.relative_to(RECIPES)) for path in YAMLS]
+
+# name of a YAML file -> the configuration that it fills, and what the command line adds to it
+KINDS = {
+    "tokenizer": (FitTokenizerConfig, ["--manifests", '["train.jsonl"]', "--output", "card.yaml"]),
+    "text_lm": (PretrainConfig, []),
+    "pretrain": (PretrainConfig, []),
+    "train": (PretrainConfig, []),
+    "decoder": (TrainDecoderConfig, []),
+    "finetune": (FinetuneConfig, []),
+    "score": (ScoreConfig, ["--checkpoint", "finetune", "--output", "results.json"]),
+}
+# the recipes that learn from the village, whose tiny form the tests have
+VILLAGE = [name for name in NAMES if name.startswith("village/") and Path(name).stem not in ("tokenizer", "score")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_yaml_loads(name):
+    config_class, arguments = KINDS[Path(name).stem]
+    load_configuration(config_class, RECIPES / name, *arguments)
+
+
+@pytest.mark.parametrize("folder", sorted({str(Path(name).parent) for name in NAMES}))
+def test_every_recipe_has_its_readme(folder):
+    places = [RECIPES / folder, (RECIPES / folder).parent]
+    assert any((place / "README.md").is_file() for place in places if place != RECIPES)
+
+
+def test_both_sizes_of_the_village_have_the_same_files():
+    sizes = [{path.name for path in (RECIPES / "village" / size).glob("*.yaml")} for size in ("small", "full")]
+    assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("name", VILLAGE)
+def test_two_steps_on_a_tiny_model(name, hamlet):
+    stage = Path(name).stem
+    output = hamlet / name.removesuffix(".yaml")
+    more = [*TINY_MODEL, "--text_tokenizer.vocab_size", "600"] if stage == "text_lm" else []
+    two_steps(stage, stage, hamlet, "--output", str(output), *more, recipe=(RECIPES / name).parent)
+    assert (output / "model.safetensors").is_file() and (output / "config.yaml").is_file()

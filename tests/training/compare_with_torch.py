@@ -1,0 +1,82 @@
+"""Run by test_engine.py in each process: every ZeRO stage against a plain torch loop. Prints what it compared."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from deepspeed.utils import safe_get_full_grad
+
+from cslm.training.engine import (
+    accumulate_gradients,
+    full_weights,
+    set_learning_rate,
+    start_engine,
+    start_processes,
+    update_weights,
+)
+from cslm.training.training_config import TrainingConfig
+from tests.training.tiny_stream import TinyStream, tiny_module, torch_loop
+
+STEPS = 4
+CASES = {
+    "sgd": {"optimizer": "sgd", "learning_rate": 0.1, "gradient_clip": 0.0},
+    "adamw": {
+        "optimizer": "adamw",
+        "learning_rate": 0.003,
+        "gradient_clip": 0.5,
+        "weight_decay": 0.1,
+        "betas": (0.9, 0.95),
+    },
+}
+
+
+def expected(case: str) -> dict[str, list]:
+    """The plain loop."""
+    module, settings = tiny_module(), CASES[case]
+    if case == "sgd":
+        optimizer = torch.optim.SGD(module.parameters(), lr=settings["learning_rate"])
+    else:
+        groups = [
+            {"params": [p for p in module.parameters() if p.dim() >= 2], "weight_decay": 0.1},
+            {"params": [p for p in module.parameters() if p.dim() < 2], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=settings["learning_rate"], betas=(0.9, 0.95), fused=False)
+    return torch_loop(module, optimizer, settings["gradient_clip"], STEPS)
+
+
+def compare(stage: int, case: str, wanted: dict[str, list], rank: int, world_size: int) -> None:
+    """One stage and optimizer, some steps."""
+    config = TrainingConfig(max_steps=STEPS, zero_stage=stage, **CASES[case])
+    engine = start_engine(tiny_module(), config)
+    for step in range(STEPS):
+        batch = TinyStream().step({"step": step}, rank, world_size)
+        outputs = accumulate_gradients(engine, batch.micro_batches, batch.num_trained)
+        loss = torch.stack([output.loss_sum for output in outputs]).sum() / batch.num_trained
+        torch.distributed.all_reduce(loss)
+        assert abs(float(loss) - wanted["losses"][step]) < 1e-5, (stage, case, step, float(loss), wanted["losses"])
+        for name, parameter in engine.module.named_parameters():
+            difference = (safe_get_full_grad(parameter) - wanted["gradients"][step][name]).abs().max()
+            assert difference < 1e-5, (stage, case, step, name, float(difference))
+        set_learning_rate(engine, config.learning_rate)
+        norm = update_weights(engine, config.gradient_clip)
+        reference = torch.stack([g.norm() for g in wanted["gradients"][step].values()]).norm()
+        assert abs(float(norm) - float(reference)) < 1e-4, (stage, case, step, float(norm), float(reference))
+    weights = full_weights(engine)
+    assert bool(weights) == (rank == 0)
+    engine.destroy()
+
+
+def main() -> None:
+    """All stages, both optimizers."""
+    rank, world_size = start_processes(num_threads=1)
+    for case in CASES:
+        wanted = expected(case)
+        for stage in map(int, sys.argv[1]):
+            compare(stage, case, wanted, rank, world_size)
+            if rank == 0:
+                print(f"stage {stage} {case} on {world_size}: equal", flush=True)
+
+
+if __name__ == "__main__":
+    main()

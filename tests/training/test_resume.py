@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cslm.errors import UserError
+from cslm.training.state import SavedState, TrainingState, find_latest, needs_universal
+from tests.training.processes import finish, start
+from tests.training.run_tiny import run
+
+SCRIPT = "tests/training/run_tiny.py"
+
+
+def curve(output):
+    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row["loss"], row["grad_norm"], row["lr"], row["tokens"]) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that was never interrupted."""
+    output = tmp_path_factory.mktemp("whole")
+    run(output, 2, 8)
+    return output
+
+
+@pytest.mark.parametrize("zero_stage", [0, 2, 3])
+def test_a_resumed_run_has_the_curve_of_the_uninterrupted_one(tmp_path, zero_stage, whole):
+    run(tmp_path, zero_stage, 4)
+    run(tmp_path, zero_stage, 8)
+    found, expected = curve(tmp_path), curve(whole)
+    if zero_stage == 2:
+        assert found == expected  # bit for bit
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+    weights, wanted = load_file(tmp_path / "w.safetensors"), load_file(whole / "w.safetensors")
+    assert all(torch.allclose(weights[name], wanted[name], atol=1e-6) for name in wanted)
+
+
+@pytest.mark.parametrize(("zero_stage", "before", "after"), [(2, 2, 1), (3, 1, 2)])
+def test_another_number_of_processes_goes_on_with_the_same_curve(tmp_path, whole, zero_stage, before, after):
+    finish(start(before, SCRIPT, str(tmp_path), str(zero_stage), "5"))
+    printed = finish(start(after, SCRIPT, str(tmp_path), str(zero_stage), "8"))
+    assert "resuming from step 5" in printed
+    for one, other in zip(curve(tmp_path), curve(whole), strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+    assert sorted(p.name for p in (tmp_path / "checkpoints").glob("*.universal*")) == []
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path, whole, monkeypatch):
+    monkeypatch.setitem(os.environ, "KILL_AT_STEP", "5")
+    finish(start(1, SCRIPT, str(tmp_path), "2", "8"), status=-9)
+    monkeypatch.delitem(os.environ, "KILL_AT_STEP")
+    assert curve(tmp_path)[-1][0] == 5
+    half_written = tmp_path / "checkpoints" / ".step-00000006.being-written"
+    half_written.mkdir()
+    run(tmp_path, 2, 8)
+    assert curve(tmp_path) == curve(whole)
+    assert not half_written.exists()
+
+
+def test_only_the_newest_checkpoints_stay(whole):
+    names = sorted(entry.name for entry in (whole / "checkpoints").glob("step-*"))
+    assert names == ["step-00000006", "step-00000008"]
+    assert (whole / "checkpoints" / "latest").read_text() == "step-00000008\n"
+    assert json.loads((whole / "finished.json").read_text())["steps"] == 8
+
+
+def test_stage_0_refuses_another_number_of_processes(tmp_path):
+    saved = SavedState(tmp_path / "step-00000001", TrainingState(), world_size=2, zero_stage=0)
+    assert not needs_universal(saved, 2, 0)
+    with pytest.raises(UserError, match="no universal checkpoint for stage 0, so resume with 2 processes and stage 0"):
+        needs_universal(saved, 1, 0)
+    assert needs_universal(SavedState(tmp_path, TrainingState(), world_size=2, zero_stage=1), 1, 1)
+
+
+def test_damaged_checkpoints_are_named(tmp_path):
+    run(tmp_path, 2, 2)
+    state = tmp_path / "checkpoints" / "step-00000002" / "zero_pp_rank_0_mp_rank_00_optim_states.pt"
+    whole_file = state.read_bytes()
+    state.write_bytes(whole_file[: len(whole_file) // 2])
+    with pytest.raises(UserError, match="step-00000002: this checkpoint cannot be loaded"):
+        run(tmp_path, 2, 4)
+    (tmp_path / "checkpoints" / "step-00000002" / "state.json").unlink()
+    with pytest.raises(UserError, match="damaged checkpoint"):
+        find_latest(tmp_path)
+    assert find_latest(tmp_path / "nowhere") is None

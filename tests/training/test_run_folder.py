@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from cslm.errors import UserError
+from cslm.training.run_folder import check_output, write_configuration
+from cslm.training.training_config import TrainingConfig
+
+
+@dataclass
+class Config:
+    name: str = "a"
+    output: str = "x"
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(max_steps=3))
+
+
+def test_a_new_folder_and_the_same_run_are_fine(tmp_path):
+    output = tmp_path / "run"
+    check_output(output, Config())
+    assert not output.exists()
+    write_configuration(output, Config())
+    check_output(output, Config())
+
+
+def test_another_run_is_refused_by_the_key_that_differs(tmp_path):
+    write_configuration(tmp_path, Config())
+    with pytest.raises(UserError, match="name is 'a' there and 'b' here"):
+        check_output(tmp_path, Config(name="b"))
+    with pytest.raises(UserError, match=r"training\.seed"):
+        check_output(tmp_path, Config(training=TrainingConfig(max_steps=3, seed=1)))
+
+
+def test_where_it_stops_and_what_it_runs_on_may_change(tmp_path):
+    write_configuration(tmp_path, Config())
+    other = TrainingConfig(max_steps=9, zero_stage=3, num_threads=2, log_every=7, tokens_per_micro_batch=77)
+    check_output(tmp_path, replace(Config(training=other), output="elsewhere"))
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds no run"):
+        check_output(tmp_path, Config())
+    with pytest.raises(UserError, match="is a file"):
+        check_output(tmp_path / "notes.txt", Config())
+
+
+def test_a_damaged_configuration_is_named(tmp_path):
+    (tmp_path / "config.yaml").write_text("a: [")
+    with pytest.raises(UserError, match=r"config\.yaml is not YAML"):
+        check_output(tmp_path, Config())
