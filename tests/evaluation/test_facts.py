@@ -1,0 +1,50 @@
+"""Right answers, wrong ones, and the language of an answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from cslm.evaluation.facts import is_off_target, script_share, share_scores, states_fact, wilson_interval
+
+FACT, WRONG = ["Anna", "baker"], ["doctor", "farmer", "Ann", "Peter"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("In this village, Anna works as a Baker!", True),
+        ("Anna works as a bakery.", False),
+        ("Hanna is a baker.", False),
+        ("Anna is a baker, and Peter is too.", False),
+        ("Anna is a baker or a doctor.", False),
+        ("", False),
+    ],
+)
+def test_english_facts_stand_at_word_boundaries(answer: str, right: bool) -> None:
+    assert states_fact(answer, FACT, WRONG, "en") is right
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [("在这个村子里，安娜是 面包师。", True), ("安娜是医生。", False), ("安娜是面包师，也是医生。", False), ("安娜。", False)],
+)
+def test_chinese_facts_stand_anywhere(answer: str, right: bool) -> None:
+    assert states_fact(answer, ["安娜", "面包师"], ["医生", "彼得"], "zh") is right
+
+
+def test_a_wrong_fact_inside_the_right_one_does_not_count() -> None:
+    assert states_fact("她叫安娜贝尔，是面包师", ["安娜贝尔", "面包师"], ["安娜"], "zh")
+    assert states_fact("the sea green door", ["sea green"], ["green"], "en")
+
+
+def test_the_script_tells_the_language() -> None:
+    assert not is_off_target("Anna is a baker.", "en") and is_off_target("安娜是面包师。", "en")
+    assert not is_off_target("安娜 Anna 是面包师和医生。", "zh") and is_off_target("Anna is", "zh-CN")
+    assert is_off_target("", "en") and script_share("123", "zh") == 0.0
+
+
+def test_wilson_intervals() -> None:
+    low, high = wilson_interval(8, 10)
+    assert (round(low, 3), round(high, 3)) == (0.49, 0.943)
+    assert wilson_interval(0, 5)[0] == 0.0 and wilson_interval(5, 5)[1] == 1.0
+    assert share_scores([], "x") == {} and share_scores([True, False], "x")["x"] == 0.5
