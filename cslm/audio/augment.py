@@ -1,8 +1,8 @@
 """Make one recording sound like another speaker, pace, microphone or room.
 
 Every function takes (waveform, sample_rate_hz, generator) and keyword ranges, and returns a new float32 waveform
-``(num_samples,)``. The deterministic operations behind them (:func:`stretch`, :func:`warp_envelope`,
-:func:`shift_pitch`) take the amount instead of a generator.
+``(num_samples,)``. The deterministic operations behind them (:func:`change_voice`, :func:`stretch`,
+:func:`warp_envelope`) take the amount instead of a generator.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ def change_speed(
     waveform: np.ndarray, sample_rate_hz: int, generator: np.random.Generator, factors: Range = (0.8, 1.25)
 ) -> np.ndarray:
     """Speak faster (above 1) or slower, at the same pitch."""
-    return stretch(waveform, sample_rate_hz, 1.0 / _between(factors, generator))
+    return change_voice(waveform, sample_rate_hz, speed=_between(factors, generator))
 
 
 def change_pitch(
     waveform: np.ndarray, sample_rate_hz: int, generator: np.random.Generator, semitones: Range = (-5.0, 5.0)
 ) -> np.ndarray:
     """Raise or lower the voice, with the same vocal tract and pace."""
-    return shift_pitch(waveform, sample_rate_hz, 2.0 ** (float(generator.uniform(*semitones)) / 12.0))
+    return change_voice(waveform, sample_rate_hz, pitch=2.0 ** (float(generator.uniform(*semitones)) / 12.0))
 
 
 def change_vocal_tract(
     waveform: np.ndarray, sample_rate_hz: int, generator: np.random.Generator, factors: Range = (0.82, 1.22)
 ) -> np.ndarray:
     """Move the formants up (above 1: a shorter vocal tract) or down, at the same pitch and pace."""
-    return warp_envelope(waveform, sample_rate_hz, _between(factors, generator))
+    return change_voice(waveform, sample_rate_hz, vocal_tract=_between(factors, generator))
 
 
 def change_gain(
@@ -72,12 +72,14 @@ def add_noise(
     ratios_db: Range = (5.0, 40.0),
     slopes: Range = (0.0, 2.0),
 ) -> np.ndarray:
-    """Add noise with a random signal-to-noise ratio and colour (power falls with frequency to a power of ``slopes``)."""
+    """Add noise of a random signal-to-noise ratio and colour (power falls with frequency to the power ``slopes``)."""
     length = _fast_length(len(waveform))
     shape = np.fft.rfftfreq(length, 1.0 / sample_rate_hz)
     shape[0] = shape[1]
     slope = float(generator.uniform(*slopes))
-    noise = np.fft.irfft(np.fft.rfft(generator.standard_normal(length)) * shape ** (-slope / 2), length)[: len(waveform)]
+    noise = np.fft.irfft(np.fft.rfft(generator.standard_normal(length)) * shape ** (-slope / 2), length)[
+        : len(waveform)
+    ]
     ratio = 10.0 ** (float(generator.uniform(*ratios_db)) / 20.0)
     return _within(waveform + noise * (_loudness(waveform) / (ratio * max(_loudness(noise), 1e-9))))
 
@@ -99,10 +101,19 @@ def add_reverberation(
     return _within(waveform + echo)
 
 
-def shift_pitch(waveform: np.ndarray, sample_rate_hz: int, factor: float) -> np.ndarray:
-    """Multiply the pitch by ``factor`` and keep formants and duration (to a few ms)."""
-    moved = resample(waveform, sample_rate_hz * factor, sample_rate_hz)
-    return stretch(warp_envelope(moved, sample_rate_hz, 1.0 / factor), sample_rate_hz, factor)
+def change_voice(
+    waveform: np.ndarray, sample_rate_hz: int, pitch: float = 1.0, vocal_tract: float = 1.0, speed: float = 1.0
+) -> np.ndarray:
+    """Multiply pitch, formants and pace, each by its own factor.
+
+    Resampling moves all three at once; the envelope is then warped and the time stretched to where they belong.
+    """
+    changed = np.asarray(waveform, dtype=np.float32)
+    if pitch != 1.0:
+        changed = resample(changed, sample_rate_hz * pitch, sample_rate_hz)
+    if vocal_tract != pitch:
+        changed = warp_envelope(changed, sample_rate_hz, vocal_tract / pitch)
+    return changed if pitch == speed else stretch(changed, sample_rate_hz, pitch / speed)
 
 
 def stretch(waveform: np.ndarray, sample_rate_hz: int, factor: float) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cslm.audio.espeak import Synthesizer
 from cslm.corpora.manifest import Utterance, write_json_lines, write_manifest
 from cslm.corpora.village_dialogues import fact_dialogues, free_dialogues, test_dialogues, test_questions
 from cslm.corpora.village_sentences import FreeSentence, FreeSentences, Question, Teller
@@ -48,6 +49,7 @@ class _Free:
     clauses: list[FreeSentence]
     answer_voice: list[FreeSentence]
     question_voice: list[FreeSentence]
+    short: list[FreeSentence]
     asr_test: list[FreeSentence]
     unheard_test: list[FreeSentence]
     tts_test: list[FreeSentence]
@@ -77,6 +79,7 @@ def prepare_village(output: Path, config: VillageConfig) -> None:
         UserError: a size or table that does not fit.
         MissingExtraError: the synthesizer is not installed.
     """
+    Synthesizer()  # a missing one is said at once
     size = load_size(config.size)
     tellers, world = _tellers(size, _generator(config, 0))
     casts = [
@@ -121,6 +124,7 @@ def _draw_free(tellers: list[Teller], size: VillageSize, generator: np.random.Ge
         clauses=list(source.clauses(size.num_clause_sentences)),
         answer_voice=list(source.mixed(size.num_other_answer_voice_sentences, question_like=False)),
         question_voice=list(source.mixed(size.num_question_voice_sentences, question_like=True)),
+        short=list(source.short(size.num_short_sentences)),
     )
 
 
@@ -142,9 +146,10 @@ def _write_training(script: _Script, teller: Teller, cast: Cast, free: _Free, ge
             lines.append(line)
     clauses = _answer_lines("clause", free.clauses, teller)
     asking = _asking_lines("asking", free.question_voice, teller, cast.heard, generator)
+    short = _asking_lines("short", free.short, teller, cast.heard, generator)
     script.free_asked[code] = [line.id for line in asking]
     script.free_answered[code] = [line.id for line in clauses]
-    script.lines["train"] += lines + clauses + _answer_lines("other", free.answer_voice, teller) + asking
+    script.lines["train"] += lines + clauses + _answer_lines("other", free.answer_voice, teller) + asking + short
 
 
 def _write_tests(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cslm.corpora.village_tables import Language, VillageSize
+from cslm.corpora.village_tables import Language, Pattern, VillageSize
 from cslm.corpora.village_world import Mentions, Pair, World
 
 _SLOT = re.compile(r"\{([a-z]+)(\d*)\}")
@@ -123,6 +123,11 @@ class FreeSentences:
             else:
                 yield from self._take(1, self._plan_pattern)
 
+    def short(self, count: int) -> Iterator[FreeSentence]:
+        """One to three words each, from which hearing starts; the same one may come again."""
+        for _ in range(count):
+            yield self._draw(lambda: (self._plan_pattern("short_patterns"), True), again=True)
+
     def _take(self, count: int, planner: Callable[[], Plan]) -> Iterator[FreeSentence]:
         for _ in range(count):
             yield self._draw(lambda: (planner(), True))
@@ -130,12 +135,12 @@ class FreeSentences:
     def _draw_random_order(self) -> FreeSentence:
         return self._draw(lambda: (lambda teller: teller.random_order(self._generator), False))
 
-    def _draw(self, propose: Callable[[], tuple[Plan, bool]]) -> FreeSentence:
+    def _draw(self, propose: Callable[[], tuple[Plan, bool]], again: bool = False) -> FreeSentence:
         for _ in range(10_000):
             plan, translated = propose()
             texts = {teller.language.language: plan(teller) for teller in self._tellers}
             fresh = self._seen.isdisjoint(texts.values()) and len(set(texts.values())) == len(texts)
-            if fresh and not any(t.mentions.join_held_out(texts[t.language.language]) for t in self._tellers):
+            if (fresh or again) and not any(t.mentions.join_held_out(texts[t.language.language]) for t in self._tellers):
                 self._seen.update(texts.values())
                 return FreeSentence(texts, translated)
         raise AssertionError("the village has too few different sentences for its size")
@@ -176,11 +181,12 @@ class FreeSentences:
 
         return told
 
-    def _plan_pattern(self) -> Plan:
-        index = self._any(len(self._first.language.patterns))
-        slots = _SLOT.findall(self._first.language.patterns[index].text)
+    def _plan_pattern(self, source: str = "patterns") -> Plan:
+        first: list[Pattern] = getattr(self._first.language, source)
+        index = self._any(len(first))
+        slots = _SLOT.findall(first[index].text)
         if any(kind not in ("name", "value", *self._world.attributes) for kind, _ in slots):
-            return self._plan_pattern()
+            return self._plan_pattern(source)
         people = iter(self._generator.permutation(self._world.num_people).tolist())
         values = iter(self._generator.permutation(len(self._first.values)).tolist())
         chosen: dict[str, tuple[str, int]] = {}
@@ -194,7 +200,7 @@ class FreeSentences:
                 chosen[kind + number] = (kind, left[self._any(len(left))])
 
         def told(teller: Teller) -> str:
-            pattern = teller.language.patterns[index]
+            pattern = getattr(teller.language, source)[index]
             words = {slot: _word(teller, kind, number) for slot, (kind, number) in chosen.items()}
             return teller.language.finish([teller.language.tell(pattern.text, **words)], [pattern.end])
 

@@ -44,6 +44,8 @@ class VillageSize:
     """Free sentences in the answer voice made of an answer's clauses, with any name and value."""
     num_other_answer_voice_sentences: int
     """Other free sentences in the answer voice."""
+    num_short_sentences: int
+    """Sentences of one to three words in the voices that ask, in each language: hearing starts from them."""
     num_question_voice_sentences: int
     """Free sentences in the asking voices."""
     num_free_dialogues_per_direction: int
@@ -182,6 +184,8 @@ class Language:
     """Ways to answer."""
     patterns: list[Pattern]
     """Free sentences with names and values."""
+    short_patterns: list[Pattern]
+    """Free sentences of one to three words."""
     question_patterns: list[Pattern]
     """Free sentences with indirect questions."""
     stories: Stories
@@ -288,7 +292,8 @@ def _templates(language: Language) -> list[str]:
         templates += [clause for clause in (form.lead, form.tail, *form.middle, form.closing) if clause is not None]
     for attribute in language.attributes.values():
         templates += [attribute.phrase, attribute.topic, *attribute.facts]
-    return templates + [pattern.text for pattern in language.patterns + language.question_patterns]
+    patterns = language.patterns + language.short_patterns + language.question_patterns
+    return templates + [pattern.text for pattern in patterns]
 
 
 def _all_words(language: Language, size: VillageSize) -> list[str]:

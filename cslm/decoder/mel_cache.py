@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -79,10 +79,14 @@ def build_mel_cache(folder: Path, parts: Sequence[AudioPart], config: DecoderCon
     key = _key(parts, config)
     header = _read_header(folder)
     if header is None or header["key"] != key:
-        (folder / HEADER_FILE).unlink(missing_ok=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        header = {"key": key, **_write_mels(folder, parts, config, num_workers)}
-        write_atomically(folder / HEADER_FILE, (json.dumps(header) + "\n").encode())
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            header = {"key": key, **_write_mels(folder, parts, config, num_workers)}
+            write_atomically(folder / HEADER_FILE, (json.dumps(header) + "\n").encode())
+        finally:
+            if not (folder / HEADER_FILE).is_file():
+                shutil.rmtree(folder)
     return MelCache(folder, header)
 
 
@@ -96,20 +100,13 @@ def open_mel_cache(folder: Path) -> MelCache:
 def _write_mels(folder: Path, parts: Sequence[AudioPart], config: DecoderConfig, num_workers: int) -> dict[str, Any]:
     lengths: list[int] = []
     total, squares = np.zeros(config.num_bands), np.zeros(config.num_bands)
-    temporary = folder / f".{MELS_FILE}.{os.getpid()}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            mels = _mels_in_order(parts, config, num_workers)
-            for mel in progress_bar(mels, len(parts), "spectrograms"):
-                lengths.append(len(mel))
-                total += mel.sum(axis=0, dtype=np.float64)
-                squares += np.square(mel, dtype=np.float64).sum(axis=0)
-                file.write(mel.astype(np.float16).tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / MELS_FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (folder / MELS_FILE).open("wb") as file:
+        mels = _mels_in_order(parts, config, num_workers)
+        for mel in progress_bar(mels, len(parts), "spectrograms"):
+            lengths.append(len(mel))
+            total += mel.sum(axis=0, dtype=np.float64)
+            squares += np.square(mel, dtype=np.float64).sum(axis=0)
+            file.write(mel.astype(np.float16).tobytes())
     np.save(folder / OFFSETS_FILE, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
     count = max(1, sum(lengths))
     mean = total / count

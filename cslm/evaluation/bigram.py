@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from cslm.units.atomic_file import write_atomically
@@ -27,7 +28,7 @@ def bigram_arpa(sentences: Iterable[Sequence[str]]) -> str:
         if words:
             row = [BEGIN, *words, END]
             unigrams.update(row[1:])
-            bigrams.update(zip(row[:-1], row[1:], strict=True))
+            bigrams.update(pairwise(row))
     assert unigrams, "a language model needs at least one sentence"
     return "\n".join(_lines(unigrams, bigrams)) + "\n"
 

@@ -1,4 +1,4 @@
-"""Answers to spoken questions: the model's replies as lines of replies.jsonl, and the scores that follow from these lines."""
+"""Answers to spoken questions: the replies as lines of replies.jsonl, and the scores that follow from these lines."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _FIELDS = ("id", "direction", "question", "question_language", "answer_language"
 def answer_dialogues(scored: ScoredModel, wav_folder: Path) -> list[Record]:
     """Answer every test question, speak, listen; a line of replies.jsonl for each, and a wav in ``wav_folder``.
 
-    Each chunk is decoded to a waveform of its own, as streaming playback would; it is tokenized again and transcribed by
-    the model, chunk by chunk (``recognize_by: chunk``) or the joined answer at once. The wav is the chunks joined.
+    Each chunk is decoded to a waveform of its own, as streaming playback would. It is tokenized again and transcribed
+    by the model, chunk by chunk (``recognize_by: chunk``) or the joined answer at once. The wav is the chunks joined.
 
     Raises:
         UserError: a test set that cannot be read or does not fit together.
@@ -119,9 +119,9 @@ def _test_rows(scored: ScoredModel) -> tuple[list[Record], dict[str, Clip]]:
     for number, row in read_json_lines(path):
         missing = [name for name in _FIELDS if name not in row]
         if missing:
-            raise UserError(f"{path}, line {number}: misses the field {missing[0]!r}; every line needs {', '.join(_FIELDS)}")
+            raise UserError(f"{path}, line {number}: misses the field {missing[0]!r}: prepare the corpus again")
         if row["question"] not in audio:
-            raise UserError(f"{path}, line {number}: no question {row['question']!r} in {scored.path(config.dialogue_test)}")
+            raise UserError(f"{path}, line {number}: {config.dialogue_test} holds no question {row['question']!r}")
         groups.setdefault(row["direction"], []).append(row)
     if not groups:
         raise UserError(f"{path} holds no dialogue: prepare the corpus again")

@@ -1,7 +1,7 @@
 """Word, character and unit error rates, pooled over a set, with bootstrap intervals.
 
-A language that is written without spaces is scored by character (CER), the others by word (WER). Text is compared in lower case
-and without punctuation (NFKC), so that only what can be heard counts.
+A language that is written without spaces is scored by character (CER), the others by word (WER). Text is compared in
+lower case and without punctuation (NFKC), so that only what can be heard counts.
 """
 
 from __future__ import annotations

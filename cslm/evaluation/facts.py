@@ -9,12 +9,19 @@ from typing import Any
 
 from cslm.evaluation.error_rates import by_character, normalize
 
-LANGUAGE_SCRIPTS = {"zh": ("CJK",), "yue": ("CJK",), "ja": ("CJK", "HIRAGANA", "KATAKANA"), "ko": ("HANGUL",), "ru": ("CYRILLIC",), "ar": ("ARABIC",)}
+LANGUAGE_SCRIPTS = {
+    "zh": ("CJK",),
+    "yue": ("CJK",),
+    "ja": ("CJK", "HIRAGANA", "KATAKANA"),
+    "ko": ("HANGUL",),
+    "ru": ("CYRILLIC",),
+    "ar": ("ARABIC",),
+}
 """The scripts a language is written in, as Unicode character names begin; a language that is not listed is Latin."""
 
 
 def contains(text: str, words: str, language: str) -> bool:
-    """Whether ``words`` stand in the text after normalisation: at word boundaries, or anywhere where no spaces are written."""
+    """Whether ``words`` stand in the normalised text: at word boundaries, or anywhere where no spaces are written."""
     needle, hay = normalize(words, language), normalize(text, language)
     if by_character(language):
         return needle in hay
@@ -28,14 +35,17 @@ def states_fact(text: str, fact: Sequence[str], wrong_facts: Sequence[str], lang
     """
     fact_text = " ".join(fact)
     wrong = [word for word in wrong_facts if not contains(fact_text, word, language)]
-    return all(contains(text, word, language) for word in fact) and not any(contains(text, word, language) for word in wrong)
+    if any(contains(text, word, language) for word in wrong):
+        return False
+    return all(contains(text, word, language) for word in fact)
 
 
 def script_share(text: str, language: str) -> float:
     """The share of the letters of a text that are in the script of the language; 0.0 for a text without letters."""
     scripts = LANGUAGE_SCRIPTS.get(language.split("-")[0].lower(), ("LATIN",))
-    letters = [unicodedata.name(c, "") for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c).startswith("L")]
-    return sum(name.startswith(scripts) for name in letters) / len(letters) if letters else 0.0
+    letters = [c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c).startswith("L")]
+    inside = sum(unicodedata.name(letter, "").startswith(scripts) for letter in letters)
+    return inside / len(letters) if letters else 0.0
 
 
 def is_off_target(text: str, language: str) -> bool:

@@ -1,9 +1,10 @@
 """Mel-cepstral distortion after time alignment: how far a spoken sentence is from the same sentence in the same voice.
 
-Definition: natural log-mel magnitudes (80 bands to 8 kHz, 22,050 Hz, window 1024, hop 256), their cepstrum (the coefficients whose
-cosines add up to the log spectrum), coefficients 1 to 24: the level, coefficient 0, is left out. A pair of frames is ``10 / ln 10 *
-sqrt(2 * sum of squared differences)`` decibels apart, which is the root mean square of the difference of their smoothed spectra.
-The mean over the pairs of the dynamic-time-warping path of least total distance, with steps (1, 0), (0, 1) and (1, 1).
+Definition: natural log-mel magnitudes (80 bands to 8 kHz, 22,050 Hz, window 1024, hop 256); their cepstrum (the
+coefficients whose cosines add up to the log spectrum), coefficients 1 to 24, so without the level, coefficient 0. Two
+frames are ``10 / ln 10 * sqrt(2 * sum of squared differences)`` decibels apart, which is the root mean square of the
+difference of their smoothed spectra. The mean over the pairs of the dynamic-time-warping path of least total distance,
+with steps (1, 0), (0, 1) and (1, 1).
 """
 
 from __future__ import annotations

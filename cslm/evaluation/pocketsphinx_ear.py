@@ -1,8 +1,8 @@
 """An English ear that never met the model: PocketSphinx, its wheel's acoustic model, and a bigram of given sentences.
 
-A clip is brought to 16 kHz and to one loudness, and gets a fifth of a second of silence on either side and a little noise:
-synthesizers write digital silence, which the acoustic model never heard. Each clip is normalised by itself, so that
-neither order nor neighbours change what is heard.
+A clip is brought to 16 kHz and to one loudness, and gets a fifth of a second of silence on either side and a little
+noise: synthesizers write digital silence, which the acoustic model never heard. Each clip is normalised by itself, so
+that neither order nor neighbours change what is heard.
 """
 
 from __future__ import annotations
@@ -44,9 +44,10 @@ class PocketSphinxRecognizer:
         Raises:
             UserError: PocketSphinx is not installed, or there is no sentence that it has the words for.
         """
-        self._pronunciations = _pronunciations()
         words = [normalize(sentence, "en").split() for sentence in sentences]
-        self.unknown_words = sorted({word for row in words for word in row} - self._pronunciations.keys())
+        vocabulary = {word for row in words for word in row}
+        self._pronunciations = _pronunciations(vocabulary)
+        self.unknown_words = sorted(vocabulary - self._pronunciations.keys())
         if self.unknown_words:
             print(f"pocketsphinx has no pronunciation of {len(self.unknown_words)} words, left out: "
                   f"{', '.join(self.unknown_words[:12])}", flush=True)  # fmt: skip
@@ -77,21 +78,22 @@ class PocketSphinxRecognizer:
 
     def _write_models(self, folder: Path) -> None:
         write_bigram_arpa(self._sentences, folder / "bigram.arpa")
-        words = {word for row in self._sentences for word in row}
-        lines = [line for word in sorted(words) for line in self._pronunciations[word]]
+        lines = [line for word in sorted(self._pronunciations) for line in self._pronunciations[word]]
         (folder / "words.dict").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _pronunciations() -> dict[str, list[str]]:
-    """The lines of the wheel's dictionary for each word."""
+def _pronunciations(words: set[str]) -> dict[str, list[str]]:
+    """The lines of the wheel's dictionary for each of the words that it holds."""
     try:
         import pocketsphinx
     except ModuleNotFoundError:
         raise MissingExtraError("pocketsphinx", "ear", "the ear that never met the model") from None
     lines: dict[str, list[str]] = {}
-    for line in Path(pocketsphinx.get_model_path("en-us/cmudict-en-us.dict")).read_text(encoding="utf-8").splitlines():
-        word = _ANOTHER_PRONUNCIATION.sub("", line.split(maxsplit=1)[0]) if line.strip() else ""
-        lines.setdefault(word, []).append(line)
+    with open(pocketsphinx.get_model_path("en-us/cmudict-en-us.dict"), encoding="utf-8") as dictionary:
+        for line in dictionary:
+            word = _ANOTHER_PRONUNCIATION.sub("", line.split(" ", 1)[0])
+            if word in words:
+                lines.setdefault(word, []).append(line.rstrip("\n"))
     return lines
 
 

@@ -42,9 +42,7 @@ class ModelRecognizer:
         """Any language that it was trained on."""
         return True
 
-    def transcribe(
-        self, clips: Sequence[Clip], languages: Sequence[str], description: str | None = None
-    ) -> list[str]:
+    def transcribe(self, clips: Sequence[Clip], languages: Sequence[str], description: str | None = None) -> list[str]:
         """Tokenize and transcribe; a clip that is too short to hold a unit has no text."""
         codec = self._tasks.processor.codec
         assert codec is not None, "a model without a speech tokenizer cannot hear"

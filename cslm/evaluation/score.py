@@ -47,7 +47,7 @@ def score(config: ScoreConfig) -> dict[str, Any]:
 
 
 def read_stage_seconds(folder: Path) -> dict[str, float]:
-    """The seconds of each finished stage, from files ``STAGE.json`` that hold ``{"seconds": ...}``, and their ``total``.
+    """The seconds of each finished stage, from files ``STAGE.json`` with ``{"seconds": ...}``, and their ``total``.
 
     Raises:
         UserError: a file that holds something else.
@@ -57,7 +57,7 @@ def read_stage_seconds(folder: Path) -> dict[str, float]:
         try:
             seconds[path.stem] = float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: expected {{\"seconds\": NUMBER}} ({error}): remove it and run its stage again") from None
+            raise UserError(f"{path} holds no number of seconds ({error}): remove it and run its stage again") from None
     return {**seconds, "total": round(sum(seconds.values()), 1)}
 
 
@@ -78,4 +78,4 @@ def _timed(name: str, part: Callable[[], Result]) -> Result:
 def main(arguments: list[str]) -> None:
     """Parse ``CHECKPOINT --config YAML --output results.json``, score, and print the results."""
     results = score(parse_configuration(ScoreConfig, arguments, "score", ("checkpoint",)))
-    print(json.dumps({key: results[key] for key in ("asr", "tts", "dialogue") if key in results}, ensure_ascii=False, indent=1))
+    print(json.dumps(results, ensure_ascii=False, indent=2))

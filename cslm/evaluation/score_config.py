@@ -26,7 +26,10 @@ class OtherEarConfig:
 
 @dataclass
 class ScoreConfig:
-    """One checkpoint on some test sets; a set that is not named is not scored. Relative paths start from ``data_root``."""
+    """One checkpoint on some test sets; a set that is not named is not scored.
+
+    Relative paths of sets, decoder, card and stages start from ``data_root``; checkpoint and output stand as they are.
+    """
 
     checkpoint: str
     """folder of the checkpoint"""
@@ -76,6 +79,6 @@ class ScoreConfig:
         if self.recognize_by not in CUTS:
             raise UserError(f"recognize_by is {self.recognize_by!r}: choose one of {', '.join(CUTS)}")
         if (self.dialogue_test is None) != (self.test_dialogues is None):
-            raise UserError("dialogue_test (spoken questions) and test_dialogues (what to answer) belong together: give both")
+            raise UserError("dialogue_test and test_dialogues (what to answer) belong together: give both")
         if self.max_items is not None and self.max_items < 1:
             raise UserError(f"max_items is {self.max_items}: it must be at least 1")

@@ -74,6 +74,7 @@ def open_scored_model(config: ScoreConfig) -> ScoredModel:
         UserError: a part that is missing or does not belong to the others.
     """
     root = Path(config.data_root)
+    _check_files(config, root)
     decoder = root / config.decoder if config.decoder is not None else None
     card = config.tokenizer_card
     model = CSLMForCausalLM.from_pretrained(
@@ -101,6 +102,17 @@ def spread(items: Sequence[Item], most: int | None) -> list[Item]:
     if most is None or len(items) <= most:
         return list(items)
     return [items[round(index)] for index in np.linspace(0, len(items) - 1, most)]
+
+
+def _check_files(config: ScoreConfig, root: Path) -> None:
+    """Every file that will be read is there: said now, not after minutes of work."""
+    sets = [config.asr_test, config.asr_unheard_voice, config.tts_test, config.dialogue_test, config.test_dialogues]
+    named = [*sets, *config.asr_sets.values(), *(config.other_ear.sentences if config.other_ear else [])]
+    for name in named:
+        if name is not None and not (root / name).is_file():
+            raise UserError(
+                f"{root / name}: there is no such file: prepare the corpus, or give its folder as data_root"
+            )
 
 
 def _other_ear(config: ScoreConfig, root: Path) -> Recognizer | None:

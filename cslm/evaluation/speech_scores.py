@@ -80,8 +80,8 @@ def _distortion(own: Sequence[Clip], clips: Sequence[Clip], generator: np.random
         return {"mel_cepstral_distortion_db": None}
     values = np.array([mel_cepstral_distortion_db(r[0], c[0], r[1], c[1]) for r, c in pairs])
     means = values[generator.integers(0, len(values), size=(1000, len(values)))].mean(axis=1)
-    name = "mel_cepstral_distortion_db"
-    return {name: round(float(values.mean()), 4), f"{name}_interval": np.quantile(means, (0.025, 0.975)).round(4).tolist()}
+    name, interval = "mel_cepstral_distortion_db", np.quantile(means, (0.025, 0.975)).round(4).tolist()
+    return {name: round(float(values.mean()), 4), f"{name}_interval": interval}
 
 
 def _other_ear(

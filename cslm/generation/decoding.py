@@ -100,7 +100,8 @@ def _generate_batch(
         input_ids[row, longest - len(prompt) :] = torch.from_numpy(np.asarray(prompt, dtype=np.int64))
         mask[row, longest - len(prompt) :] = 1
     cache = growing_cache(model)
-    output = model.generate(
+    run: Any = model.generate
+    output = run(
         input_ids.to(model.device),
         attention_mask=mask.to(model.device),
         generation_config=_within_context(model, settings, longest),

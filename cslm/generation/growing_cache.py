@@ -1,7 +1,7 @@
 """A key-value cache that grows by steps.
 
-Transformers' own cache copies all keys and values at every token, which on a CPU takes a third of the time of a small model.
-This one writes into a buffer with room to spare, and copies only when the room is used up.
+Transformers' own cache copies all keys and values at every token, which on a CPU takes a third of the time of a small
+model. This one writes into a buffer with room to spare, and copies only when the room is used up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ _NEEDS_VALUES = "value_states" in inspect.signature(DynamicLayer.lazy_initializa
 
 
 class GrowingLayer(DynamicLayer):
-    """One layer's keys and values ``(batch, heads, time, width)``: views of buffers that are longer than the text so far."""
+    """One layer's keys and values ``(batch, heads, time, width)``: views of buffers longer than the text so far."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()

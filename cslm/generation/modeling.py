@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Reply:
     """Given, or recognised."""
     answer_language: str
     """Given, or the question's."""
+    question_units: Units
+    """The question as the model read it."""
 
 
 class CSLMForCausalLM:
@@ -78,10 +80,13 @@ class CSLMForCausalLM:
             check_checkpoint(Path(path))
         model_class: Any = cls if issubclass(cls, PreTrainedModel) else speaking_class(path)
         processor = CSLMProcessor.from_pretrained(path, tokenizer_card, decoder)
-        model = super(CSLMForCausalLM, model_class).from_pretrained(str(path), *arguments, **options)
+        backbone: Any = super(CSLMForCausalLM, model_class)
+        model = backbone.from_pretrained(str(path), *arguments, **options)
         rows = model.get_input_embeddings().weight.shape[0]
         if rows < processor.vocabulary.size:
-            raise UserError(f"{path} has {rows} rows, but its tokenizer {processor.vocabulary.size} ids: they do not fit")
+            raise UserError(
+                f"{path} has {rows} rows, but its tokenizer {processor.vocabulary.size} ids: not one checkpoint"
+            )
         model.processor = processor
         return model
 
@@ -128,7 +133,7 @@ class CSLMForCausalLM:
             spoken = processor.speak([part for _, part in reply.segments], answered, generator)
             waveform = np.concatenate([np.zeros(0, np.float32), *spoken])
         rate = processor.decoder.sample_rate_hz if processor.decoder is not None else None
-        return Reply(reply.question, reply.answer, reply.segments, waveform, rate, asked, answered)
+        return Reply(reply.question, reply.answer, reply.segments, waveform, rate, asked, answered, units)
 
 
 def speaking_class(path: str | os.PathLike[str]) -> type[Any]:
@@ -147,7 +152,7 @@ def speaking_class(path: str | os.PathLike[str]) -> type[Any]:
     return _joined(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _joined(backbone: type[Any]) -> type[Any]:
     # transformers reads a class's name for `architectures` and its module for what its attention can do: both are
     # the backbone's.

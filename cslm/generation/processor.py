@@ -63,7 +63,7 @@ class CSLMProcessor:
         self.fingerprint, self.card_path, self.name = fingerprint, card_path, name
         self.form = SequenceFormat(tokenizer)
         if self.form.vocabulary is None:
-            raise UserError(f"{name} has no units in its vocabulary, it is a model of text alone: pre-train it on speech")
+            raise UserError(f"{name} has no units in its vocabulary, a model of text alone: pre-train it on speech")
         if codec is not None:
             check_fingerprint(fingerprint, codec.fingerprint, name, f"the card {card_path or codec.name}")
             if tuple(codec.codebook_sizes) != self.form.vocabulary.codebook_sizes:
@@ -217,8 +217,8 @@ class CSLMProcessor:
         """
         if self.decoder is None:
             raise UserError(
-                f"{self.name} has no speech decoder (speech/{DECODER_FOLDER}): train one (recipes/train_decoder.py) and "
-                "give its folder as decoder"
+                f"{self.name} has no speech decoder (speech/{DECODER_FOLDER}): train one (recipes/train_decoder.py) "
+                "and give its folder as decoder"
             )
         return self.decoder
 
@@ -245,7 +245,7 @@ class CSLMProcessor:
 
 def _mono_float(waveform: NDArray[Any]) -> NDArray[np.float32]:
     if waveform.ndim != 1 or len(waveform) == 0:
-        raise UserError(f"the waveform has shape {tuple(waveform.shape)}: give mono samples (num_samples,), at least one")
+        raise UserError(f"the waveform has shape {tuple(waveform.shape)}: give mono samples (num_samples,)")
     scale = 32768.0 if waveform.dtype == np.int16 else 1.0
     samples = np.asarray(waveform, dtype=np.float32) / np.float32(scale)
     if not np.isfinite(samples).all():

@@ -15,6 +15,7 @@ from cslm.errors import UserError
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.modeling import CSLMForCausalLM, Reply
 from cslm.units.atomic_file import write_atomically
+from cslm.units.codec import Units
 
 
 @dataclass
@@ -75,13 +76,16 @@ def reply_record(reply: Reply, wav: str) -> dict[str, Any]:
         "answer": reply.answer,
         "answer_language": reply.answer_language,
         "num_chunks": len(reply.segments),
-        "segments": [
-            {"text": text, "units": (units.ids[:, 0] if units.num_codebooks == 1 else units.ids).tolist()}
-            for text, units in reply.segments
-        ],
+        "question_units": _plain(reply.question_units),
+        "segments": [{"text": text, "units": _plain(units)} for text, units in reply.segments],
         "wav": Path(wav).name,
         "sample_rate_hz": reply.sample_rate_hz,
     }
+
+
+def _plain(units: Units) -> list[Any]:
+    plain: list[Any] = (units.ids[:, 0] if units.num_codebooks == 1 else units.ids).tolist()
+    return plain
 
 
 def main(arguments: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a speech language model is asked to do, many items at once: transcribe, speak a text, answer spoken questions."""
+"""What a speech language model is asked, many items at once: transcribe, speak a text, answer spoken questions."""
 
 from __future__ import annotations
 
@@ -130,5 +130,3 @@ class SpeechTasks:
             nameless = self.processor.nameless_ids(num_rows)
             self._grammars[writes] = UnitGrammar(self.processor.vocabulary, num_rows, writes, nameless)
         return self._grammars[writes]
-
-

@@ -22,7 +22,7 @@ from cslm.training.run_folder import check_output, write_configuration
 from cslm.training.training_config import TrainingConfig
 from cslm.units.store import UnitStore
 
-MELS_FOLDER = "mels"
+MELS_FOLDER = ".mels"  # hidden: a folder with nothing else is still free for any run
 
 
 @dataclass
@@ -65,7 +65,7 @@ class TrainDecoderConfig:
 def train_decoder(config: TrainDecoderConfig) -> None:
     """Train to the end of the configuration; an interrupted run goes on, a finished one says so.
 
-    Spectrograms are computed once into ``OUTPUT/mels``, which goes away when training is over.
+    Spectrograms are computed once into ``OUTPUT/.mels``, which goes away when training is over.
 
     Raises:
         UserError: an output folder of another run, a store or manifest that does not fit, or audio that cannot be
@@ -102,9 +102,9 @@ def _open_data(config: TrainDecoderConfig, output: Path, rank: int) -> DecoderDa
     store = UnitStore.open(_locate(config, config.store))
     rows, voices = choose_rows(store, config.voices, config.max_utterances, config.training.seed)
     if rank == 0:
-        write_configuration(output, config)
         manifest = _locate(config, config.manifest)
         mels = prepare_mels(store, rows, manifest, output / MELS_FOLDER, config.decoder, torch.get_num_threads())
+        write_configuration(output, config)
     wait_for_all()
     if rank != 0:
         mels = open_mel_cache(output / MELS_FOLDER)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,24 +104,23 @@ class Features:
 
     def frames(
         self, bands: torch.Tensor, weights: torch.Tensor, corpus_mean: torch.Tensor, num_frames: int
-    ) -> torch.Tensor:
-        """Features ``(num_warps, num_frames, 2 * num_cepstra)``: normalised cepstra, then their rates of change."""
-        p = self.parameters
-        cepstra = self.cepstra(bands)
-        prior = p.mean_prior_sec * p.sample_rate_hz / self.spectrum_hop
-        mean = (weights @ cepstra + prior * corpus_mean) / (weights.sum() + prior)  # (num_warps, num_cepstra)
-        cepstra = cepstra - p.mean_share * mean[:, None, :]
-        blocks = [
-            self._frames(cepstra, start, min(start + _BLOCK_FRAMES, num_frames))
-            for start in range(0, num_frames, _BLOCK_FRAMES)
-        ]
-        return torch.cat(blocks, dim=1)
+    ) -> Iterator[torch.Tensor]:
+        """Features ``(num_warps, frames, 2 * num_cepstra)`` of one block of frames after another.
 
-    def _frames(self, cepstra: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-        stride, reach = self.parameters.spectra_per_frame, self._kernels.shape[1] // 2
-        middle = torch.arange(start, stop) * stride + stride // 2
-        window = (middle[:, None] + torch.arange(-reach, reach + 1)).clamp(0, cepstra.shape[1] - 1)
-        return torch.einsum("vtwc,kw->vtkc", cepstra[:, window], self._kernels).flatten(2)
+        Cepstra less their mean over the speech of the utterance (and a share of ``corpus_mean``), then their rates of
+        change.
+        """
+        p = self.parameters
+        prior = p.mean_prior_sec * p.sample_rate_hz / self.spectrum_hop
+        speech_sum = self.cepstra((weights @ bands)[None])[:, 0]  # (num_warps, num_cepstra)
+        mean = p.mean_share * (speech_sum + prior * corpus_mean) / (weights.sum() + prior)
+        stride, reach = p.spectra_per_frame, self._kernels.shape[1] // 2
+        for start in range(0, num_frames, _BLOCK_FRAMES):
+            middle = torch.arange(start, min(start + _BLOCK_FRAMES, num_frames)) * stride + stride // 2
+            needed = torch.arange(int(middle[0]) - reach, int(middle[-1]) + reach + 1).clamp(0, len(bands) - 1)
+            cepstra = self.cepstra(bands[needed]) - mean[:, None]
+            windows = cepstra.unfold(1, 2 * reach + 1, stride)  # (num_warps, frames, num_cepstra, width)
+            yield torch.einsum("vtcw,kw->vtkc", windows, self._kernels).flatten(2)
 
     def _log_power(self, waveform: torch.Tensor) -> torch.Tensor:
         """Natural log of the power in mel bands ``(num_spectra, num_bands)``.
@@ -150,11 +149,8 @@ def parameters_from(values: Mapping[str, Any], where: str) -> MelKMeansParameter
     for name, value in values.items():
         if name not in fields:
             raise UserError(f"{where}: unknown parameter {name}; known: {', '.join(fields)}")
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or (fields[name] is int and value != int(value))
-        ):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or (fields[name] is int and value != int(value)):
             raise UserError(f"{where}: {name} must be of type {fields[name].__name__}, is {value!r}")
         typed[name] = fields[name](value)
     parameters = MelKMeansParameters(**typed)
@@ -164,20 +160,19 @@ def parameters_from(values: Mapping[str, Any], where: str) -> MelKMeansParameter
 
 def _check(p: MelKMeansParameters, where: str) -> None:
     hop = p.sample_rate_hz / p.frame_rate_hz if p.frame_rate_hz > 0 else 0.0
+    half_rate, sizes = p.sample_rate_hz / 2, (p.floor_db, p.speech_db, p.mean_prior_sec, p.delta_weight)
     rules = {
         "frame_rate_hz must divide sample_rate_hz into whole frames": hop >= 1 and hop == int(hop),
-        "spectra_per_frame must divide a frame into whole samples": p.spectra_per_frame >= 1
-        and hop % p.spectra_per_frame == 0,
+        "spectra_per_frame must divide a frame into whole samples": p.spectra_per_frame
+        > 0
+        == hop % p.spectra_per_frame,
         "f_min_hz and f_max_hz must lie between 0 and half of sample_rate_hz": 0
         <= p.f_min_hz
         < p.f_max_hz
-        <= p.sample_rate_hz / 2,
+        <= half_rate,
         "num_cepstra must lie between 1 and num_bands": 1 <= p.num_cepstra <= p.num_bands,
         "context must be odd and delta_span at least 1": p.context >= 1 and p.context % 2 == 1 and p.delta_span >= 1,
-        "floor_db, speech_db, mean_prior_sec and delta_weight must not be negative": min(
-            p.floor_db, p.speech_db, p.mean_prior_sec, p.delta_weight
-        )
-        >= 0,
+        "floor_db, speech_db, mean_prior_sec and delta_weight must not be negative": min(sizes) >= 0,
         "warp_range must lie between 0 and 0.5, num_warps be odd": 0 <= p.warp_range <= 0.5 and p.num_warps % 2 == 1,
     }
     for rule, holds in rules.items():
@@ -224,13 +219,17 @@ def _warp_matrix(p: MelKMeansParameters, filters: torch.Tensor, warp: float) -> 
     return torch.from_numpy(matrix)
 
 
-def nearest_centroids(features: torch.Tensor, centroids: torch.Tensor) -> tuple[int, torch.Tensor]:
+def nearest_centroids(blocks: Iterable[torch.Tensor], centroids: torch.Tensor) -> tuple[int, torch.Tensor]:
     """The warp whose frames lie nearest to the centroids, and the centroid of each of its frames.
 
-    ``features`` is (num_warps, num_frames, dims), ``centroids`` (dims, K). A centroid c of x is nearest where
+    ``blocks`` are features (num_warps, frames, dims), ``centroids`` (dims, K). A centroid c of x is nearest where
     x c - c c / 2 is largest.
     """
-    closeness, nearest = (features @ centroids - centroids.square().sum(0) / 2).max(dim=2)
-    square_distance = features.square().sum(2) - 2 * closeness
-    warp = int(square_distance.mean(dim=1).argmin())
-    return warp, nearest[warp]
+    half_norms = centroids.square().sum(0) / 2
+    square_distances, indices = [], []
+    for features in blocks:
+        closeness, nearest = (features @ centroids - half_norms).max(dim=2)
+        square_distances.append((features.square().sum(2) - 2 * closeness).sum(dim=1))
+        indices.append(nearest)
+    warp = int(torch.stack(square_distances).sum(0).argmin())
+    return warp, torch.cat([nearest[warp] for nearest in indices])

@@ -7,6 +7,7 @@ several stretches of its frequencies, and the one whose frames lie nearest to th
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,21 +22,37 @@ from cslm.units.codec import Units
 from cslm.units.fingerprint import fingerprint
 from cslm.units.mel_features import Features, MelKMeansParameters, nearest_centroids, parameters_from
 
+__all__ = ["MelKMeans", "MelKMeansParameters"]
+
 # Version of the algorithm here and in mel_features: raise it when the units of the same card change.
 VERSION = 1
+
+_CHANNELS = "mean"  # of a file with several
 
 
 class MelKMeans:
     """The codec. Tensors: ``centroids`` (K, dims), ``scale`` (dims,), ``mean`` (num_cepstra,), all float64."""
 
-    def __init__(self, name: str, parameters: MelKMeansParameters, tensors: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        parameters: MelKMeansParameters,
+        tensors: Mapping[str, NDArray[Any]],
+        resampler: str = RESAMPLER,
+    ) -> None:
         """Put together a codec; see ``fit`` and ``from_card``."""
         self.name = name
         self.parameters = parameters
         self.tensors = {
             key: np.ascontiguousarray(tensors[key], dtype=np.float64) for key in ("centroids", "scale", "mean")
         }
-        self.fingerprint = fingerprint(self.tensors, _identity(parameters))
+        self._identity = {
+            **dataclasses.asdict(parameters),
+            "version": VERSION,
+            "channels": _CHANNELS,
+            "resampler": resampler,
+        }
+        self.fingerprint = fingerprint(self.tensors, self._identity)
         self._features = Features(parameters)
         self._mean = torch.from_numpy(self.tensors["mean"])
         self._scale = torch.from_numpy(self.tensors["scale"])
@@ -74,8 +91,8 @@ class MelKMeans:
         if len(waveform) < self.min_num_samples:
             raise UserError(f"too short: {len(waveform)} samples, one frame has {self.min_num_samples}")
         num_frames = self._features.num_frames(len(waveform))
-        features = self._features.frames(*self._features.spectra(waveform), self._mean, num_frames) * self._scale
-        _, nearest = nearest_centroids(features, self._centroids)
+        blocks = self._features.frames(*self._features.spectra(waveform), self._mean, num_frames)
+        _, nearest = nearest_centroids((block * self._scale for block in blocks), self._centroids)
         return Units(nearest.numpy()[:, None])
 
     def card(self, origin: dict[str, Any] | None = None) -> Card:
@@ -86,7 +103,7 @@ class MelKMeans:
             sample_rate_hz=self.sample_rate_hz,
             frame_rate_hz=self.frame_rate_hz,
             codebook_sizes=self.codebook_sizes,
-            parameters=_identity(self.parameters),
+            parameters=self._identity,
             fingerprint=self.fingerprint,
             origin=origin or {},
         )
@@ -99,13 +116,16 @@ class MelKMeans:
             UserError: parameters or tensors that do not fit, or a card of another version of the algorithm.
         """
         values = dict(card.parameters)
-        for key, here in (("version", VERSION), ("resampler", RESAMPLER), ("channels", "mean")):
+        for key, here in (("version", VERSION), ("channels", _CHANNELS)):
             found = values.pop(key, None)
             if found != here:
                 raise UserError(
-                    f"{card.path}: {key} is {found!r} on the card, {here!r} in this installation, so units would "
-                    "differ: install what the card names, or fit again"
+                    f"{card.path} has {key} {found!r}, this version of cslm {here!r}: install the other, or fit"
                 )
+        resampler = str(values.pop("resampler", None))
+        if resampler != RESAMPLER:
+            here_and_there = f"{resampler} on the card {card.path}, {RESAMPLER} in this installation"
+            warnings.warn(f"resamplers differ, so a few units may: {here_and_there}", stacklevel=2)
         tensors = card_tensors(card)
         parameters = cls.parameters_from(values, str(card.path))
         dims = 2 * parameters.num_cepstra
@@ -114,7 +134,7 @@ class MelKMeans:
             if key not in tensors or tensors[key].shape != shape:
                 found = tensors[key].shape if key in tensors else "missing"
                 raise UserError(f"{card.artefact} of {card.path}: {key} should be {shape}, is {found}")
-        return cls(card.name, parameters, tensors)
+        return cls(card.name, parameters, tensors, resampler)
 
     @staticmethod
     def parameters_from(values: Mapping[str, Any], where: str) -> MelKMeansParameters:
@@ -144,13 +164,8 @@ class MelKMeans:
         Raises:
             UserError: fewer frames than units.
         """
-        from cslm.units.mel_kmeans_fitting import (
-            fit_tensors,
-        )  # scikit-learn takes seconds to import; encoding needs none
+        # Imported here: scikit-learn takes seconds to import, and encoding needs none of it.
+        from cslm.units.mel_kmeans_fitting import fit_tensors
 
         tensors, facts = fit_tensors(waveforms, parameters, codebook_size, seed)
         return cls(name, parameters, tensors), facts
-
-
-def _identity(parameters: MelKMeansParameters) -> dict[str, Any]:
-    return {**dataclasses.asdict(parameters), "version": VERSION, "resampler": RESAMPLER, "channels": "mean"}

@@ -17,6 +17,7 @@ from cslm.units.mel_features import Features, MelKMeansParameters, nearest_centr
 _WARP_ROUNDS = 2  # rounds of choosing each utterance's warp and moving the centroids
 
 
+@torch.inference_mode()
 def fit_tensors(
     waveforms: Iterable[NDArray[np.float32]], parameters: MelKMeansParameters, codebook_size: int, seed: int
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
@@ -31,7 +32,7 @@ def fit_tensors(
         raise UserError(f"too little audio: {len(points)} frames for {codebook_size} units; add audio or ask for fewer")
     centroids = _cluster(points, codebook_size, seed)
     for _ in range(_WARP_ROUNDS if len(extract.warps) > 1 else 0):
-        points = torch.cat([one[nearest_centroids(one.double(), centroids.T)[0]] for one in features])
+        points = torch.cat([one[nearest_centroids([one.double()], centroids.T)[0]] for one in features])
         centroids = _cluster(points, centroids, seed)
     tensors = {"centroids": centroids.numpy(), "scale": scale.numpy(), "mean": mean.numpy()}
     return tensors, _facts(points, centroids)
@@ -65,7 +66,6 @@ def _facts(points: torch.Tensor, centroids: torch.Tensor) -> dict[str, Any]:
     }
 
 
-@torch.inference_mode()
 def _corpus_features(
     waveforms: Iterable[NDArray[np.float32]], extract: Features
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -81,7 +81,11 @@ def _corpus_features(
     straight = len(extract.warps) // 2
     total = torch.stack([weights @ extract.cepstra(bands.double())[straight] for bands, weights, _ in spectra]).sum(0)
     mean = total / torch.stack([weights.sum() for _, weights, _ in spectra]).sum()
-    return mean, [extract.frames(bands.double(), weights, mean, num).float() for bands, weights, num in spectra]
+    features = [
+        torch.cat([block.float() for block in extract.frames(bands.double(), weights, mean, num_frames)], dim=1)
+        for bands, weights, num_frames in spectra
+    ]
+    return mean, features
 
 
 def _scale(features: torch.Tensor, p: MelKMeansParameters) -> torch.Tensor:

@@ -46,7 +46,7 @@ def test_audio_that_is_not_as_long_as_its_units(tones, tmp_path):
     part = AudioPart(str(tones / "u0.wav"), None, None, 77.0)
     with pytest.raises(UserError, match=r"u0\.wav lasts .* its units in the store 77\.00 s"):
         build_mel_cache(tmp_path / "mels", [part], TINY, num_workers=1)
-    assert [entry.name for entry in (tmp_path / "mels").iterdir()] == []
+    assert not (tmp_path / "mels").exists()
 
 
 def test_a_missing_file_is_named(tmp_path):

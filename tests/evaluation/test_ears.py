@@ -12,7 +12,12 @@ from cslm.errors import UserError
 from cslm.evaluation.bigram import bigram_arpa
 from cslm.evaluation.recognizers import ModelRecognizer, ear_class
 
-SENTENCES = ["Anna works as a baker.", "Peter likes the parrot.", "Anna likes the doctor.", "The farmer works as a teacher."]
+SENTENCES = [
+    "Anna works as a baker.",
+    "Peter likes the parrot.",
+    "Anna likes the doctor.",
+    "The farmer works as a teacher.",
+]
 
 
 def test_a_bigram_sums_to_one_after_every_word() -> None:

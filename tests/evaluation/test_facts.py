@@ -26,7 +26,12 @@ def test_english_facts_stand_at_word_boundaries(answer: str, right: bool) -> Non
 
 @pytest.mark.parametrize(
     ("answer", "right"),
-    [("在这个村子里，安娜是 面包师。", True), ("安娜是医生。", False), ("安娜是面包师，也是医生。", False), ("安娜。", False)],
+    [
+        ("在这个村子里，安娜是 面包师。", True),
+        ("安娜是医生。", False),
+        ("安娜是面包师，也是医生。", False),
+        ("安娜。", False),
+    ],
 )
 def test_chinese_facts_stand_anywhere(answer: str, right: bool) -> None:
     assert states_fact(answer, ["安娜", "面包师"], ["医生", "彼得"], "zh") is right

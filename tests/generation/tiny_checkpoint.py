@@ -63,7 +63,8 @@ def make_decoder(folder: Path, fingerprint: str) -> Path:
 def make_checkpoint(folder: Path, backbone: str = "llama", decoder: bool = True) -> Path:
     """A whole checkpoint folder of an untrained model, with card and decoder in ``speech/``."""
     card_path = make_card(folder.parent / f"{folder.name}_card")
-    tokenizer = train_text_tokenizer([*SENTENCES, *all_wordings(["en", "zh"])], 800, folder.parent / f"{folder.name}_text")
+    texts = [*SENTENCES, *all_wordings(["en", "zh"])]
+    tokenizer = train_text_tokenizer(texts, 800, folder.parent / f"{folder.name}_text")
     config = AutoConfig.for_model(
         **{
             "hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cslm.configuration import load_configuration
 from cslm.evaluation.score import ScoreConfig
@@ -56,3 +57,15 @@ def test_two_steps_on_a_tiny_model(name, hamlet):
     more = [*TINY_MODEL, "--text_tokenizer.vocab_size", "600"] if stage == "text_lm" else []
     two_steps(stage, stage, hamlet, "--output", str(output), *more, recipe=(RECIPES / name).parent)
     assert (output / "model.safetensors").is_file() and (output / "config.yaml").is_file()
+
+
+@pytest.mark.parametrize("name", VILLAGE)
+def test_speakers_of_the_village_are_its_answer_voices(name):
+    tables = [
+        yaml.safe_load((ROOT / "cslm/corpora/village_data" / f"{it}.yaml").read_text("utf-8")) for it in ("en", "zh")
+    ]
+    voices = {table["answer_voice"]["voice"] for table in tables}
+    recipe = yaml.safe_load((RECIPES / name).read_text("utf-8"))
+    named = [set(source["speakers"]) for source in recipe.get("sources", {}).values() if source.get("speakers")]
+    named += [{voice for speakers in recipe["voices"].values() for voice in speakers}] if "voices" in recipe else []
+    assert all(names == voices for names in named)

@@ -29,23 +29,15 @@ def start(world_size: int, *command: str) -> list[subprocess.Popen]:
         if world_size > 1:
             values = (str(rank), str(rank), str(world_size), str(world_size), "127.0.0.1", port)
             environment |= dict(zip(RANK_VARIABLES, values, strict=True))
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, *command],
-                cwd=ROOT,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )  # fmt: skip
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        processes.append(subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, text=True, **pipes))
     return processes
 
 
 def finish(processes: list[subprocess.Popen], status: int = 0) -> str:
     """Wait for all, expect their exit status, and return what the first printed on both streams."""
     try:
-        printed = [process.communicate(timeout=300) for process in processes]
+        printed = [process.communicate(timeout=900) for process in processes]
     finally:
         for process in processes:
             process.kill()

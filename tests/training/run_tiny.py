@@ -1,4 +1,4 @@
-"""Run by test_resume.py in each process: train the tiny stream. Arguments: output, ZeRO stage, last step, further steps."""
+"""Run by test_resume.py in each process: train the tiny stream. Arguments: output, ZeRO stage, last step."""
 
 from __future__ import annotations
 

@@ -15,30 +15,9 @@ from cslm.units.store import write_store
 
 NUM_UNITS = 12
 FINGERPRINT = "sha256:" + "1" * 64
-WORDS = {
-    "en": [
-        "anna",
-        "bob",
-        "works",
-        "as",
-        "a",
-        "baker",
-        "in",
-        "the",
-        "village",
-        "and",
-        "likes",
-        "red",
-        "green",
-        "music",
-        ",",
-        "today",
-        "it",
-        "is",
-        "rainy",
-    ],
-    "zh": list("安娜是村里的面包师，鲍勃喜欢红色音乐今天下雨"),
-}
+ENGLISH = "anna bob works as a baker in the village and likes red green music , today it is rainy"
+CHINESE = "安娜是村里的面包师，鲍勃喜欢红色音乐今天下雨"
+WORDS = {"en": ENGLISH.split(" "), "zh": list(CHINESE)}
 
 
 def make_world(root: Path, fingerprint: str = FINGERPRINT) -> Path:
@@ -54,9 +33,8 @@ def make_world(root: Path, fingerprint: str = FINGERPRINT) -> Path:
         for i, (en, zh) in enumerate(pairs)
     ])  # fmt: skip
     rows = [_row(language, i, text, generator) for language in WORDS for i, text in enumerate(sentences[language])]
-    write_store(
-        root / "units", rows, fingerprint=fingerprint, card="tiny", codebook_sizes=(NUM_UNITS,), frame_rate_hz=25
-    )
+    facts = {"fingerprint": fingerprint, "card": "tiny", "codebook_sizes": (NUM_UNITS,), "frame_rate_hz": 25.0}
+    write_store(root / "units", rows, **facts)
     card = Card("tiny", "mel_kmeans", 16_000, 25.0, (NUM_UNITS,), {}, fingerprint=fingerprint)
     save_card(card, root / "tokenizer" / "card.yaml", {"centroids": np.zeros((NUM_UNITS, 2), dtype=np.float32)})
     return root

@@ -1,4 +1,4 @@
-"""Write the checkpoints of this folder with the installed transformers: ``python tests/golden/checkpoints/write.py``."""
+"""Writes the checkpoints of this folder with the installed transformers: run it once on each stack."""
 
 from __future__ import annotations
 
@@ -44,9 +44,6 @@ for family, tied in (("llama", False), ("qwen3", True)):
     extend_model(model, vocabulary)
     save_checkpoint(model, tokenizer, folder, speech={**vocabulary.to_dict(), "fingerprint": "unknown"})
     ids = torch.randint(3, vocabulary.size, (1, 100), generator=torch.Generator().manual_seed(0))
-    facts = {
-        "ids": ids[0].tolist(),
-        "logits": model(ids).logits[0, -1].tolist(),
-        "encoded": tokenizer.encode("one <3> two"),
-    }
+    facts = {"ids": ids[0].tolist(), "logits": model(ids).logits[0, -1].tolist()}
+    facts["encoded"] = tokenizer.encode("one <3> two")
     (folder / "logits.json").write_text(json.dumps(facts) + "\n")

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from cslm.configuration import load_configuration
+from cslm.errors import UserError
+from cslm.training import finetune, pretrain
+from cslm.units.card import load_card
+from tests.training.processes import ROOT, finish, start
+from tests.training.tiny_world import make_world, pretrain_config, text_lm_config, write_config
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A tiny world, the text model of it, and the pre-trained model."""
+    root = make_world(tmp_path_factory.mktemp("world"))
+    run(root, text_lm_config(root))
+    run(root, pretrain_config(root))
+    return root
+
+
+def run(root, config, *arguments, verb=pretrain):
+    verb.main(["--config", str(write_config(root / "run.yaml", config)), *arguments])
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_text_model_is_a_plain_checkpoint(world):
+    model = AutoModelForCausalLM.from_pretrained(world / "text_lm")
+    tokenizer = AutoTokenizer.from_pretrained(world / "text_lm")
+    assert model.config.model_type == "qwen3"
+    assert not hasattr(model.config, "speech")
+    assert model.config.vocab_size % 64 == 0
+    assert model.config.vocab_size >= len(tokenizer)
+    assert tokenizer.chat_template
+    assert rows(world / "text_lm")[-1]["loss"] < rows(world / "text_lm")[0]["loss"]
+
+
+def test_the_pretrained_model_holds_units_and_their_card(world):
+    model = AutoModelForCausalLM.from_pretrained(world / "pretrain")
+    tokenizer = AutoTokenizer.from_pretrained(world / "pretrain")
+    speech = model.config.speech
+    assert speech["fingerprint"] == load_card(world / "pretrain" / "speech").fingerprint
+    assert tokenizer.convert_tokens_to_ids("<0>") == speech["first_unit_id"]
+    assert model.config.architectures == ["Qwen3ForCausalLM"]
+    assert (world / "pretrain" / "config.yaml").is_file()
+
+
+def test_metrics_say_what_was_learnt(world):
+    row = rows(world / "pretrain")[-1]
+    assert row["step"] == 4
+    assert row["tokens"] == sum(row["consumed"].values()) > 800
+    assert set(row["consumed"]) == {"asr", "tts", "mt"}
+    assert {"asr/text/en", "tts/speech/zh"} <= set(rows(world / "pretrain")[0]["groups"]) | set(row["groups"])
+
+
+def test_a_finished_run_says_so_and_another_is_refused(world, capsys):
+    run(world, pretrain_config(world))
+    assert "already finished" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"training\.learning_rate is 0\.003 there and 0\.1 here"):
+        run(world, pretrain_config(world), "--training.learning_rate", "0.1")
+
+
+def test_a_resumed_run_is_the_same(world, capsys):
+    config = {**pretrain_config(world), "output": "again"}
+    run(world, config, "--training.max_steps", "2")
+    run(world, config)
+    assert "resuming from step 2" in capsys.readouterr().out
+    keys = ("step", "tokens", "loss", "lr", "grad_norm", "groups", "consumed")
+    found, expected = rows(world / "again"), rows(world / "pretrain")
+    assert [[row[key] for key in keys] for row in found] == [[row[key] for key in keys] for row in expected]
+
+
+def test_finetune_takes_units_and_card_from_its_base(world):
+    config = pretrain_config(world)
+    config |= {"output": "finetune", "model": {"base": "pretrain"}, "tokenizer_card": None}
+    run(world, config, verb=finetune)
+    model = AutoModelForCausalLM.from_pretrained(world / "finetune")
+    before = AutoModelForCausalLM.from_pretrained(world / "pretrain")
+    assert model.config.speech == before.config.speech
+    assert (world / "finetune" / "speech" / "card.yaml").is_file()
+    with pytest.raises(UserError, match=r"model\.base"):
+        run(world, {**text_lm_config(world), "output": "other"}, verb=finetune)
+
+
+def test_parts_that_do_not_belong_together_are_refused(world, tmp_path):
+    other = make_world(tmp_path / "other", fingerprint="sha256:" + "2" * 64)
+    config = {**pretrain_config(world), "output": str(tmp_path / "out")}
+    config["tokenizer_card"] = str(other / "tokenizer" / "card.yaml")
+    with pytest.raises(UserError, match="another speech tokenizer"):
+        run(world, config)
+    config["model"] = {"base": "pretrain"}
+    with pytest.raises(UserError, match="pretrain"):
+        run(world, config)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"text_tokenizer": None}, "text_tokenizer"),
+        ({"text_tokenizer": {"vocab_size": 420, "texts": ["nowhere.jsonl"]}}, r"nowhere\.jsonl"),
+        ({"model": {"base": "nowhere"}}, "text_tokenizer is only for a model from scratch"),
+        ({"model": {}}, "base"),
+        ({"sources": {}}, "source"),
+        ({"no_such_key": 1}, "no_such_key"),
+    ],
+)
+def test_mistakes_in_the_configuration_are_named(world, tmp_path, change, message):
+    config = {**text_lm_config(world), "output": str(tmp_path / "out"), **change}
+    with pytest.raises(UserError, match=message):
+        run(world, config)
+
+
+def test_a_rate_that_diverges_is_named(world, tmp_path):
+    config = {**text_lm_config(world), "output": str(tmp_path / "out")}
+    with pytest.raises(UserError, match="training diverged"):
+        run(world, config, "--training.learning_rate", "1e30", "--training.gradient_clip", "0")
+
+
+def test_bf16_and_gradient_checkpointing(world, tmp_path):
+    config = {**pretrain_config(world), "output": str(tmp_path / "out")}
+    config["training"] |= {"precision": "bf16", "gradient_checkpointing": True, "max_steps": 2}
+    run(world, config)
+    found, expected = rows(tmp_path / "out")[1]["loss"], rows(world / "pretrain")[1]["loss"]
+    assert found == pytest.approx(expected, abs=0.05)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert torch.isfinite(model.get_input_embeddings().weight).all()
+
+
+def test_the_script_runs_on_two_processes_and_gives_the_same_curve(world):
+    config = write_config(world / "two.yaml", {**pretrain_config(world), "output": "two"})
+    finish(start(2, "recipes/pretrain.py", "--config", str(config), "--local_rank=0"))
+    for one, other in zip(rows(world / "two"), rows(world / "pretrain"), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+        assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-4)
+
+
+def test_the_script_leaves_with_status_2(world):
+    printed = finish(start(1, "recipes/pretrain.py", "--config", "nowhere.yaml"), status=2)
+    assert printed.strip().split("\n")[-1].startswith("error: ")
+    assert "nowhere.yaml" in printed
+
+
+RECIPES = {"text_lm": pretrain.PretrainConfig, "pretrain": pretrain.PretrainConfig, "finetune": finetune.FinetuneConfig}
+SHIPPED = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.stem in RECIPES)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_shipped_recipes_parse(path):
+    config = load_configuration(RECIPES[path.stem], path)
+    assert config.training.max_length <= config.training.tokens_per_micro_batch
+    assert config.output == path.stem
