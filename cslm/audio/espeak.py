@@ -113,7 +113,7 @@ class Synthesizer:
             status = library.espeak_Synchronize()
         if status != 0:
             raise RuntimeError(f"espeak-ng could not say {text!r} (status {status})")
-        if not _ENGINE.chunks:
+        if not _ENGINE.chunks or not _TOKEN.search(text):
             raise UserError(f"espeak-ng has nothing to say for the text {text!r}; write words in the voice's language")
         waveform = np.concatenate(_ENGINE.chunks)
         return Speech(waveform, _ENGINE.sample_rate_hz, _words(text, waveform, _ENGINE.events, _ENGINE.sample_rate_hz))

@@ -39,7 +39,9 @@ class DialogueSource(SampledLength):
         self._documents = JsonLines(documents_path(name, config), self.fields)
         rows: list[tuple[int, int, int]] = []
         languages: set[str] = set()
-        answers = kept_rows(self.store, SourceConfig(config.task, config.weight, speakers=config.speakers))
+        answers = kept_rows(
+            name, self.store, SourceConfig(config.task, config.weight, config.store, speakers=config.speakers)
+        )
         for offset, document in self._documents.scan():
             if not in_languages(config, document["question_language"], document["answer_language"]):
                 continue

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import ORDERS, Order
+from cslm.sequences.interleaving import SPANS
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.units.store import UnitStore
@@ -38,6 +39,9 @@ class SourceConfig:
     """only rows of these speakers; of a dialogue, only answers in these voices"""
     order: str = "interleaved"
     """of the chain of modality: interleaved, full or no_question"""
+    spans: str = "alternating"
+    """of interleaved utterances: alternating (in turn text and speech), heard (speech, then its text) or spoken (text,
+    then its speech)"""
     num_sentences: int = 4
     """of a code-switched document"""
 
@@ -112,12 +116,25 @@ def open_store(name: str, config: SourceConfig, form: SequenceFormat) -> UnitSto
     return store
 
 
-def kept_rows(store: UnitStore, config: SourceConfig) -> npt.NDArray[np.bool_]:
-    """Which rows the filters leave, ``(num_utterances,)``."""
+def kept_rows(name: str, store: UnitStore, config: SourceConfig) -> npt.NDArray[np.bool_]:
+    """Which rows the filters leave, ``(num_utterances,)``.
+
+    Raises:
+        UserError: a filter names a language or a speaker that the store does not have.
+    """
     keep = np.ones(len(store), dtype=np.bool_)
     for column, wanted in (("language", config.languages), ("speaker", config.speakers)):
-        if wanted is not None:
-            keep &= np.isin(store.column(column).astype(str), wanted)
+        if wanted is None:
+            continue
+        values = store.column(column).astype(str)
+        present = np.unique(values).tolist()
+        missing = [value for value in wanted if value not in present]
+        if missing:
+            raise UserError(
+                f"the source {name} wants {column} {', '.join(missing)}, which {config.store} does not have; "
+                f"it has {', '.join(present[:20])}{' ...' if len(present) > 20 else ''}"
+            )
+        keep &= np.isin(values, wanted)
     return keep
 
 
@@ -159,6 +176,17 @@ def checked_order(name: str, config: SourceConfig) -> Order:
         if config.order == order:
             return order
     raise UserError(f"the source {name} has the order {config.order!r}: choose one of {', '.join(ORDERS)}")
+
+
+def checked_spans(name: str, config: SourceConfig) -> str:
+    """How the spans of an interleaved source are written.
+
+    Raises:
+        UserError: it is none of the known.
+    """
+    if config.spans not in SPANS:
+        raise UserError(f"the source {name} has the spans {config.spans!r}: choose one of {', '.join(SPANS)}")
+    return config.spans
 
 
 def in_languages(config: SourceConfig, *languages: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cslm.batches.source_config import SampledLength, SourceConfig, kept_rows, not_empty, open_store
+from cslm.batches.source_config import SampledLength, SourceConfig, checked_spans, kept_rows, not_empty, open_store
 from cslm.errors import UserError
 from cslm.sequences.interleaving import code_switched, interleaved
 from cslm.sequences.sequence import Sequence
@@ -20,9 +20,9 @@ class UtteranceSource(SampledLength):
     """Utterances of a store: ``asr``, ``tts``, ``interleaved``."""
 
     def __init__(self, name: str, config: SourceConfig, form: SequenceFormat) -> None:
-        self.task, self._form = config.task, form
+        self.task, self._form, self._spans = config.task, form, checked_spans(name, config)
         self.store = open_store(name, config, form)
-        keep = kept_rows(self.store, config)
+        keep = kept_rows(name, self.store, config)
         self._rows = np.flatnonzero(keep).astype(np.int64)
         self.num_documents = not_empty(name, config, len(self._rows))
         self.languages = sorted(set(self.store.column("language")[keep].tolist()))
@@ -36,7 +36,7 @@ class UtteranceSource(SampledLength):
             return tts(self._form, row.units, row.text, row.language, draw_seed)
         generator = np.random.default_rng(draw_seed)
         rate = self.store.frame_rate_hz
-        return interleaved(self._form, row.units, row.text, row.words, row.language, rate, generator)
+        return interleaved(self._form, row.units, row.text, row.words, row.language, rate, generator, self._spans)
 
 
 class CodeSwitchedSource(SampledLength):
@@ -53,7 +53,7 @@ class CodeSwitchedSource(SampledLength):
             raise UserError(f"the source {name} has num_sentences {config.num_sentences}: give 2 or more")
         self.store = open_store(name, config, form)
         groups, languages = self.store.column("group"), self.store.column("language")
-        keep = kept_rows(self.store, config) & (groups != None)  # noqa: E711 (element by element)
+        keep = kept_rows(name, self.store, config) & (groups != None)  # noqa: E711 (element by element)
         rows = np.flatnonzero(keep).astype(np.int64)
         self.languages, language = _numbered(languages[rows])
         _, group = _numbered(groups[rows])

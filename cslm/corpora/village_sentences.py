@@ -140,7 +140,9 @@ class FreeSentences:
             plan, translated = propose()
             texts = {teller.language.language: plan(teller) for teller in self._tellers}
             fresh = self._seen.isdisjoint(texts.values()) and len(set(texts.values())) == len(texts)
-            if (fresh or again) and not any(t.mentions.join_held_out(texts[t.language.language]) for t in self._tellers):
+            if (fresh or again) and not any(
+                t.mentions.join_held_out(texts[t.language.language]) for t in self._tellers
+            ):
                 self._seen.update(texts.values())
                 return FreeSentence(texts, translated)
         raise AssertionError("the village has too few different sentences for its size")

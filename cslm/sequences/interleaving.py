@@ -1,6 +1,8 @@
 """Documents that change between text and speech, and between languages, from the same manifest as the tasks.
 
-Between text and speech: spans of words of one utterance, in turn as text and as units (word times say where to cut).
+Between text and speech: spans of words of one utterance (word times say where to cut), in turn as text and as units, or
+each in both ways, side by side: heard (speech, then its text) or spoken (text, then its speech). The side-by-side forms
+are speech recognition and synthesis of a few words at a time, and teach the same words far faster than whole utterances.
 Between languages: sentences of several groups in a row, each spoken in a language drawn for it (cross-lingual
 interleaving, arXiv 2512.01865): what is said goes on, the language switches at the ends of sentences, and no sentence
 is said twice.
@@ -18,6 +20,7 @@ from cslm.sequences.sequence_format import SequenceFormat
 from cslm.units.codec import Units
 
 MEAN_SPAN_WORDS = 5.0
+SPANS = ("alternating", "heard", "spoken")
 _OPENERS = "\"'“‘«([（【「『《"
 
 
@@ -29,20 +32,24 @@ def interleaved(
     language: str,
     frame_rate_hz: float,
     generator: np.random.Generator,
+    spans: str = "alternating",
 ) -> Sequence:
-    """One utterance with spans of words in turn as text and as speech.
+    """One utterance with its spans of words as text and as speech.
 
-    A span has ``1 + Poisson(MEAN_SPAN_WORDS - 1)`` words; whether the first is text is drawn too. An utterance whose
-    word times are missing, or are not of its text, is text or speech as a whole.
+    A span has ``1 + Poisson(MEAN_SPAN_WORDS - 1)`` words. ``spans`` is one of :data:`SPANS`; alternating draws whether the
+    first is text. An utterance whose word times are missing, or are not of its text, is one span.
     """
+    assert spans in SPANS, spans
     speaks = bool(generator.integers(2))
-    spans = speak_chunks(_draw_spans(text, words, generator), units, words, frame_rate_hz)
+    drawn = speak_chunks(_draw_spans(text, words, generator), units, words, frame_rate_hz)
 
     def write(builder: SequenceBuilder) -> None:
-        for index, (span_text, span_units) in enumerate(spans):
-            if (index % 2 == 0) == speaks:
+        for index, (span_text, span_units) in enumerate(drawn):
+            if spans == "spoken" or (spans == "alternating" and (index % 2 == 0) != speaks):
+                builder.add_text(span_text)
+            if spans != "alternating" or (index % 2 == 0) == speaks:
                 builder.add_units(span_units)
-            else:
+            if spans == "heard":
                 builder.add_text(span_text)
 
     return form.document("interleaved", language, write)

@@ -63,7 +63,7 @@ class MelKMeansParameters:
     """Weight of the rate of change; the cepstra weigh 1."""
     whitening: float = 0.5
     """From 0 (dimensions keep their relative variances) to 1 (all dimensions vary alike)."""
-    warp_range: float = 0.12
+    warp_range: float = 0.18
     """Frequencies are stretched by up to this share either way, for vocal tracts of other lengths (0: not at all)."""
     num_warps: int = 7
     """Stretches tried; the one whose frames lie nearest to the centroids is taken. Odd."""

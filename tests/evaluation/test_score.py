@@ -1,4 +1,4 @@
-"""The verb ``score`` on an untrained model: every key, every n, and scores that can be computed again from the replies."""
+"""The verb ``score`` on an untrained model: every key, every n, and scores that follow from the replies alone."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_every_score_is_there_with_its_number_of_items(checkpoint: Path, run: Pa
     for language, rate in {"en": "wer", "zh": "cer"}.items():
         asr, tts = results["asr"][language], results["tts"][language]
         assert asr["n"] == asr["unheard_voice_n"] == tts["n"] == 2
-        assert asr[rate] == asr["unheard_voice"] and 0 <= asr[rate]
+        assert asr[rate] == asr["unheard_voice"] and asr[rate] >= 0
         assert tts[rate] >= 0 and tts["unit_error_rate"] > 0 and tts["mel_cepstral_distortion_db"] > 0
     assert results["asr"]["tones"]["wer"] == results["asr"]["en"]["wer"]
     ear = results["tts"]["en"]["other_ear"]

@@ -131,7 +131,7 @@ def test_same_rows_same_bytes_and_no_path_in_them(tmp_path):
 
 
 def test_it_travels_to_other_processes(tmp_path):
-    store = pickle.loads(pickle.dumps(make_store(tmp_path / "store")))  # noqa: S301
+    store = pickle.loads(pickle.dumps(make_store(tmp_path / "store")))
     assert same(store.row(7), make_rows()[7])
 
 

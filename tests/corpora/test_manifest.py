@@ -1,0 +1,113 @@
+"""The manifest: what is written is read, and a bad line is named."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio, write_json_lines, write_manifest
+from cslm.errors import UserError
+
+GOOD = {"id": "a", "audio": "a.wav", "text": "hello", "language": "en"}
+
+texts = st.text(min_size=1).filter(str.strip)
+seconds = st.one_of(st.none(), st.floats(0, 1e6))
+words = st.lists(st.tuples(st.text(), st.floats(0, 5), st.floats(5, 9)))
+utterances = st.builds(
+    Utterance,
+    id=texts,
+    audio=texts,
+    text=st.text(),
+    language=st.sampled_from(["en", "zh", "fr"]),
+    start_sec=seconds,
+    duration_sec=seconds,
+    speaker=st.one_of(st.none(), st.text()),
+    words=st.one_of(st.none(), words),
+    group=st.one_of(st.none(), st.text()),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(rows=st.lists(utterances, unique_by=lambda utterance: utterance.id))
+def test_what_is_written_is_read(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("manifest") / "manifest.jsonl"
+    assert write_manifest(rows, path) == len(rows)
+    assert list(read_manifest(path)) == rows
+
+
+def test_what_is_none_is_left_out_and_text_stays_readable(tmp_path):
+    write_manifest([Utterance("a", "a.wav", "你好", "zh")], tmp_path / "m.jsonl")
+    line = (tmp_path / "m.jsonl").read_text(encoding="utf-8")
+    assert line == '{"id": "a", "audio": "a.wav", "text": "你好", "language": "zh"}\n'
+
+
+def test_other_keys_and_empty_lines_are_ignored(tmp_path):
+    (tmp_path / "m.jsonl").write_text("\n" + json.dumps({**GOOD, "mood": "happy"}) + "\n\n")
+    assert [utterance.id for utterance in read_manifest(tmp_path / "m.jsonl")] == ["a"]
+
+
+def test_lines_are_read_one_by_one(tmp_path):
+    (tmp_path / "m.jsonl").write_text(json.dumps(GOOD) + "\nnot JSON\n")
+    reader = read_manifest(tmp_path / "m.jsonl")
+    assert next(reader).id == "a"
+    with pytest.raises(UserError):
+        next(reader)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{'id': 1}", "not JSON"),
+        ("[1, 2]", "not a JSON object but list"),
+        (json.dumps({key: GOOD[key] for key in ("id", "audio", "language")}), "misses the field 'text'"),
+        (json.dumps({**GOOD, "id": 7}), "id must be text, not 7"),
+        (json.dumps({**GOOD, "text": None}), "text must be text, not null"),
+        (json.dumps({**GOOD, "audio": " "}), "audio is empty"),
+        (json.dumps({**GOOD, "start_sec": "1"}), "start_sec must be a number"),
+        (json.dumps({**GOOD, "duration_sec": -1}), "duration_sec must be a number"),
+        (json.dumps({**GOOD, "duration_sec": float("nan")}), "duration_sec must be a number"),
+        (json.dumps({**GOOD, "words": "hello"}), "words must be a list"),
+        (json.dumps({**GOOD, "words": [["hello", 0.1]]}), "words must hold"),
+        (json.dumps({**GOOD, "words": [["hello", 0.5, 0.1]]}), "ends at 0.1 s, before it begins"),
+        (json.dumps(GOOD), "the id 'a' was used before"),
+        (b"\xff\xfe", "not JSON"),
+    ],
+)
+def test_a_bad_line_is_named_with_its_number_and_reason(tmp_path, line, says):
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(json.dumps(GOOD).encode() + b"\n" + (line if isinstance(line, bytes) else line.encode()) + b"\n")
+    with pytest.raises(UserError, match=says) as error:
+        list(read_manifest(path))
+    assert f"{path}, line 2" in str(error.value)
+
+
+def test_a_missing_manifest(tmp_path):
+    with pytest.raises(UserError, match=r"none\.jsonl: cannot be opened"):
+        list(read_manifest(tmp_path / "none.jsonl"))
+
+
+def test_audio_is_found_from_the_manifest_s_folder(tmp_path):
+    manifest = tmp_path / "corpus" / "m.jsonl"
+    for audio, expected in [
+        ("wav/a.wav", os.path.join(tmp_path, "corpus", "wav", "a.wav")),
+        ("/data/a.wav", "/data/a.wav"),
+        ("s3://bucket/a.wav", "s3://bucket/a.wav"),
+    ]:
+        assert resolve_audio(manifest, Utterance("a", audio, "", "en")) == expected
+
+
+def test_a_failure_while_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "m.jsonl"
+    write_json_lines([{"a": 1}], path)
+
+    def broken():
+        yield {"a": 2}
+        raise UserError("bad row")
+
+    with pytest.raises(UserError):
+        write_json_lines(broken(), path)
+    assert path.read_text() == '{"a": 1}\n' and list(tmp_path.iterdir()) == [path]

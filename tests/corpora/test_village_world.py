@@ -1,0 +1,78 @@
+"""Facts, what is held out, and how a text is read for it."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from cslm.corpora.village_sentences import FreeSentences, Question, Teller
+from cslm.corpora.village_tables import load_language, load_size
+from cslm.corpora.village_world import join_held_out, make_world
+
+
+@pytest.fixture(scope="module")
+def small():
+    return load_size("small")
+
+
+@pytest.fixture(scope="module")
+def tellers(small):
+    world = make_world(small, [10] * 5, np.random.default_rng(0))
+    return [Teller(load_language(name, small), small, world) for name in small.languages]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_held_out_is_spread_evenly(small, seed):
+    world = make_world(small, [10] * 5, np.random.default_rng(seed))
+    assert len(world.held_out) >= 0.2 * world.facts.size
+    people, attributes = (Counter(pair[index] for pair in world.held_out) for index in (0, 1))
+    assert len(people) == small.num_people and max(people.values()) <= 2
+    assert len(attributes) == 5 and max(attributes.values()) - min(attributes.values()) <= 1
+
+
+def test_the_seed_draws_facts_and_what_is_held_out(small):
+    first, same, other = (make_world(small, [10] * 5, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert np.array_equal(first.facts, same.facts) and first.held_out == same.held_out
+    assert not np.array_equal(first.facts, other.facts) and first.held_out != other.held_out
+    assert all(len(set(column)) == 10 for column in first.facts.T)
+
+
+def test_questions_answers_and_facts_are_read_for_their_pair(tellers):
+    for teller in tellers:
+        for pair in teller.world.pairs:
+            questions = [Question(pair, form) for form in range(8)]
+            texts = [told(question) for question in questions for told in (teller.question, teller.answer)]
+            texts += [teller.fact(pair, wording, 3) for wording in range(3)] + [teller.phrase(pair)]
+            for text in texts:
+                people, attributes = teller.mentions.read(text)
+                assert people == {pair[0]} and pair[1] in attributes
+
+
+def test_a_name_alone_or_a_value_alone_joins_nothing(tellers):
+    english, chinese = tellers
+    assert english.mentions.read("Annabel sang with David.") == ({1}, set())
+    assert english.mentions.read("A doctor, a fox.") == (set(), {0, 1})
+    assert chinese.mentions.read("大卫在唱歌。") == ({1}, set())
+
+
+def test_free_sentences_are_new_and_join_nothing_that_is_held_out(tellers, small):
+    source = FreeSentences(tellers, np.random.default_rng(0))
+    reserved = [tellers[0].question(Question(pair, 0)) for pair in tellers[0].world.pairs]
+    source.reserve(reserved)
+    sentences = list(itertools.chain(source.clauses(150), source.mixed(150, True), source.mixed(100, False)))
+    for teller in tellers:
+        texts = [sentence.texts[teller.language.language] for sentence in sentences]
+        assert len(set(texts)) == len(texts) == 400 and not set(texts) & set(reserved)
+        for text in texts:
+            assert not join_held_out(*teller.mentions.read(text), teller.world)
+    assert 0.05 < sum(not sentence.translated for sentence in sentences) / 400 < 0.4
+
+
+def test_translated_free_sentences_name_the_same_people(tellers):
+    source = FreeSentences(tellers, np.random.default_rng(0))
+    for sentence in source.clauses(100):
+        read = [teller.mentions.read(sentence.texts[teller.language.language])[0] for teller in tellers]
+        assert read[0] == read[1]
