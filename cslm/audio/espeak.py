@@ -70,7 +70,10 @@ _ENGINE = _Engine()
 
 
 class Synthesizer:
-    """espeak-ng. The same calls in the same order after :meth:`reset` give the same samples, in any process."""
+    """espeak-ng. The same calls in the same order after :meth:`reset` give the same samples, in any process.
+
+    Not so for variants with ``breath`` (f2, f3, f5, Reed, whisper, ...), which differ a little from run to run.
+    """
 
     def __init__(self) -> None:
         if _ENGINE.library is None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import ORDERS, Order
-from cslm.sequences.interleaving import SPANS
+from cslm.sequences.interleaving import MEAN_SPAN_WORDS, SPANS
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.units.store import UnitStore
@@ -42,6 +42,8 @@ class SourceConfig:
     spans: str = "alternating"
     """of interleaved utterances: alternating (in turn text and speech), heard (speech, then its text) or spoken (text,
     then its speech)"""
+    span_words: float = MEAN_SPAN_WORDS
+    """mean number of words in a span of an interleaved utterance (Chinese: of characters); at least 1"""
     num_sentences: int = 4
     """of a code-switched document"""
 
@@ -186,6 +188,8 @@ def checked_spans(name: str, config: SourceConfig) -> str:
     """
     if config.spans not in SPANS:
         raise UserError(f"the source {name} has the spans {config.spans!r}: choose one of {', '.join(SPANS)}")
+    if config.span_words < 1:
+        raise UserError(f"the source {name} has span_words {config.span_words}: give 1 or more")
     return config.spans
 
 

@@ -21,6 +21,7 @@ class UtteranceSource(SampledLength):
 
     def __init__(self, name: str, config: SourceConfig, form: SequenceFormat) -> None:
         self.task, self._form, self._spans = config.task, form, checked_spans(name, config)
+        self._span_words = config.span_words
         self.store = open_store(name, config, form)
         keep = kept_rows(name, self.store, config)
         self._rows = np.flatnonzero(keep).astype(np.int64)
@@ -36,7 +37,8 @@ class UtteranceSource(SampledLength):
             return tts(self._form, row.units, row.text, row.language, draw_seed)
         generator = np.random.default_rng(draw_seed)
         rate = self.store.frame_rate_hz
-        return interleaved(self._form, row.units, row.text, row.words, row.language, rate, generator, self._spans)
+        spans = (self._spans, self._span_words)
+        return interleaved(self._form, row.units, row.text, row.words, row.language, rate, generator, *spans)
 
 
 class CodeSwitchedSource(SampledLength):

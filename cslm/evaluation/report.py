@@ -111,7 +111,7 @@ def _player(name: str, reply: dict[str, Any], question: Path, answer: Path) -> s
 
 def _audio(path: Path, label: str) -> str:
     content = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f'<audio controls preload="none" aria-label="{label}" src="data:audio/wav;base64,{content}"></audio>'
+    return f'<audio controls preload="metadata" aria-label="{label}" src="data:audio/wav;base64,{content}"></audio>'
 
 
 def _page(title: str, subtitle: str, sections: Sequence[tuple[str, str]]) -> str:

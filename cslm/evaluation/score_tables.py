@@ -64,7 +64,9 @@ def score_tables(results: Scores) -> list[tuple[str, str]]:
             ("n", "n", count),
         ]
         tables.append(("Answering: held-out spoken questions", _table(results["dialogue"], columns)))
-        tables.append(("Tokens before the first playable speech", _latency_table(results["dialogue"])))
+        tables.append(
+            ("Tokens before the first playable speech: full / interleaved order", _latency_table(results["dialogue"]))
+        )
     if "seconds" in results:
         rows = {stage: {"seconds": seconds} for stage, seconds in results["seconds"].items()}
         tables.append(("Time", _table(rows, [("minutes", "seconds", _minutes)])))
@@ -91,25 +93,18 @@ def _renamed(values: Scores, old: str, new: str) -> dict[str, Any]:
 
 
 def _latency_table(dialogue: Scores) -> str:
-    rows = {
-        f"{direction}, {chunks} {'chunk' if chunks == '1' else 'chunks'}": values
-        for direction, scores in dialogue.items()
-        for chunks, values in scores.get("tokens_to_first_speech", {}).items()
-    }
-    return _table(
-        rows,
-        [
-            ("interleaved", "interleaved", _number),
-            ("full", "full", _number),
-            ("full / interleaved", "ratio", _number),
-            ("n", "n", count),
-        ],
-    )
+    """A row for each direction, a column for each number of chunks: how many times longer the full order takes."""
+    rows = {direction: scores.get("tokens_to_first_speech", {}) for direction, scores in dialogue.items()}
+    numbers = sorted({chunks for row in rows.values() for chunks in row}, key=int)
+    return _table(rows, [(f"{chunks} chunk{'s' * (chunks != '1')}", chunks, _latency) for chunks in numbers])
 
 
-def _number(scores: Scores, name: str) -> str:
+def _latency(scores: Scores, name: str) -> str:
     value = scores.get(name)
-    return "–" if value is None else f"{value:.2f}"
+    if value is None:
+        return "–"
+    small = f"{value['full']:.0f} / {value['interleaved']:.0f}, n {value['n']}"
+    return f"{value['ratio']:.2f} × <small>{small}</small>"
 
 
 def _minutes(scores: Scores, name: str) -> str:

@@ -1,8 +1,8 @@
 """Documents that change between text and speech, and between languages, from the same manifest as the tasks.
 
 Between text and speech: spans of words of one utterance (word times say where to cut), in turn as text and as units, or
-each in both ways, side by side: heard (speech, then its text) or spoken (text, then its speech). The side-by-side forms
-are speech recognition and synthesis of a few words at a time, and teach the same words far faster than whole utterances.
+each in both ways, side by side: heard (speech, then its text) or spoken (text, then its speech). Side by side they are
+speech recognition and synthesis of a few words at a time.
 Between languages: sentences of several groups in a row, each spoken in a language drawn for it (cross-lingual
 interleaving, arXiv 2512.01865): what is said goes on, the language switches at the ends of sentences, and no sentence
 is said twice.
@@ -33,15 +33,17 @@ def interleaved(
     frame_rate_hz: float,
     generator: np.random.Generator,
     spans: str = "alternating",
+    span_words: float = MEAN_SPAN_WORDS,
 ) -> Sequence:
     """One utterance with its spans of words as text and as speech.
 
-    A span has ``1 + Poisson(MEAN_SPAN_WORDS - 1)`` words. ``spans`` is one of :data:`SPANS`; alternating draws whether the
-    first is text. An utterance whose word times are missing, or are not of its text, is one span.
+    A span has ``1 + Poisson(span_words - 1)`` words (Chinese: characters). ``spans`` is one of :data:`SPANS`;
+    alternating draws whether the first is text. An utterance whose word times are missing, or are not of its text, is
+    one span.
     """
     assert spans in SPANS, spans
     speaks = bool(generator.integers(2))
-    drawn = speak_chunks(_draw_spans(text, words, generator), units, words, frame_rate_hz)
+    drawn = speak_chunks(_draw_spans(text, words, span_words, generator), units, words, frame_rate_hz)
 
     def write(builder: SequenceBuilder) -> None:
         for index, (span_text, span_units) in enumerate(drawn):
@@ -66,7 +68,7 @@ def code_switched(form: SequenceFormat, sentences: Seq[tuple[Units, str]]) -> Se
     return form.document("code_switched", sentences[0][1], write)
 
 
-def _draw_spans(text: str, words: Seq[Word] | None, generator: np.random.Generator) -> list[str]:
+def _draw_spans(text: str, words: Seq[Word] | None, span_words: float, generator: np.random.Generator) -> list[str]:
     """Cut a text before words that are drawn."""
     starts = word_starts(text, words) if words else None
     if starts is None:
@@ -74,7 +76,7 @@ def _draw_spans(text: str, words: Seq[Word] | None, generator: np.random.Generat
     cuts = [0]
     word = 0
     while True:
-        word += 1 + int(generator.poisson(MEAN_SPAN_WORDS - 1))
+        word += 1 + int(generator.poisson(span_words - 1))
         if word >= len(starts):
             break
         cut = _with_space(text, starts[word])

@@ -83,12 +83,19 @@ def test_filters(world, form):
 
 
 def test_a_source_without_documents_is_named(world, form):
-    with pytest.raises(UserError, match=r"source tts has no documents left .*speakers \['nobody'\]"):
-        open_sources(changed(world, "tts", speakers=["nobody"]), form)
+    with pytest.raises(
+        UserError, match=r"source tts has no documents left .*languages \['en'\], speakers \['zh-voice-0'\]"
+    ):
+        open_sources(changed(world, "tts", languages=["en"], speakers=["zh-voice-0"]), form)
     with pytest.raises(UserError, match="source code_switched has no groups in several languages"):
         open_sources(changed(world, "code_switched", languages=["en"]), form)
     with pytest.raises(UserError, match="source translation has no documents"):
         open_sources(changed(world, "translation", languages=["en"]), form)
+
+
+def test_a_speaker_that_the_store_does_not_have_is_named(world, form):
+    with pytest.raises(UserError, match="source tts wants speaker nobody, .* it has en-voice-0, en-voice-1"):
+        open_sources(changed(world, "tts", speakers=["en-voice-0", "nobody"]), form)
 
 
 def test_configurations_that_do_not_fit_are_refused(world, form, tmp_path):

@@ -21,7 +21,8 @@ TINY_MODEL += ["--model.architecture.num_hidden_layers", "2", "--model.architect
 def two_steps(stage: str, name: str, root: Path, *more: str, recipe: Path = SMALL) -> None:
     """Run a training recipe for two steps; its folder in ``root`` is the one the recipe names."""
     verb = {"text_lm": pretrain, "pretrain": pretrain, "finetune": finetune, "decoder": train_decoder}[stage]
-    verb.main(["--config", str(recipe / f"{name}.yaml"), "--data_root", str(root), *TWO_STEPS, *more])
+    fewer = ["--max_utterances", "12", "--decoder.width", "32"] if stage == "decoder" else []
+    verb.main(["--config", str(recipe / f"{name}.yaml"), "--data_root", str(root), *TWO_STEPS, *fewer, *more])
 
 
 @pytest.fixture(scope="session")

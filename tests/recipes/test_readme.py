@@ -142,4 +142,4 @@ def test_the_python_of_the_readme(place, monkeypatch):
     code = code.replace('answer_language="zh"', 'answer_language="zh", decoding=DecodingConfig(max_new_tokens=40)')
     scope: dict[str, object] = {}
     exec("from cslm.generation.decoding import DecodingConfig\n" + code, scope)
-    assert scope["reply"].question is not None
+    assert scope["reply"].sample_rate_hz == 22050

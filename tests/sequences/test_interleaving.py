@@ -29,6 +29,22 @@ def test_spans_go_on_where_the_last_one_ended(form, language):
     assert len(numbers) > 2
 
 
+@pytest.mark.parametrize(("spans", "first"), [("heard", "speech"), ("spoken", "text")])
+def test_side_by_side_every_word_stands_both_ways(form, spans, first):
+    text, units = english_answer("Anna", "baker"), some_units(100)
+    words = word_times(text, "en", units.num_frames_total / 25)
+    sequence = interleaved(form, units, text, words, "en", 25.0, np.random.default_rng(3), spans, 2.0)
+    parts = [span for span in sequence.spans if span.modality in ("text", "speech")]
+    second = {"text": "speech", "speech": "text"}[first]
+    assert [span.modality for span in parts] == [first, second] * (len(parts) // 2)
+    written = "".join(
+        form.encoder.decode(sequence.ids[span.start : span.stop]) for span in parts if span.modality == "text"
+    )
+    assert written.replace(" ", "") == text.replace(" ", "")
+    spoken = sum(span.stop - span.start for span in parts if span.modality == "speech")
+    assert len(units) <= spoken <= len(units) + len(parts)
+
+
 def test_the_same_seed_gives_the_same_document(form):
     text, units = english_answer("Anna", "baker"), some_units(100)
     words = word_times(text, "en", units.num_frames_total / 25)
