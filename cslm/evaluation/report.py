@@ -20,6 +20,8 @@ from cslm.evaluation.sequence_html import sequence_html
 from cslm.evaluation.svg_chart import line_chart, thinned
 from cslm.units.atomic_file import write_atomically
 
+_LAYOUT = {"marker", "template"}
+
 
 @dataclass
 class ReportConfig:
@@ -75,14 +77,16 @@ def _by_time(run: Path) -> list[Path]:
 
 
 def _loss_chart(metrics: Path) -> str:
-    """Loss over tokens by task and modality (languages of one together, each line of the log weighing the same)."""
+    """Loss over tokens by task and modality: the mean over languages, without markers and templates (soon learnt)."""
     series: dict[str, list[tuple[float, float]]] = {}
     for number, row in read_json_lines(metrics):
         if "tokens" not in row or not isinstance(row.get("groups"), dict):
             raise UserError(f"{metrics}, line {number}: no tokens or no groups: it is no log of a training run")
         kinds: dict[str, list[float]] = {}
         for group, loss in row["groups"].items():
-            kinds.setdefault(", ".join(group.split("/")[:2]), []).append(loss)
+            task, *modality = group.split("/")[:2]
+            if not set(modality) & _LAYOUT:
+                kinds.setdefault(", ".join([task, *modality]), []).append(loss)
         for kind, losses in kinds.items():
             series.setdefault(kind, []).append((row["tokens"], sum(losses) / len(losses)))
     return line_chart({kind: thinned(points) for kind, points in sorted(series.items())}, "tokens", "loss, nats")
@@ -122,7 +126,7 @@ def _page(title: str, subtitle: str, sections: Sequence[tuple[str, str]]) -> str
         f"<title>{escape(title)}</title>\n<style>\n{STYLE}</style></head>\n"
         f"<body><main><h1>{escape(title)}</h1><p>{escape(subtitle)}</p>\n{body}\n"
         "<p><small>Small figures are 95 % intervals: bootstrap over items for error rates, Wilson for shares. "
-        "Losses are means over trained tokens of a task and modality; the figure beside a name is the last.</small></p>"
+        "Losses are of one task and modality, without markers and templates; the figure is the last.</small></p>"
         "</main></body>\n</html>\n"
     )
 
