@@ -59,9 +59,15 @@ def prepare_corpus(name: str, output: Path, options: Sequence[str] = ()) -> bool
 
 
 def main(arguments: list[str]) -> None:
-    """``prepare-corpus NAME OUTPUT [--option value ...]``."""
-    if len(arguments) < 2 or any(argument.startswith("-") for argument in arguments[:2]):
-        raise UserError(f"usage: prepare-corpus NAME OUTPUT [--option value ...]; NAME is one of {', '.join(CORPORA)}")
+    """``prepare-corpus NAME OUTPUT [--option value ...]``; ``prepare-corpus NAME --help`` lists a corpus's options."""
+    usage = f"usage: prepare-corpus NAME OUTPUT [--option value ...]; NAME is one of {', '.join(CORPORA)}"
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(f"{usage}\n`prepare-corpus NAME --help` lists the options of a corpus.")
+        return
+    if arguments[1:] in (["-h"], ["--help"]):
+        arguments = [arguments[0], "-", "--help"]
+    elif len(arguments) < 2 or any(argument.startswith("-") for argument in arguments[:2]):
+        raise UserError(usage)
     name, output = arguments[0], Path(arguments[1])
     made = prepare_corpus(name, output, arguments[2:])
     print(f"{output}: {'made' if made else 'is already there, made with the same options'}")

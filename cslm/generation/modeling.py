@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 from transformers import AutoConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
@@ -21,6 +22,9 @@ from cslm.generation.speech_tasks import SpeechTasks
 from cslm.model.checkpoint import _readable_by_both_stacks as make_readable_by_both_stacks
 from cslm.model.checkpoint import check_checkpoint
 from cslm.units.codec import Units
+
+# Of a model on the Hub: configuration, weights and tokenizer, and what speech needs. No code, no pickles.
+_DOWNLOADED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "speech/**"]
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,8 @@ class CSLMForCausalLM:
         Raises:
             UserError: a folder that is not whole, parts that do not belong together, or no causal language model.
         """
-        if Path(path).is_dir():
-            check_checkpoint(Path(path))
+        path = local_folder(path, options.get("revision"))
+        check_checkpoint(path)
         model_class: Any = cls if issubclass(cls, PreTrainedModel) else speaking_class(path)
         processor = CSLMProcessor.from_pretrained(path, tokenizer_card, decoder)
         backbone: Any = super(CSLMForCausalLM, model_class)
@@ -134,6 +138,23 @@ class CSLMForCausalLM:
             waveform = np.concatenate([np.zeros(0, np.float32), *spoken])
         rate = processor.decoder.sample_rate_hz if processor.decoder is not None else None
         return Reply(reply.question, reply.answer, reply.segments, waveform, rate, asked, answered, units)
+
+
+def local_folder(path: str | os.PathLike[str], revision: str | None = None) -> Path:
+    """The folder of a checkpoint: the path itself, or where a model of the Hub was downloaded to.
+
+    Raises:
+        UserError: neither a folder nor an id that can be downloaded.
+    """
+    if Path(path).is_dir():
+        return Path(path)
+    try:
+        return Path(snapshot_download(str(path), revision=revision, allow_patterns=_DOWNLOADED))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{path}: there is no such checkpoint folder, and no such model on the Hub ({reason})"
+        ) from error
 
 
 def speaking_class(path: str | os.PathLike[str]) -> type[Any]:

@@ -85,7 +85,7 @@ class CSLMProcessor:
         """Open what a checkpoint folder holds, the authors' release layout included.
 
         Args:
-            path: a checkpoint folder; a Hub id brings the text tokenizer alone.
+            path: a checkpoint folder.
             tokenizer_card: card of the speech tokenizer, path or name (default: ``speech/card.yaml`` of the folder).
             decoder: folder of a speech decoder (default: ``speech/decoder`` of the folder).
 

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from cslm import CSLMForCausalLM
 from cslm.audio.waveform import save_waveform
 from cslm.errors import UserError
+from cslm.generation import modeling
 from cslm.generation.decoding import DecodingConfig
 from cslm.sequences.text_tokenizer import train_text_tokenizer
 from tests.generation.tiny_checkpoint import NUM_UNITS, SENTENCES, make_checkpoint, tone
@@ -165,3 +166,15 @@ def _folder(path: Path) -> Path:
 def test_the_saved_tokenizer_opens_as_any(checkpoint: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     assert tokenizer.chat_template and "<sosp>" in tokenizer.get_added_vocab()
+
+
+def test_a_model_of_the_hub_is_downloaded_first(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(modeling, "snapshot_download", lambda name, **_: asked.append(name) or str(checkpoint))
+    model = CSLMForCausalLM.from_pretrained("somebody/a-model")
+    assert asked == ["somebody/a-model"] and model.processor.speech_decoder().voices == ("en", "zh")
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="nowhere: there is no such checkpoint folder, and no such model on the Hub"):
+        CSLMForCausalLM.from_pretrained(tmp_path / "nowhere")

@@ -50,7 +50,7 @@ def test_nothing_is_written_after_an_error(checkpoint: Path, question: Path, tmp
     silent = make_checkpoint(tmp_path / "silent", decoder=False)
     for folder, asked, message in (
         (checkpoint, tmp_path / "empty.wav", r"empty\.wav"),
-        (tmp_path / "nowhere", question, "nowhere"),
+        (tmp_path / "nowhere", question, "nowhere: there is no such"),
         (silent, question, "no speech decoder"),
     ):
         with pytest.raises(UserError, match=message):
