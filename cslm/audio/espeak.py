@@ -61,7 +61,7 @@ class _Engine:
     library: Any = None
     sample_rate_hz: int = 0
     voice: str | None = None
-    chunks: list[np.ndarray] = field(default_factory=list)
+    chunks: list[bytes] = field(default_factory=list)
     events: list[tuple[int, int, int]] = field(default_factory=list)
     callback: Any = None
 
@@ -118,7 +118,7 @@ class Synthesizer:
             raise RuntimeError(f"espeak-ng could not say {text!r} (status {status})")
         if not _ENGINE.chunks or not _TOKEN.search(text):
             raise UserError(f"espeak-ng has nothing to say for the text {text!r}; write words in the voice's language")
-        waveform = np.concatenate(_ENGINE.chunks)
+        waveform = np.frombuffer(b"".join(_ENGINE.chunks), dtype=np.int16)
         return Speech(waveform, _ENGINE.sample_rate_hz, _words(text, waveform, _ENGINE.events, _ENGINE.sample_rate_hz))
 
 
@@ -138,7 +138,7 @@ def _load() -> None:
 
 def _collect(samples: Any, num_samples: int, events: Any) -> int:
     if num_samples > 0:
-        _ENGINE.chunks.append(np.ctypeslib.as_array(samples, (num_samples,)).copy())
+        _ENGINE.chunks.append(ctypes.string_at(samples, 2 * num_samples))
     index = 0
     while events[index].type != 0:
         event = events[index]
@@ -196,5 +196,5 @@ def _event_spans(waveform: np.ndarray, events: list[tuple[int, int, int]]) -> li
 
 def _share(members: list[str], start_sec: float, end_sec: float) -> list[tuple[str, float, float]]:
     lengths = np.cumsum([0] + [len(member) for member in members])
-    times = start_sec + lengths / lengths[-1] * (end_sec - start_sec)
-    return [(word, round(float(times[i]), 4), round(float(times[i + 1]), 4)) for i, word in enumerate(members)]
+    times = [round(float(time), 4) for time in start_sec + lengths / lengths[-1] * (end_sec - start_sec)]
+    return list(zip(members, times[:-1], times[1:], strict=True))

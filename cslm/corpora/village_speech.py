@@ -129,9 +129,9 @@ def _utterances(chunks: list[list[Line]], results: Iterator[list[tuple[float, li
 def _speak_chunk(lines: list[Line], folder: Path) -> list[tuple[float, list[Word]]]:
     synthesizer = Synthesizer()
     synthesizer.reset()
-    spoken = []
-    for line in lines:
+    spoken: dict[str, tuple[float, list[Word]]] = {}
+    for line in sorted(lines, key=lambda line: line.voice):  # changing the voice takes time
         speech = synthesizer.speak(line.text, line.voice, line.rate_wpm, line.pitch)
         save_waveform(folder / line.path, speech.waveform, speech.sample_rate_hz, durable=False)
-        spoken.append((round(len(speech.waveform) / speech.sample_rate_hz, 6), speech.words))
-    return spoken
+        spoken[line.id] = (round(len(speech.waveform) / speech.sample_rate_hz, 6), speech.words)
+    return [spoken[line.id] for line in lines]

@@ -152,9 +152,7 @@ def local_folder(path: str | os.PathLike[str], revision: str | None = None) -> P
         return Path(snapshot_download(str(path), revision=revision, allow_patterns=_DOWNLOADED))
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"{path}: there is no such checkpoint folder, and no such model on the Hub ({reason})"
-        ) from error
+        raise UserError(f"{path}: there is no such checkpoint folder, nor a model on the Hub ({reason})") from error
 
 
 def speaking_class(path: str | os.PathLike[str]) -> type[Any]:

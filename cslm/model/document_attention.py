@@ -159,7 +159,7 @@ def document_attention(
 
 def _into_groups(states: Tensor, documents: DocumentGroups) -> Tensor:
     """(1, heads, tokens, head_dim) to (padded slots, heads, head_dim)."""
-    rows = states[0].transpose(0, 1)
+    rows = states.squeeze(0).transpose(0, 1)
     slots: Tensor = _IntoGroups.apply(rows.flatten(1), documents.take, documents.back)
     return slots.view(-1, *rows.shape[1:])
 

@@ -57,7 +57,7 @@ class LanguageModelLoss(nn.Module):
             use_cache=False,
             logits_to_keep=micro_batch["target_positions"],
             **arguments,
-        ).logits[0]
+        ).logits.squeeze(0)
         targets = micro_batch["target_ids"]
         losses = cross_entropy(logits.float(), targets, reduction="none")
         return LossOutput(losses.sum(), len(targets), *self._by_group(losses, logits, targets, micro_batch))

@@ -27,7 +27,8 @@ if [ -z "${PYTHON:-}" ]; then
     PYTHON=python3
     if [ -x "$root/.venv/bin/python" ]; then PYTHON="$root/.venv/bin/python"; fi
 fi
-export PATH="$(dirname "$(command -v "$PYTHON")"):$PATH"
+PATH="$(dirname "$(command -v "$PYTHON")"):$PATH"
+export PATH
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(nproc)}"
 mkdir -p "$out"

@@ -176,5 +176,5 @@ def test_a_model_of_the_hub_is_downloaded_first(
     model = CSLMForCausalLM.from_pretrained("somebody/a-model")
     assert asked == ["somebody/a-model"] and model.processor.speech_decoder().voices == ("en", "zh")
     monkeypatch.undo()
-    with pytest.raises(UserError, match="nowhere: there is no such checkpoint folder, and no such model on the Hub"):
+    with pytest.raises(UserError, match="nowhere: there is no such checkpoint folder, nor a model on the Hub"):
         CSLMForCausalLM.from_pretrained(tmp_path / "nowhere")
