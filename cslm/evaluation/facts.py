@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 from cslm.evaluation.error_rates import by_character, normalize
-
-LANGUAGE_SCRIPTS = {
-    "zh": ("CJK",),
-    "yue": ("CJK",),
-    "ja": ("CJK", "HIRAGANA", "KATAKANA"),
-    "ko": ("HANGUL",),
-    "ru": ("CYRILLIC",),
-    "ar": ("ARABIC",),
-}
-"""The scripts a language is written in, as Unicode character names begin; a language that is not listed is Latin."""
+from cslm.generation.scripts import script_share
 
 
 def contains(text: str, words: str, language: str) -> bool:
@@ -38,14 +28,6 @@ def states_fact(text: str, fact: Sequence[str], wrong_facts: Sequence[str], lang
     if any(contains(text, word, language) for word in wrong):
         return False
     return all(contains(text, word, language) for word in fact)
-
-
-def script_share(text: str, language: str) -> float:
-    """The share of the letters of a text that are in the script of the language; 0.0 for a text without letters."""
-    scripts = LANGUAGE_SCRIPTS.get(language.split("-")[0].lower(), ("LATIN",))
-    letters = [c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c).startswith("L")]
-    inside = sum(unicodedata.name(letter, "").startswith(scripts) for letter in letters)
-    return inside / len(letters) if letters else 0.0
 
 
 def is_off_target(text: str, language: str) -> bool:

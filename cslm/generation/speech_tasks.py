@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from cslm.generation.decoding import DecodingConfig, Generated, generate
 from cslm.generation.grammar import UnitGrammar, Writes
 from cslm.generation.processor import CSLMProcessor
+from cslm.generation.scripts import script_share
 from cslm.sequences.chain_of_modality import ParsedReply
 from cslm.units.codec import Units
 
@@ -89,9 +90,12 @@ class SpeechTasks:
     def identify_languages(self, questions: Sequence[Units], languages: Sequence[str] | None = None) -> list[str]:
         """The language that each question is in, among ``languages`` (default: the processor's).
 
-        The model begins to transcribe the question under the prompt of each language (asked and answered in it); the
-        language under which it is surest of the first words wins. The prompt of an answer in the same language differs
-        from that of an answer across languages, so this is also asked where only the answer's language is given.
+        The model begins to transcribe the question under the prompt of each language (asked and answered in it). A
+        language wins whose transcript is in its own script: small models transcribe what they hear, whatever the
+        prompt. Among languages of one script, the one under whose prompt the model is surest of the first words.
+
+        The prompt of an answer in the same language differs from that of an answer across languages, so this is also
+        asked where only the answer's language is given.
         """
         candidates = tuple(languages or self.processor.languages)
         if len(candidates) == 1 or not questions:
@@ -105,8 +109,15 @@ class SpeechTasks:
         decoding = DecodingConfig(max_new_tokens=_PROBE_TOKENS)
         ends = (*self.processor.end_ids, self.processor.vocabulary.answer)
         replies = self._generate(prompts, "anything", decoding, ends, with_probabilities=True)
-        sureness = np.array([reply.mean_log_probability for reply in replies]).reshape(len(questions), len(candidates))
-        return [candidates[index] for index in sureness.argmax(axis=1)]
+        transcripts = [self.processor.form.encoder.decode(reply.ids) for reply in replies]
+        found = []
+        for start in range(0, len(replies), len(candidates)):
+            ranked = [
+                (round(script_share(transcripts[start + i], language), 1), replies[start + i].mean_log_probability)
+                for i, language in enumerate(candidates)
+            ]
+            found.append(candidates[ranked.index(max(ranked))])
+        return found
 
     def _generate(
         self,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
 from cslm.model.document_attention import DOCUMENT_ATTENTION, DocumentGroups
@@ -59,15 +59,38 @@ class LanguageModelLoss(nn.Module):
             **arguments,
         ).logits.squeeze(0)
         targets = micro_batch["target_ids"]
-        losses = cross_entropy(logits.float(), targets, reduction="none")
-        return LossOutput(losses.sum(), len(targets), *self._by_group(losses, logits, targets, micro_batch))
-
-    @torch.no_grad()
-    def _by_group(
-        self, losses: Tensor, logits: Tensor, targets: Tensor, micro_batch: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        losses, correct = _TokenLoss.apply(logits.float(), targets)
+        values = (losses.detach(), torch.ones_like(correct), correct)
         groups = micro_batch["label_group"]
-        correct = (logits.argmax(dim=-1) == targets).float()
-        values = (losses, torch.ones_like(losses), correct)
-        sums = [losses.new_zeros(self.num_groups).index_add_(0, groups, value) for value in values]
-        return sums[0], sums[1], sums[2]
+        by_group = [correct.new_zeros(self.num_groups).index_add_(0, groups, value) for value in values]
+        return LossOutput(losses.sum(), len(targets), *by_group)
+
+
+class _TokenLoss(torch.autograd.Function):
+    """Cross-entropy of each row of float32 logits (targets, ids), and whether its target is the most probable id.
+
+    One buffer of the size of the logits holds the exponentials and becomes the gradient: plain cross-entropy makes
+    three, and an argmax passes over them once more. So backward runs once.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        if logits.numel() == 0:
+            ctx.save_for_backward(logits, targets, logits.new_zeros(0, 1))
+            return logits.new_zeros(0), logits.new_zeros(0)
+        highest = logits.amax(dim=-1, keepdim=True)
+        wanted = logits.gather(1, targets[:, None])
+        exponentials = torch.sub(logits, highest).exp_()
+        total = exponentials.sum(dim=-1, keepdim=True)
+        ctx.save_for_backward(exponentials, targets, total)
+        correct = (wanted >= highest).float().squeeze(1)
+        ctx.mark_non_differentiable(correct)
+        return (total.log() + highest - wanted).squeeze(1), correct
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        exponentials, targets, total = ctx.saved_tensors
+        gradient = gradients[0][:, None]
+        exponentials.mul_(gradient / total)
+        return exponentials.scatter_add_(1, targets[:, None], -gradient), None

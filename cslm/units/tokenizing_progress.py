@@ -134,6 +134,8 @@ class TokenizingProgress:
             raise UserError(
                 f"not one of {len(rejected)} utterances could be tokenized; the first: {rejected[0]['reason']}"
             )
+        for left_behind in self.folder.glob(".shard-*.tmp"):  # of a process that was killed; all shards are whole now
+            left_behind.unlink(missing_ok=True)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rejected)
         write_atomically(self.folder / REJECTED, lines.encode())
         header = make_header(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cslm.evaluation.facts import is_off_target, script_share, share_scores, states_fact, wilson_interval
+from cslm.evaluation.facts import is_off_target, share_scores, states_fact, wilson_interval
+from cslm.generation.scripts import script_share
 
 FACT, WRONG = ["Anna", "baker"], ["doctor", "farmer", "Ann", "Peter"]
 

@@ -17,7 +17,7 @@ from cslm import CSLMForCausalLM
 from cslm.audio.waveform import save_waveform
 from cslm.errors import UserError
 from cslm.generation import modeling
-from cslm.generation.decoding import DecodingConfig
+from cslm.generation.decoding import DecodingConfig, Generated
 from cslm.sequences.text_tokenizer import train_text_tokenizer
 from tests.generation.tiny_checkpoint import NUM_UNITS, SENTENCES, make_checkpoint, tone
 
@@ -79,19 +79,37 @@ def test_without_a_language_the_reply_is_in_the_questions(model: CSLMForCausalLM
     assert reply.question_language == reply.answer_language and reply.answer_language in ("en", "zh")
 
 
-def test_the_language_that_the_model_is_surest_of_wins(model: CSLMForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("transcripts", "sureness", "expected"),
+    [
+        (("Who is", "谁是"), (-2.0, -1.0), "zh"),
+        (("Who is", "谁是"), (-1.0, -2.0), "en"),
+        (("Who is", "Who is"), (-2.0, -1.0), "en"),
+        (("谁是", "谁是"), (-1.0, -2.0), "zh"),
+    ],
+)
+def test_the_language_of_a_question_is_that_of_its_transcript(
+    model: CSLMForCausalLM,
+    monkeypatch: pytest.MonkeyPatch,
+    transcripts: tuple[str, str],
+    sureness: tuple[float, float],
+    expected: str,
+) -> None:
     units = model.processor.units((tone(0.6, 16000), 16000))
     tasks = model.tasks()
     asked: list[np.ndarray] = []
 
-    def surer_of_chinese(prompts: list[np.ndarray], *_: object, **__: object) -> list[object]:
+    def replies(prompts: list[np.ndarray], *_: object, **__: object) -> list[Generated]:
         asked.extend(prompts)
-        chinese = model.processor.prompt("dialogue", "zh", units=units).tolist()
-        return [type("G", (), {"mean_log_probability": -float(p[:-1].tolist() != chinese)})() for p in prompts]
+        encode = model.processor.form.encoder.encode
+        pairs = zip(transcripts, sureness, strict=True)
+        return [Generated(encode(text), sure) for text, sure in pairs] * (len(prompts) // 2)
 
-    monkeypatch.setattr(tasks, "_generate", surer_of_chinese)
-    assert tasks.identify_languages([units, units]) == ["zh", "zh"]
-    assert len(asked) == 4 and all(prompt[-1] == model.processor.vocabulary.question for prompt in asked)
+    monkeypatch.setattr(tasks, "_generate", replies)
+    assert tasks.identify_languages([units, units]) == [expected, expected]
+    for prompt, language in zip(asked, ("en", "zh", "en", "zh"), strict=True):
+        assert prompt[:-1].tolist() == model.processor.prompt("dialogue", language, units=units).tolist()
+        assert prompt[-1] == model.processor.vocabulary.question
 
 
 def test_bad_questions_get_one_line(model: CSLMForCausalLM, tmp_path: Path) -> None:

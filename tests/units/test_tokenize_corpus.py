@@ -260,6 +260,19 @@ def test_killed_and_started_twice_at_once(corpus, card, tmp_path):
     assert contents(output) == contents(tmp_path / "whole")
 
 
+def test_a_half_written_shard_of_a_killed_process_does_not_stay(corpus, card, tmp_path):
+    output = tmp_path / "store"
+    first = command(corpus, card, output, 2)
+    deadline = time.monotonic() + 300
+    while not list(output.glob("shard-*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    (output / ".shard-00002.parquet.4589.tmp").write_bytes(b"PAR1")
+    run(corpus, card, output, utterances_per_shard=1)
+    assert not [path.name for path in output.iterdir() if path.name.startswith(".shard")]
+
+
 def test_real_chinese_questions(belle, tmp_path):
     from cslm.corpora.prepare_corpus import main as prepare_corpus
 
