@@ -145,23 +145,17 @@ def document_attention(
         raise UserError(f"{type(module).__name__} has attention sinks: set model.attention to eager")
     assert query.shape[0] == 1, "documents stand in one row"
     attend = _plain_attention(kwargs.get("sliding_window"), kwargs.get("softcap"), dropout, scaling)
-    slots = [_into_groups(states, documents) for states in (query, key, value)]
-    outputs = []
-    first = 0
-    for num_documents, length in documents.shapes:
-        stop = first + num_documents * length
-        parts = [s[first:stop].unflatten(0, (num_documents, length)).transpose(1, 2) for s in slots]
-        outputs.append(attend(*parts).transpose(1, 2).flatten(0, 1))
-        first = stop
-    attended = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    groups = zip(*(_into_groups(states, documents) for states in (query, key, value)), strict=True)
+    attended = torch.cat([attend(*group).transpose(1, 2).flatten(0, 1) for group in groups])
     return _OutOfGroups.apply(attended.flatten(1), documents.back).view(1, *query.shape[1:3][::-1], -1), None
 
 
-def _into_groups(states: Tensor, documents: DocumentGroups) -> Tensor:
-    """(1, heads, tokens, head_dim) to (padded slots, heads, head_dim)."""
+def _into_groups(states: Tensor, documents: DocumentGroups) -> list[Tensor]:
+    """(1, heads, tokens, head_dim) to (documents, heads, length, head_dim) of each group."""
     rows = states.squeeze(0).transpose(0, 1)
     slots: Tensor = _IntoGroups.apply(rows.flatten(1), documents.take, documents.back)
-    return slots.view(-1, *rows.shape[1:])
+    parts = slots.view(-1, *rows.shape[1:]).split([number * length for number, length in documents.shapes])
+    return [part.unflatten(0, shape).transpose(1, 2) for part, shape in zip(parts, documents.shapes, strict=True)]
 
 
 def _plain_attention(

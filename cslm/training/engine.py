@@ -39,11 +39,16 @@ def start_processes(num_threads: int | None = None) -> tuple[int, int]:
         _skip_shared_memory_kernel()
         backend = get_accelerator().communication_backend_name()
         deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False, timeout=_TIMEOUT)
-    if get_accelerator().device_name() == "cpu":
+    if runs_on_cpu():
         torch.set_num_threads(num_threads or _share_of_cores())
     else:
         get_accelerator().set_device(int(os.environ["LOCAL_RANK"]))
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def runs_on_cpu() -> bool:
+    """Whether the engine has no accelerator."""
+    return bool(get_accelerator().device_name() == "cpu")
 
 
 def wait_for_all() -> None:

@@ -19,13 +19,14 @@ from cslm.batches.stream import BatchStream
 from cslm.errors import UserError
 from cslm.model.backbone import ModelConfig, build_model, load_text_tokenizer
 from cslm.model.checkpoint import SPEECH_FOLDER, read_speech_section, save_checkpoint
+from cslm.model.cpu_layers import use_cpu_layers
 from cslm.model.extension import extend_model, num_embeddings
 from cslm.model.loss import LanguageModelLoss
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import train_text_tokenizer
 from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_tokenizer, has_speech
 from cslm.sequences.wordings import all_wordings
-from cslm.training.engine import start_processes, wait_for_all
+from cslm.training.engine import runs_on_cpu, start_processes, wait_for_all
 from cslm.training.loop import is_finished, train
 from cslm.training.run_folder import check_output, write_configuration
 from cslm.training.training_config import TrainingConfig
@@ -244,6 +245,8 @@ def _model(
     num_rows = num_embeddings(model)
     if num_rows < len(tokenizer):
         raise UserError(f"{paths.base} has {num_rows} rows, but its tokenizer {len(tokenizer)} ids: they do not fit")
+    if runs_on_cpu() and config.training.zero_stage < 3:
+        use_cpu_layers(model)
     if config.training.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model
