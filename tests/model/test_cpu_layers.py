@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
-from tests.model.tiny_models import packed_row, tiny_model
 
 from cslm.model.cpu_layers import use_cpu_layers
 from cslm.model.loss import LanguageModelLoss
+from tests.model.tiny_models import packed_row, tiny_model
 
 
 @pytest.mark.parametrize(("family", "layers"), [("llama", 9), ("qwen2", 9), ("qwen3", 13), ("gemma3_text", 0)])
@@ -39,4 +39,6 @@ def test_a_model_with_them_saves_and_generates_as_before(tmp_path):
     assert torch.equal(found, expected)
     fast.save_pretrained(tmp_path)
     loaded = type(plain).from_pretrained(tmp_path)
-    assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), plain.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), plain.state_dict().values(), strict=True)
+    )
