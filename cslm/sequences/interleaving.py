@@ -37,13 +37,13 @@ def interleaved(
 ) -> Sequence:
     """One utterance with its spans of words as text and as speech.
 
-    A span has ``1 + Poisson(span_words - 1)`` words (Chinese: characters). ``spans`` is one of :data:`SPANS`;
-    alternating draws whether the first is text. An utterance whose word times are missing, or are not of its text, is
-    one span.
+    A span has ``1 + Poisson(span_words - 1)`` words (Chinese: characters), and more where a token would be cut: its
+    text has the ids that it has in the whole. ``spans`` is one of :data:`SPANS`; alternating draws whether the first is
+    text. An utterance whose word times are missing, or are not of its text, is one span.
     """
     assert spans in SPANS, spans
     speaks = bool(generator.integers(2))
-    drawn = speak_chunks(_draw_spans(text, words, span_words, generator), units, words, frame_rate_hz)
+    drawn = speak_chunks(_draw_spans(form, text, words, span_words, generator), units, words, frame_rate_hz)
 
     def write(builder: SequenceBuilder) -> None:
         for index, (span_text, span_units) in enumerate(drawn):
@@ -68,20 +68,25 @@ def code_switched(form: SequenceFormat, sentences: Seq[tuple[Units, str]]) -> Se
     return form.document("code_switched", sentences[0][1], write)
 
 
-def _draw_spans(text: str, words: Seq[Word] | None, span_words: float, generator: np.random.Generator) -> list[str]:
-    """Cut a text before words that are drawn."""
+def _draw_spans(
+    form: SequenceFormat, text: str, words: Seq[Word] | None, span_words: float, generator: np.random.Generator
+) -> list[str]:
+    """Cut a text before words that are drawn, or before the next one where a token begins."""
     starts = word_starts(text, words) if words else None
     if starts is None:
         return [text]
+    tokens = form.encoder.piece_starts(text)
+    places = [_with_space(text, start) for start in starts]
     cuts = [0]
     word = 0
     while True:
         word += 1 + int(generator.poisson(span_words - 1))
-        if word >= len(starts):
+        while word < len(places) and places[word] not in tokens:
+            word += 1
+        if word >= len(places):
             break
-        cut = _with_space(text, starts[word])
-        if cut > cuts[-1]:
-            cuts.append(cut)
+        if places[word] > cuts[-1]:
+            cuts.append(places[word])
     return [text[start:stop] for start, stop in zip(cuts, [*cuts[1:], len(text)], strict=True)]
 
 

@@ -120,6 +120,11 @@ class TextEncoder:
         """The ids of ``text``; no special token is added."""
         return list(self._encode(text))
 
+    def piece_starts(self, text: str) -> frozenset[int]:
+        """The places of ``text`` (characters) where a token begins: cut there, its parts have the ids of the whole."""
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        return frozenset(start for start, _ in encoding.offsets)
+
     def _encode_now(self, text: str) -> tuple[int, ...]:
         ids = self._backend.encode(text, add_special_tokens=False).ids
         if self._control_ids.isdisjoint(ids) and not self._named_piece.search(text):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cslm.errors import UserError
 from cslm.model.loss import LossOutput
+from cslm.training.muon import Muon, inner_matrices
 from cslm.training.training_config import TrainingConfig
 
 if not torch.cuda.is_available():
@@ -66,10 +67,10 @@ def start_engine(module: nn.Module, config: TrainingConfig, load_universal: bool
     Raises:
         UserError: ``training.deepspeed`` is no JSON file.
     """
-    parameters = [p for p in module.parameters() if p.requires_grad]
     exact = {name: buffer.clone() for name, buffer in module.named_buffers() if buffer.is_floating_point()}
-    optimizer = _optimizer(parameters, config)
-    settings = _settings(config, sum(p.numel() for p in parameters), load_universal)
+    optimizer = _optimizer(module, config)
+    num_parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    settings = _settings(config, num_parameters, load_universal)
     engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
     for name, buffer in engine.module.named_buffers():
         if name in exact and buffer.dtype != exact[name].dtype:  # rotary frequencies lose positions in bf16
@@ -123,15 +124,19 @@ def full_weights(engine: Any) -> dict[str, Tensor]:
     return weights
 
 
-def _optimizer(parameters: list[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+def _optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    parameters = [p for p in module.parameters() if p.requires_grad]
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-    groups: list[dict[str, Any]] = [{"params": parameters}]
-    if config.weight_decay > 0:
-        matrices = [p for p in parameters if p.dim() >= 2]
-        vectors = [p for p in parameters if p.dim() < 2]
-        groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
+    is_muon = config.optimizer == "muon"
+    inner = {id(p) for p in inner_matrices(module)} if is_muon else set()
+    rest = [p for p in parameters if id(p) not in inner]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if id(p) in inner], "muon": True},
+        {"params": rest if config.weight_decay == 0 else [p for p in rest if p.dim() >= 2]},
+        {"params": [] if config.weight_decay == 0 else [p for p in rest if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return (Muon if is_muon else torch.optim.AdamW)(
         [group for group in groups if group["params"]],
         lr=config.learning_rate,
         betas=config.betas,

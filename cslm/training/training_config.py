@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cslm.errors import UserError
 
-OPTIMIZERS = ("adamw", "sgd")
+OPTIMIZERS = ("adamw", "muon", "sgd")
 PRECISIONS = ("fp32", "bf16")
 SCHEDULES = ("cosine", "linear", "constant")
 
@@ -26,7 +26,7 @@ class TrainingConfig:
     max_length: int = 2048
     """longest document in tokens"""
     optimizer: str = "adamw"
-    """adamw or sgd (plain, for comparisons)"""
+    """adamw, muon (for matrices inside the layers, AdamW for the rest; needs zero_stage 0) or sgd (for comparisons)"""
     learning_rate: float = 3e-3
     """after the warm-up, where the schedule starts"""
     final_learning_rate: float = 0.0
@@ -74,6 +74,8 @@ class TrainingConfig:
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("zero_stage", self.zero_stage, (0, 1, 2, 3))
+        if self.optimizer == "muon" and (self.zero_stage != 0 or self.precision != "fp32"):
+            raise UserError("training.optimizer muon needs whole matrices: set zero_stage 0 and precision fp32")
         if self.max_tokens is None and self.max_steps is None:
             raise UserError("training: give max_tokens or max_steps, or training would never end")
         for name in ("max_tokens", "max_steps", "tokens_per_step", "tokens_per_micro_batch", "max_length"):

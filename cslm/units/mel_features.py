@@ -55,11 +55,11 @@ class MelKMeansParameters:
     """The corpus's mean counts as much as so many seconds of the utterance, which steadies short ones."""
     speech_db: float = 30.0
     """Spectra more than this below the loudest are silence, and not in the mean."""
-    context: int = 3
+    context: int = 11
     """Spectra averaged around the middle of a frame (a Hann window); odd."""
-    delta_span: int = 4
+    delta_span: int = 8
     """Spectra on each side from which the rate of change is taken."""
-    delta_weight: float = 0.5
+    delta_weight: float = 1.0
     """Weight of the rate of change; the cepstra weigh 1."""
     whitening: float = 0.5
     """From 0 (dimensions keep their relative variances) to 1 (all dimensions vary alike)."""

@@ -45,6 +45,20 @@ def test_side_by_side_every_word_stands_both_ways(form, spans, first):
     assert len(units) <= spoken <= len(units) + len(parts)
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_spans_never_cut_a_token(form, language):
+    """Chinese spans of two characters used to split the tokens of names and phrases, which were then never learnt."""
+    text = english_answer("Anna", "baker") if language == "en" else chinese_answer("安娜", "老师")
+    units = some_units(100)
+    words = word_times(text, language, units.num_frames_total / 25)
+    whole = form.encoder.encode(text)
+    for seed in range(10):
+        sequence = interleaved(form, units, text, words, language, 25.0, np.random.default_rng(seed), "heard", 2.0)
+        texts = [sequence.ids[span.start : span.stop] for span in sequence.spans if span.modality == "text"]
+        assert len(texts) > 2
+        assert np.concatenate(texts).tolist() == whole
+
+
 def test_the_same_seed_gives_the_same_document(form):
     text, units = english_answer("Anna", "baker"), some_units(100)
     words = word_times(text, "en", units.num_frames_total / 25)
