@@ -1,8 +1,8 @@
 """Muon for the matrices inside the layers, AdamW for everything else (embeddings, output head, norms, biases).
 
 An update of Muon is the momentum of the gradient made orthogonal: all its directions count alike, where AdamW follows
-the few strongest. Source: Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon); the scale that gives an update
-the size of AdamW's, so that both share a learning rate, is from Liu et al. 2025 (arXiv 2502.16982, section 2.2).
+the few strongest. Source: Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon). The scale that gives an
+update the size of AdamW's, so that both share a learning rate, is from Liu et al. 2025 (arXiv 2502.16982, section 2.2).
 """
 
 from __future__ import annotations
