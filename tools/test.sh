@@ -47,6 +47,7 @@ for stack in $stacks; do
     echo "== stack $stack"
     (
         enter_environment ".venv-test/$stack"
+        for other in ${stacks/"$stack"/}; do export CSLM_OTHER_STACK_PYTHON=$PWD/.venv-test/$other/bin/python; done
         if [ "$stack" = latest ]; then
             attempt ruff check .
             attempt ruff format --check .
