@@ -38,7 +38,7 @@ class _Parser(ArgumentParser):
 def parse_configuration(
     config_class: type[Config], arguments: Sequence[str], program: str, positionals: Sequence[str] = ()
 ) -> Config:
-    """Build ``config_class`` from ``--config FILE.yaml`` and ``--section.key value``; later arguments win.
+    """Build ``config_class`` from ``--config FILE.yaml`` and ``--section.key value``, which wins over files.
 
     The fields named in ``positionals`` (required ones, strings or lists of strings) are given without their name, in
     that order. ``--local_rank N``, which the DeepSpeed launcher adds, is accepted and ignored (the environment says
@@ -118,16 +118,19 @@ def _with_shipped_files(
     arguments: list[str], program: str, config_class: type[DataclassInstance]
 ) -> tuple[list[str], list[str]]:
     """The arguments with every ``--config`` file found and its top-level keys known; and those files."""
-    found = list(arguments)
     files: list[str] = []
-    for index, argument in enumerate(arguments):
-        if argument == "--config" and index + 1 < len(arguments):
-            files.append(_find_configuration(arguments[index + 1], program, config_class))
-            found[index + 1] = files[-1]
-        elif argument.startswith("--config="):
+    rest: list[str] = []
+    wanted = False
+    for argument in arguments:
+        if wanted or argument.startswith("--config="):
             files.append(_find_configuration(argument.removeprefix("--config="), program, config_class))
-            found[index] = f"--config={files[-1]}"
-    return found, files
+            wanted = False
+        elif argument == "--config":
+            wanted = True
+        else:
+            rest.append(argument)
+    # Files first: what stands on the command line wins over them, wherever it stands.
+    return [*(f"--config={file}" for file in files), *rest, *(["--config"] if wanted else [])], files
 
 
 def _find_configuration(name: str, program: str, config_class: type[DataclassInstance]) -> str:

@@ -98,6 +98,15 @@ def test_later_arguments_win(tmp_path):
     assert config.sources["asr"] == SourceConfig("asr", 5.0)
 
 
+def test_the_command_line_wins_over_a_file_that_comes_after_it(tmp_path):
+    """``score.py CHECKPOINT --config YAML`` scored the checkpoint that the YAML named."""
+    given = ["--output", "there", "--config", write(tmp_path, FULL)]
+    assert parse_configuration(RunConfig, given, "run").output == "there"
+    file = write(tmp_path, "output: c\nseed: 2\nmanifests: [of the file]")
+    config = parse_configuration(FilesConfig, ["mine", "--config", file], "files", ["manifests"])
+    assert config == FilesConfig(["mine"], "c", 2)
+
+
 @pytest.mark.parametrize("given", [["--local_rank", "3"], ["--local_rank=3"], ["--local-rank=3"]])
 def test_the_rank_of_the_launcher_is_accepted(given):
     assert parse_configuration(RunConfig, [*given, "--output", "a"], "run") == RunConfig("a")

@@ -53,7 +53,7 @@ stage() { # NAME COMMAND...: run once, and remember
 stage prepare_corpus "$PYTHON" "$root/tools/prepare_corpus.py" spoken_digits "$out/corpus" \
     --recordings "$recordings" --test_speakers "$test_speakers" --seed "$seed"
 stage fit_tokenizer "$PYTHON" "$root/tools/fit_tokenizer.py" "$out/corpus/train.jsonl" \
-    --family mel_kmeans --codebook_size 256 --seed "$seed" --output "$out/tokenizer/card.yaml"
+    --config "$recipe/tokenizer.yaml" --seed "$seed" --output "$out/tokenizer/card.yaml"
 stage tokenize_corpus "$PYTHON" "$root/tools/tokenize_corpus.py" "$out/corpus/train.jsonl" \
     --tokenizer "$out/tokenizer/card.yaml" --output "$out/units"
 stage train deepspeed --num_accelerators 1 "$root/recipes/pretrain.py" --config "$recipe/train.yaml" \
