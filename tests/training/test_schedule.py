@@ -44,7 +44,7 @@ def test_max_steps_stops_without_changing_the_schedule_of_max_tokens():
         ({}, "max_tokens or max_steps"),
         ({"max_steps": 0}, "max_steps"),
         ({"max_steps": 1, "schedule": "sine"}, "cosine, linear, constant"),
-        ({"max_steps": 1, "optimizer": "muon"}, "adamw"),
+        ({"max_steps": 1, "optimizer": "lion"}, "adamw"),
         ({"max_steps": 1, "zero_stage": 4}, "zero_stage"),
         ({"max_steps": 1, "precision": "fp8"}, "bf16"),
         ({"max_steps": 1, "learning_rate": float("nan")}, "learning_rate"),
