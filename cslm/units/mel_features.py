@@ -67,6 +67,8 @@ class MelKMeansParameters:
     """Frequencies are stretched by up to this share either way, for vocal tracts of other lengths (0: not at all)."""
     num_warps: int = 7
     """Stretches tried; the one whose frames lie nearest to the centroids is taken. Odd."""
+    change_penalty: float = 0.0
+    """What a change of unit costs, as a squared distance of features; above 0 units last longer than a frame."""
 
 
 class Features:
@@ -160,7 +162,10 @@ def parameters_from(values: Mapping[str, Any], where: str) -> MelKMeansParameter
 
 def _check(p: MelKMeansParameters, where: str) -> None:
     hop = p.sample_rate_hz / p.frame_rate_hz if p.frame_rate_hz > 0 else 0.0
-    half_rate, sizes = p.sample_rate_hz / 2, (p.floor_db, p.speech_db, p.mean_prior_sec, p.delta_weight)
+    half_rate, sizes = (
+        p.sample_rate_hz / 2,
+        (p.floor_db, p.speech_db, p.mean_prior_sec, p.delta_weight, p.change_penalty),
+    )
     rules = {
         "frame_rate_hz must divide sample_rate_hz into whole frames": hop >= 1 and hop == int(hop),
         "spectra_per_frame must divide a frame into whole samples": p.spectra_per_frame
@@ -172,7 +177,7 @@ def _check(p: MelKMeansParameters, where: str) -> None:
         <= half_rate,
         "num_cepstra must lie between 1 and num_bands": 1 <= p.num_cepstra <= p.num_bands,
         "context must be odd and delta_span at least 1": p.context >= 1 and p.context % 2 == 1 and p.delta_span >= 1,
-        "floor_db, speech_db, mean_prior_sec and delta_weight must not be negative": min(sizes) >= 0,
+        "floor_db, speech_db, mean_prior_sec, delta_weight and change_penalty must not be negative": min(sizes) >= 0,
         "warp_range must lie between 0 and 0.5, num_warps be odd": 0 <= p.warp_range <= 0.5 and p.num_warps % 2 == 1,
     }
     for rule, holds in rules.items():
@@ -233,3 +238,29 @@ def nearest_centroids(blocks: Iterable[torch.Tensor], centroids: torch.Tensor) -
         indices.append(nearest)
     warp = int(torch.stack(square_distances).sum(0).argmin())
     return warp, torch.cat([nearest[warp] for nearest in indices])
+
+
+def steady_path(blocks: Iterable[torch.Tensor], centroids: torch.Tensor, change_penalty: float) -> torch.Tensor:
+    """The centroid of each frame, ``(frames,)``, so that squared distances and penalties for changes sum to the least.
+
+    ``blocks`` are features (frames, dims), ``centroids`` (dims, K). The shortest path is exact; of equals the lower
+    number wins. Source: duration-penalised units of Kamper and van Niekerk, arXiv 2012.07551.
+    """
+    norms = centroids.square().sum(0)
+    sources: list[int] = []  # where the cheapest path into each frame comes from, if it changes there
+    changes: list[NDArray[np.bool_]] = []  # (K,) for each frame: whether the cheapest path to a centroid changes there
+    cost = np.zeros(centroids.shape[1])
+    for features in blocks:
+        for distance in (norms - 2 * features @ centroids).numpy():
+            source = int(cost.argmin())
+            change = cost > cost[source] + change_penalty
+            cost = np.where(change, cost[source] + change_penalty, cost) + distance
+            sources.append(source)
+            changes.append(change)
+    path = np.empty(len(sources), dtype=np.int64)
+    unit = int(cost.argmin())
+    for frame in range(len(path) - 1, -1, -1):
+        path[frame] = unit
+        if changes[frame][unit]:
+            unit = sources[frame]
+    return torch.from_numpy(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,13 @@ from cslm.errors import UserError
 from cslm.units.card import Card, card_tensors
 from cslm.units.codec import Units
 from cslm.units.fingerprint import fingerprint
-from cslm.units.mel_features import Features, MelKMeansParameters, nearest_centroids, parameters_from
+from cslm.units.mel_features import (
+    Features,
+    MelKMeansParameters,
+    nearest_centroids,
+    parameters_from,
+    steady_path,
+)
 
 __all__ = ["MelKMeans", "MelKMeansParameters"]
 
@@ -91,9 +97,17 @@ class MelKMeans:
         if len(waveform) < self.min_num_samples:
             raise UserError(f"too short: {len(waveform)} samples, one frame has {self.min_num_samples}")
         num_frames = self._features.num_frames(len(waveform))
-        blocks = self._features.frames(*self._features.spectra(waveform), self._mean, num_frames)
-        _, nearest = nearest_centroids((block * self._scale for block in blocks), self._centroids)
-        return Units(nearest.numpy()[:, None])
+        spectra = self._features.spectra(waveform)
+
+        def blocks() -> Iterator[torch.Tensor]:
+            frames = self._features.frames(*spectra, self._mean, num_frames)
+            return (block * self._scale for block in frames)
+
+        warp, units = nearest_centroids(blocks(), self._centroids)
+        if self.parameters.change_penalty > 0:
+            steady = (block[warp] for block in blocks())
+            units = steady_path(steady, self._centroids, self.parameters.change_penalty)
+        return Units(units.numpy()[:, None])
 
     def card(self, origin: dict[str, Any] | None = None) -> Card:
         """The card of this codec; ``save_card`` writes it with ``tensors``."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 import torch
 
 from cslm.errors import UserError
+from cslm.evaluation.error_rates import unit_errors
 from cslm.units import mel_features
 from cslm.units.card import load_codec
 from cslm.units.codec import UnitCodec, Units
-from cslm.units.mel_features import Features, MelKMeansParameters, parameters_from
+from cslm.units.mel_features import Features, MelKMeansParameters, parameters_from, steady_path
 from cslm.units.mel_kmeans import MelKMeans
 from tests.units.small_corpus import glide
 
@@ -144,3 +146,32 @@ def test_other_rates():
         parameters_from({"sample_rate_hz": 8000, "f_max_hz": 3800, "frame_rate_hz": 50, "spectra_per_frame": 2}, "x")
     )
     assert (features.hop, features.spectrum_hop, features.num_frames(8000)) == (160, 80, 50)
+
+
+def test_the_steady_path_is_the_cheapest_of_all():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(6, 2, generator=generator, dtype=torch.float64)
+    centroids = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+    distances = torch.cdist(features, centroids.T).square()
+
+    def cost(path: tuple[int, ...]) -> float:
+        changes = sum(a != b for a, b in itertools.pairwise(path))
+        return float(distances[range(6), list(path)].sum()) + 0.8 * changes
+
+    best = min(itertools.product(range(3), repeat=6), key=cost)
+    assert tuple(steady_path([features], centroids, 0.8).tolist()) == best
+    assert tuple(steady_path(features.split(4), centroids, 0.8).tolist()) == best
+    assert steady_path([features], centroids, 0.0).tolist() == distances.argmin(1).tolist()
+    assert len(set(steady_path([features], centroids, 1e9).tolist())) == 1
+
+
+def test_steady_units_depend_less_on_where_a_frame_begins(clips):
+    """At 25 Hz a shift by half a frame changes about half of the units, and no merging helps."""
+    changed = {}
+    for rate, spectra, penalty in ((25.0, 4, 0.0), (100.0, 1, 6.0)):
+        parameters = MelKMeansParameters(frame_rate_hz=rate, spectra_per_frame=spectra, change_penalty=penalty)
+        fitted, _ = MelKMeans.fit(clips, name="steady", parameters=parameters, codebook_size=32, seed=0)
+        whole, later = ids(fitted.encode(clips)), ids(fitted.encode([clip[200:] for clip in clips]))
+        merged = [[[unit for unit, _ in itertools.groupby(row)] for row in rows] for rows in (whole, later)]
+        changed[rate] = unit_errors(*merged).rate
+    assert changed[100.0] < 0.7 * changed[25.0]
