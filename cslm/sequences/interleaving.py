@@ -37,8 +37,8 @@ def interleaved(
 ) -> Sequence:
     """One utterance with its spans of words as text and as speech.
 
-    A span has ``1 + Poisson(span_words - 1)`` words (Chinese: characters), and more where a token would be cut: its
-    text has the ids that it has in the whole. ``spans`` is one of :data:`SPANS`; alternating draws whether the first is
+    A span has ``1 + Poisson(span_words - 1)`` words (Chinese: characters), and more where a token would be cut.
+    ``spans`` is one of :data:`SPANS`; alternating draws whether the first is
     text. An utterance whose word times are missing, or are not of its text, is one span.
     """
     assert spans in SPANS, spans
@@ -71,17 +71,17 @@ def code_switched(form: SequenceFormat, sentences: Seq[tuple[Units, str]]) -> Se
 def _draw_spans(
     form: SequenceFormat, text: str, words: Seq[Word] | None, span_words: float, generator: np.random.Generator
 ) -> list[str]:
-    """Cut a text before words that are drawn, or before the next one where a token begins."""
+    """Cut a text before words that are drawn, or before the next one where no token is cut."""
     starts = word_starts(text, words) if words else None
     if starts is None:
         return [text]
-    tokens = form.encoder.piece_starts(text)
+    inside_tokens = form.encoder.inside_tokens(text)
     places = [_with_space(text, start) for start in starts]
     cuts = [0]
     word = 0
     while True:
         word += 1 + int(generator.poisson(span_words - 1))
-        while word < len(places) and places[word] not in tokens:
+        while word < len(places) and places[word] in inside_tokens:
             word += 1
         if word >= len(places):
             break

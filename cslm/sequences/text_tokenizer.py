@@ -120,10 +120,10 @@ class TextEncoder:
         """The ids of ``text``; no special token is added."""
         return list(self._encode(text))
 
-    def piece_starts(self, text: str) -> frozenset[int]:
-        """The places of ``text`` (characters) where a token begins: cut there, its parts have the ids of the whole."""
-        encoding = self._backend.encode(text, add_special_tokens=False)
-        return frozenset(start for start, _ in encoding.offsets)
+    def inside_tokens(self, text: str) -> frozenset[int]:
+        """The places of ``text`` (characters) where a cut would go through a token."""
+        offsets = self._backend.encode(text, add_special_tokens=False).offsets
+        return frozenset(place for start, stop in offsets for place in range(start + 1, stop))
 
     def _encode_now(self, text: str) -> tuple[int, ...]:
         ids = self._backend.encode(text, add_special_tokens=False).ids

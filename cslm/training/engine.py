@@ -128,13 +128,14 @@ def _optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimiz
     parameters = [p for p in module.parameters() if p.requires_grad]
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-    is_muon = config.optimizer == "muon"
-    inner = {id(p) for p in inner_matrices(module)} if is_muon else set()
-    rest = [p for p in parameters if id(p) not in inner]
+    is_muon, decays = config.optimizer == "muon", config.weight_decay > 0
+    inner = inner_matrices(module) if is_muon else []
+    inside = {id(p) for p in inner}
+    rest = [p for p in parameters if id(p) not in inside]
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if id(p) in inner], "muon": True},
-        {"params": rest if config.weight_decay == 0 else [p for p in rest if p.dim() >= 2]},
-        {"params": [] if config.weight_decay == 0 else [p for p in rest if p.dim() < 2], "weight_decay": 0.0},
+        {"params": inner, "muon": True},
+        {"params": [p for p in rest if p.dim() >= 2 or not decays]},
+        {"params": [p for p in rest if p.dim() < 2 and decays], "weight_decay": 0.0},
     ]
     return (Muon if is_muon else torch.optim.AdamW)(
         [group for group in groups if group["params"]],

@@ -51,14 +51,16 @@ class Muon(torch.optim.AdamW):
             for (parameter, _), update in zip(updates, orthogonal, strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 step = update if parameter.shape == update.shape else update.mT
-                parameter.add_(step.to(parameter.dtype), alpha=-group["lr"] * _SCALE * width**0.5)
+                parameter.add_(step, alpha=-group["lr"] * _SCALE * width**0.5)
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Matrices ``(n, rows, columns)``, rows <= columns, with singular values near 1: between 0.7 and 1.2."""
+    """Matrices ``(n, rows, columns)``, rows <= columns, with singular values pushed towards 1, none above 1.3.
+
+    One that is a thousandth of the largest or less stays small: five iterations do not reach it.
+    """
     a, b, c = _COEFFICIENTS
-    x = matrices.float()
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(_NUM_ITERATIONS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

@@ -162,10 +162,8 @@ def parameters_from(values: Mapping[str, Any], where: str) -> MelKMeansParameter
 
 def _check(p: MelKMeansParameters, where: str) -> None:
     hop = p.sample_rate_hz / p.frame_rate_hz if p.frame_rate_hz > 0 else 0.0
-    half_rate, sizes = (
-        p.sample_rate_hz / 2,
-        (p.floor_db, p.speech_db, p.mean_prior_sec, p.delta_weight, p.change_penalty),
-    )
+    half_rate = p.sample_rate_hz / 2
+    sizes = (p.floor_db, p.speech_db, p.mean_prior_sec, p.delta_weight, p.change_penalty)
     rules = {
         "frame_rate_hz must divide sample_rate_hz into whole frames": hop >= 1 and hop == int(hop),
         "spectra_per_frame must divide a frame into whole samples": p.spectra_per_frame

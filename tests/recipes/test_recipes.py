@@ -36,7 +36,10 @@ VILLAGE = [name for name in NAMES if name.startswith("village/") and Path(name).
 @pytest.mark.parametrize("name", NAMES)
 def test_every_yaml_loads(name):
     config_class, arguments = KINDS[Path(name).stem]
-    load_configuration(config_class, RECIPES / name, *arguments)
+    config = load_configuration(config_class, RECIPES / name, *arguments)
+    given = yaml.safe_load((RECIPES / name).read_text("utf-8"))
+    scalars = {key: value for key, value in given.items() if not isinstance(value, dict | list)}
+    assert {key: getattr(config, key) for key in scalars} == scalars
 
 
 @pytest.mark.parametrize("folder", sorted({str(Path(name).parent) for name in NAMES}))

@@ -34,8 +34,12 @@ def test_another_run_is_refused_by_the_key_that_differs(tmp_path):
 
 def test_where_it_stops_and_what_it_runs_on_may_change(tmp_path):
     write_configuration(tmp_path, Config())
+    before = (tmp_path / "config.yaml").read_text("utf-8")
     other = TrainingConfig(max_steps=9, zero_stage=3, num_threads=2, log_every=7, tokens_per_micro_batch=77)
     check_output(tmp_path, replace(Config(training=other), output="elsewhere"))
+    assert {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()} == {"config.yaml": before}
+    with pytest.raises(UserError, match="max_length"):  # what the data depends on may not change with it
+        check_output(tmp_path, replace(Config(training=replace(other, max_length=9)), output="elsewhere"))
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

@@ -245,15 +245,19 @@ def command(corpus: Path, card: Path, output: Path, num_workers: int) -> subproc
     return subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL)
 
 
-def test_killed_and_started_twice_at_once(corpus, card, tmp_path):
-    """kill -9 in the middle, then two runs that share what is left: the bytes of one uninterrupted run."""
-    output = tmp_path / "store"
+def kill_after_the_first_shard(corpus: Path, card: Path, output: Path) -> None:
     first = command(corpus, card, output, 2)
     deadline = time.monotonic() + 300
     while not list(output.glob("shard-*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.01)
     first.send_signal(signal.SIGKILL)
     first.wait()
+
+
+def test_killed_and_started_twice_at_once(corpus, card, tmp_path):
+    """kill -9 in the middle, then two runs that share what is left: the bytes of one uninterrupted run."""
+    output = tmp_path / "store"
+    kill_after_the_first_shard(corpus, card, output)
     together = [command(corpus, card, output, 1) for _ in range(2)]
     assert [process.wait(timeout=300) for process in together] == [0, 0]
     run(corpus, card, tmp_path / "whole", utterances_per_shard=1)
@@ -262,12 +266,7 @@ def test_killed_and_started_twice_at_once(corpus, card, tmp_path):
 
 def test_a_half_written_shard_of_a_killed_process_does_not_stay(corpus, card, tmp_path):
     output = tmp_path / "store"
-    first = command(corpus, card, output, 2)
-    deadline = time.monotonic() + 300
-    while not list(output.glob("shard-*.parquet")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    kill_after_the_first_shard(corpus, card, output)
     (output / ".shard-00002.parquet.4589.tmp").write_bytes(b"PAR1")
     run(corpus, card, output, utterances_per_shard=1)
     assert not [path.name for path in output.iterdir() if path.name.startswith(".shard")]
