@@ -35,6 +35,9 @@ VERSION = 1
 
 _CHANNELS = "mean"  # of a file with several
 
+# Parameters that came later, with the value that leaves units as they were: cards of before keep their fingerprint.
+_LATER = {"change_penalty": 0.0}
+
 
 class MelKMeans:
     """The codec. Tensors: ``centroids`` (K, dims), ``scale`` (dims,), ``mean`` (num_cepstra,), all float64."""
@@ -53,7 +56,7 @@ class MelKMeans:
             key: np.ascontiguousarray(tensors[key], dtype=np.float64) for key in ("centroids", "scale", "mean")
         }
         self._identity = {
-            **dataclasses.asdict(parameters),
+            **{key: value for key, value in dataclasses.asdict(parameters).items() if _LATER.get(key) != value},
             "version": VERSION,
             "channels": _CHANNELS,
             "resampler": resampler,

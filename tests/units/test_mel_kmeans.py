@@ -148,6 +148,14 @@ def test_other_rates():
     assert (features.hop, features.spectrum_hop, features.num_frames(8000)) == (160, 80, 50)
 
 
+def test_a_parameter_that_came_later_leaves_old_fingerprints(codec):
+    """change_penalty once refused every card that was fitted before it."""
+    parameters = codec.card().parameters
+    assert "change_penalty" not in parameters
+    steady = dataclasses.replace(codec.parameters, change_penalty=1.0)
+    assert MelKMeans("steady", steady, codec.tensors).card().parameters == {**parameters, "change_penalty": 1.0}
+
+
 def test_the_steady_path_is_the_cheapest_of_all():
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(6, 2, generator=generator, dtype=torch.float64)
