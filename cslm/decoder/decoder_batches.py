@@ -14,7 +14,7 @@ from torch import Tensor
 from cslm.decoder.decoder_data import DecoderData
 from cslm.decoder.speech_decoder import GROUPS
 from cslm.decoder.time_grid import TimeGrid
-from cslm.units.codec import Units, cut, expand_repeats
+from cslm.units.codec import Units
 
 _ORDER, _CROP = 0, 1  # what a random generator is for
 
@@ -30,7 +30,7 @@ class DecoderStep:
     position: dict[str, Any]
     """where the next step starts"""
     consumed: dict[str, int]
-    """unit frames of this step over all processes, by source"""
+    """spectrogram frames of this step over all processes, by source"""
     notes: dict[str, int] = field(default_factory=dict)
     """what was dropped or cut: nothing ever is"""
 
@@ -42,8 +42,6 @@ class Crop:
     draw: int
     """number of the draw since the start of training: seeds its noise"""
     utterance: int
-    start_frame: int
-    num_frames: int
     first_mel_frame: int
     num_mel_frames: int
 
@@ -57,14 +55,13 @@ class DecoderStream:
         """Make a stream.
 
         Args:
-            crop_frames: unit frames of a window; shorter utterances are taken whole.
+            crop_frames: spectrogram frames of a window; shorter utterances are taken whole.
             crops_per_step: over all processes.
             crops_per_micro: in one micro-batch.
         """
         assert min(crop_frames, crops_per_step, crops_per_micro) > 0, "an empty step"
         self.data, self.grid, self.seed = data, grid, seed
         self.crop_frames, self.crops_per_step, self.crops_per_micro = crop_frames, crops_per_step, crops_per_micro
-        self._num_frames = data.store.column("num_frames")[data.rows]
         self._num_mel_frames = data.mels.num_frames
         self._order = functools.lru_cache(maxsize=2)(self._draw_order)
 
@@ -83,19 +80,17 @@ class DecoderStream:
             micro_batches=[self._micro_batch(part) for part in parts[rank::world_size]],
             num_trained=sum(crop.num_mel_frames for crop in crops),
             position={"draw": first + self.crops_per_step},
-            consumed={"decoder": sum(crop.num_frames for crop in crops)},
+            consumed={"decoder": sum(crop.num_mel_frames for crop in crops)},
         )
 
     def crop(self, draw: int) -> Crop:
         """The window of one draw."""
         epoch, place = divmod(draw, len(self.data.rows))
         utterance = int(self._order(epoch)[place])
-        total = int(self._num_frames[utterance])
+        total = int(self._num_mel_frames[utterance])
         length = min(self.crop_frames, total)
-        start = int(np.random.default_rng([self.seed, _CROP, draw]).integers(total - length + 1))
-        first = self.grid.first_mel_frame(start)
-        stop = min(self.grid.first_mel_frame(start + length), int(self._num_mel_frames[utterance]))
-        return Crop(draw, utterance, start, length, first, max(0, stop - first))
+        first = int(np.random.default_rng([self.seed, _CROP, draw]).integers(total - length + 1))
+        return Crop(draw, utterance, first, length)
 
     def _draw_order(self, epoch: int) -> NDArray[np.int64]:
         return np.random.default_rng([self.seed, _ORDER, epoch]).permutation(len(self.data.rows))
@@ -107,47 +102,37 @@ class DecoderStream:
 
     def _item(self, crop: Crop) -> dict[str, Tensor]:
         units = self.data.store.row(int(self.data.rows[crop.utterance])).units
-        stop = crop.start_frame + crop.num_frames
-        window = cut(units, crop.start_frame, stop)
-        # a run that the border of the window cuts has lost its duration
-        trained = np.ones(len(window), np.float32)
-        if units.durations is not None:
-            ends = np.cumsum(units.durations)
-            trained[0] = crop.start_frame in (0, *ends.tolist())
-            trained[-1] *= stop in ends
+        durations = np.ones(len(units), np.int64) if units.durations is None else units.durations
+        positions = self.grid.positions(crop.first_mel_frame, crop.num_mel_frames, durations)
+        # every row that the window touches, with its whole duration
+        first, stop = int(positions[0]), min(len(units), int(positions[-1]) + 1)
+        window = Units(units.ids[first:stop], durations[first:stop])
         mel = self.data.mels.read(crop.utterance, crop.first_mel_frame, crop.num_mel_frames)
         generator = np.random.default_rng([self.seed, _CROP, crop.draw, 1])
-        positions = self.grid.positions(crop.first_mel_frame, crop.num_mel_frames, crop.start_frame)
-        return self._tensors(window, trained, int(self.data.voices[crop.utterance]), mel, positions, generator)
+        return self._tensors(window, int(self.data.voices[crop.utterance]), mel, positions - first, generator)
 
     def _nothing(self) -> dict[str, Tensor]:
         units = Units(np.zeros((0, len(self.data.store.codebook_sizes)), np.int64), np.zeros(0, np.int64))
         mel = np.zeros((0, len(self.data.mels.mean)), np.float32)
-        none = np.zeros(0, np.float32)
-        return self._tensors(units, none, 0, mel, none, np.random.default_rng(0))
+        return self._tensors(units, 0, mel, np.zeros(0), np.random.default_rng(0))
 
     @staticmethod
     def _tensors(
         units: Units,
-        trained: NDArray[np.float32],
         voice: int,
         mel: NDArray[np.float32],
-        positions: NDArray[np.float32],
+        positions: NDArray[np.float64],
         generator: np.random.Generator,
     ) -> dict[str, Tensor]:
-        frames = expand_repeats(units).ids
-        durations = np.ones(len(units), np.int64) if units.durations is None else units.durations
+        assert units.durations is not None, "a window knows how long its units last"
         arrays = {
-            "frames": frames.astype(np.int64),
-            "frame_lengths": np.int64(len(frames)),
             "rows": units.ids.astype(np.int64),
             "row_lengths": np.int64(len(units)),
-            "row_durations": durations.astype(np.int64),
-            "row_trained": trained,
+            "durations": units.durations.astype(np.int64),
             "voices": np.int64(voice),
             "mel": mel,
             "mel_lengths": np.int64(len(mel)),
-            "positions": positions,
+            "positions": positions.astype(np.float32),
             "noise": generator.standard_normal(mel.shape, dtype=np.float32),
             "times": np.float32(generator.random()),
         }

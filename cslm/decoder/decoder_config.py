@@ -16,9 +16,11 @@ class DecoderConfig:
     """Sizes of the nets and of the spectrogram, and how to sample."""
 
     width: int = 256
-    """channels at the rate of the units"""
+    """channels over merged units"""
     num_blocks: int = 5
-    """convolution blocks at the rate of the units"""
+    """convolution blocks over merged units"""
+    num_subframes: int = 4
+    """vectors from the beginning of a merged unit to its end, between which spectrogram frames are read"""
     condition_width: int = 128
     """channels at the rate of the spectrogram"""
     num_condition_blocks: int = 2
@@ -30,7 +32,7 @@ class DecoderConfig:
     duration_width: int = 128
     """channels of the duration predictor"""
     duration_kernel_size: int = 3
-    """rows that a convolution of the duration predictor sees"""
+    """merged units that a convolution of the duration predictor sees"""
     num_flow_steps: int = 4
     """Euler steps from noise to the log-mel; 0 leaves the mean"""
     temperature: float = 0.2

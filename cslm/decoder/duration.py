@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-LONGEST_PREDICTION = 100.0  # frames: a net fed with noise must not ask for hours of sound
+LONGEST_PREDICTION_SEC = 4.0  # a net fed with noise must not ask for hours of sound
 
 
 class DurationPredictor(nn.Module):
@@ -51,11 +51,11 @@ def duration_loss(predicted: Tensor, durations: Tensor, mask: Tensor) -> Tensor:
     return (errors * mask).sum()
 
 
-def whole_frames(log_durations: Tensor) -> Tensor:
+def whole_frames(log_durations: Tensor, frame_rate_hz: float) -> Tensor:
     """Durations in whole frames, at least 1, from predicted logarithms (rows,).
 
     What rounding takes from one unit is carried to the next: units that last 1.3 frames each keep their tempo.
     """
-    exact = log_durations.double().exp().clamp(1.0, LONGEST_PREDICTION)
+    exact = log_durations.double().exp().clamp(1.0, max(1.0, LONGEST_PREDICTION_SEC * frame_rate_hz))
     ends = exact.cumsum(0).round().long()
     return torch.diff(ends, prepend=ends.new_zeros(1)).clamp(min=1)

@@ -15,16 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from cslm.decoder.convolution import ResidualConvolution, length_mask
-from cslm.decoder.time_grid import sample_at
+from cslm.decoder.time_grid import read_inside
 
 RESIDUAL_SCALE = 0.5  # standard deviations of the log-mel: about what the mean leaves
 
 
 class UnitEncoder(nn.Module):
-    """Units and a voice to a condition and a mean for every spectrogram frame.
+    """Merged units with their durations and a voice to a condition and a mean for every spectrogram frame.
 
-    Most blocks run at the rate of the units, 3.4 times cheaper than at the spectrogram's; each unit frame then gives
-    ``num_subframes`` vectors, which are read at the exact times of the spectrogram frames.
+    Most blocks run over merged units, several times fewer than spectrogram frames; each unit then gives
+    ``num_subframes`` vectors from its beginning to its end, read at the exact times of the spectrogram frames.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class UnitEncoder(nn.Module):
         self.num_subframes = num_subframes
         self.units = nn.ModuleList(nn.Embedding(size, width) for size in codebook_sizes)
         self.voices = nn.Embedding(num_voices, width)
+        self.duration = nn.Linear(1, width)
         self.blocks = nn.ModuleList(ResidualConvolution(width, 3) for _ in range(num_blocks))
         self.norm = nn.LayerNorm(width)
         self.subframes = nn.Linear(width, num_subframes * condition_width)
@@ -51,24 +52,26 @@ class UnitEncoder(nn.Module):
         self.mean = nn.Linear(condition_width, num_bands)
 
     def forward(
-        self, ids: Tensor, lengths: Tensor, voices: Tensor, positions: Tensor, mel_mask: Tensor
+        self, ids: Tensor, durations: Tensor, lengths: Tensor, voices: Tensor, positions: Tensor, mel_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Condition (batch, mel frames, condition width) and mean (batch, mel frames, bands), normalised log-mel.
 
         Args:
-            ids: (batch, frames, codebooks) one row a frame.
-            lengths: (batch,) frames that are not padding.
+            ids: (batch, rows, codebooks) merged units.
+            durations: (batch, rows) unit frames that each row lasts.
+            lengths: (batch,) rows that are not padding.
             voices: (batch,) indices of voices.
-            positions: (batch, mel frames) centres of the spectrogram frames, in unit frames.
+            positions: (batch, mel frames) centres of the spectrogram frames, in rows (``TimeGrid.positions``).
             mel_mask: (batch, mel frames, 1), 0 in padding.
         """
         hidden = torch.stack([table(ids[..., codebook]) for codebook, table in enumerate(self.units)]).sum(dim=0)
         hidden = hidden + self.voices(voices)[:, None]
+        hidden = hidden + self.duration(durations.clamp(min=1).to(hidden).log().unsqueeze(-1))
         mask = length_mask(lengths, ids.shape[1])
         for block in self.blocks:
             hidden = block(hidden, mask)
-        parts = self.subframes(self.norm(hidden)).view(len(ids), ids.shape[1] * self.num_subframes, -1)
-        condition = sample_at(parts, lengths * self.num_subframes, positions * self.num_subframes)
+        parts = self.subframes(self.norm(hidden)).view(len(ids), ids.shape[1], self.num_subframes, -1)
+        condition = read_inside(parts, lengths, positions)
         for block in self.condition_blocks:
             condition = block(condition, mel_mask)
         return condition, self.mean(condition)

@@ -22,14 +22,15 @@ from cslm.decoder.time_grid import TimeGrid
 from cslm.decoder.vocoder import GriffinLimVocoder
 from cslm.errors import UserError
 from cslm.units.atomic_file import write_atomically
-from cslm.units.codec import Units, expand_repeats
+from cslm.units.codec import Units
 from cslm.units.fingerprint import check_fingerprint
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 GROUPS = ("decoder/mean", "decoder/flow", "decoder/duration")
+DURATION_WEIGHT = 3.0  # a merged unit lasts a few spectrogram frames
 
-_FRAMES_AT_ONCE = 1200  # unit frames decoded together: 48 s at 25 Hz, so that the spectra stay small
+_MEL_FRAMES_AT_ONCE = 4096  # decoded together: 48 s, so that the spectra stay small
 
 
 class DecoderLoss(NamedTuple):
@@ -61,7 +62,7 @@ class SpeechDecoder(nn.Module):
             sizes,
             num_voices,
             config.num_bands,
-            self.grid.num_subframes,
+            config.num_subframes,
             config.width,
             config.num_blocks,
             config.condition_width,
@@ -95,7 +96,7 @@ class SpeechDecoder(nn.Module):
         mel_mask = length_mask(batch["mel_lengths"], batch["mel"].shape[1])
         mel = (batch["mel"] - self.mel_mean) / self.mel_deviation
         condition, mean = self.encoder(
-            batch["frames"], batch["frame_lengths"], batch["voices"], batch["positions"], mel_mask
+            batch["rows"], batch["durations"], batch["row_lengths"], batch["voices"], batch["positions"], mel_mask
         )
         mean_errors = (mel - mean).abs().mean(dim=-1)
         flow_errors = self.flow.errors(
@@ -104,10 +105,8 @@ class SpeechDecoder(nn.Module):
         weights = mel_mask.squeeze(-1)
         mean_sum, flow_sum = (mean_errors * weights).sum(), (flow_errors * weights).sum()
         duration_sum, correct = self._duration_loss(batch)
-        # a unit weighs as much as a unit frame's share of spectrogram frames
-        duration_weight = self.grid.sample_rate_hz / self.grid.hop_length / self.grid.frame_rate_hz
-        total = mean_sum + flow_sum + duration_weight * duration_sum
-        frames, rows = weights.sum(), batch["row_trained"].sum().float()
+        total = mean_sum + flow_sum + DURATION_WEIGHT * duration_sum
+        frames, rows = weights.sum(), batch["row_lengths"].sum().float()
         return DecoderLoss(
             total,
             int(batch["mel_lengths"].sum()),
@@ -119,9 +118,9 @@ class SpeechDecoder(nn.Module):
     def _duration_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         mask = length_mask(batch["row_lengths"], batch["rows"].shape[1])
         predicted = self.durations(batch["rows"], batch["voices"], mask)
-        right = predicted.detach().exp().round().clamp(min=1) == batch["row_durations"]
-        trained = batch["row_trained"]
-        return duration_loss(predicted, batch["row_durations"], trained), (right & (trained > 0)).sum().float()
+        right = predicted.detach().exp().round().clamp(min=1) == batch["durations"]
+        trained = mask.squeeze(-1)
+        return duration_loss(predicted, batch["durations"], trained), (right & (trained > 0)).sum().float()
 
     def decode(self, units: Units, voice: str, generator: torch.Generator | None = None) -> NDArray[np.float32]:
         """The waveform (num_samples,) of ``units`` in a voice; see :meth:`decode_batch`."""
@@ -152,14 +151,16 @@ class SpeechDecoder(nn.Module):
         seeds = [0] * len(units)
         if generator is not None:
             seeds = torch.randint(2**62, (len(units),), generator=generator).tolist()
-        frames = self._expand_batch(units, indices)
+        durations = self._durations_of(units, indices)
+        num_frames = [int(lasting.sum()) for lasting in durations]
         waveforms: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(units)
-        for chosen in _groups_of_similar_length([len(item) for item in frames]):
+        for chosen in _groups_of_similar_length([self.grid.num_mel_frames(total) for total in num_frames]):
             generators = [torch.Generator().manual_seed(seeds[index]) for index in chosen]
-            mel, lengths = self._log_mel([frames[i] for i in chosen], [indices[i] for i in chosen], generators)
+            lasting = [Units(units[i].ids, durations[i]) for i in chosen]
+            mel, lengths = self._log_mel(lasting, [indices[i] for i in chosen], generators)
             sound = self.vocoder(mel, lengths, generators).clamp(-1, 1).cpu().numpy()
             for row, index in enumerate(chosen):
-                waveforms[index] = sound[row, : self.grid.num_samples(len(frames[index]))].copy()
+                waveforms[index] = sound[row, : self.grid.num_samples(num_frames[index])].copy()
         return waveforms
 
     def predict_durations(self, units: Units, voice: str) -> Units:
@@ -201,43 +202,50 @@ class SpeechDecoder(nn.Module):
             raise UserError(f"{file} cannot be read or does not fit its {CONFIG_FILE}: {error}") from None
         return decoder.eval()
 
-    def _expand_batch(self, units: Sequence[Units], voices: Sequence[int]) -> list[Tensor]:
-        """One row a frame, (frames, codebooks), for every item; missing durations are predicted."""
-        durations = [item.durations for item in units]
+    def _durations_of(self, units: Sequence[Units], voices: Sequence[int]) -> list[NDArray[np.int64]]:
+        """The frames that each row lasts, for every item; where they are missing, predicted."""
         merged = len(self.card.codebook_sizes) == 1
-        missing = [i for i, lasting in enumerate(durations) if merged and lasting is None]
+        missing = [i for i, item in enumerate(units) if merged and item.durations is None]
+        durations = [
+            np.ones(len(item), np.int64) if item.durations is None else item.durations.astype(np.int64)
+            for item in units
+        ]
         for chosen in _groups_of_similar_length([len(units[i]) for i in missing]):
             picked = [missing[i] for i in chosen]
             predicted = self._predict([units[i] for i in picked], [voices[i] for i in picked])
             for index, found in zip(picked, predicted, strict=True):
                 durations[index] = found
-        rows = [Units(item.ids, lasting) for item, lasting in zip(units, durations, strict=True)]
-        return [torch.from_numpy(expand_repeats(item).ids.astype(np.int64)) for item in rows]
+        return durations
 
     def _predict(self, units: Sequence[Units], voices: Sequence[int]) -> list[NDArray[np.int64]]:
         ids, lengths = self._pad([torch.from_numpy(item.ids.astype(np.int64)) for item in units])
         logs = self.durations(ids, self._tensor(voices), length_mask(lengths, ids.shape[1])).cpu()
-        return [whole_frames(row[: len(item)]).numpy() for row, item in zip(logs, units, strict=True)]
+        rate_hz = self.grid.frame_rate_hz
+        return [whole_frames(row[: len(item)], rate_hz).numpy() for row, item in zip(logs, units, strict=True)]
 
     def _log_mel(
-        self, frames: list[Tensor], voices: list[int], generators: list[torch.Generator]
+        self, units: list[Units], voices: list[int], generators: list[torch.Generator]
     ) -> tuple[Tensor, list[int]]:
-        """Natural log-mel (batch, mel frames, bands) of items of one row a frame, and the mel frames of each."""
+        """Natural log-mel (batch, mel frames, bands) of units with durations, and the mel frames of each item."""
         config = self.card.decoder
-        ids, lengths = self._pad(frames)
-        mel_lengths = [self.grid.num_mel_frames(len(item)) for item in frames]
+        ids, lengths = self._pad([torch.from_numpy(item.ids.astype(np.int64)) for item in units])
+        lasting = [item.durations for item in units if item.durations is not None]
+        durations, _ = self._pad([torch.from_numpy(item) for item in lasting])
+        mel_lengths = [self.grid.num_mel_frames(int(item.sum())) for item in lasting]
         num_mel_frames = max(mel_lengths)
         mel_mask = length_mask(self._tensor(mel_lengths), num_mel_frames)
-        positions = torch.from_numpy(self.grid.positions(0, num_mel_frames)).to(ids.device).expand(len(frames), -1)
-        condition, mean = self.encoder(ids, lengths, self._tensor(voices), positions, mel_mask)
-        noise = torch.zeros(len(frames), num_mel_frames, config.num_bands)
+        positions = np.stack([self.grid.positions(0, num_mel_frames, item) for item in lasting]).astype(np.float32)
+        condition, mean = self.encoder(
+            ids, durations, lengths, self._tensor(voices), torch.from_numpy(positions).to(ids.device), mel_mask
+        )
+        noise = torch.zeros(len(units), num_mel_frames, config.num_bands)
         for row, (generator, length) in enumerate(zip(generators, mel_lengths, strict=True)):
             noise[row, :length] = torch.randn(length, config.num_bands, generator=generator) * config.temperature
         mel = mean + self.flow.sample(noise.to(mean), condition, mean, mel_mask, config.num_flow_steps)
         return mel * self.mel_deviation + self.mel_mean, mel_lengths
 
     def _pad(self, items: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Items (rows, codebooks) to (batch, longest, codebooks) filled with 0, and their lengths (batch,)."""
+        """Items (rows, ...) to (batch, longest, ...) filled with 0, and their lengths (batch,)."""
         padded = nn.utils.rnn.pad_sequence(items, batch_first=True)
         return padded.to(self.mel_mean.device), self._tensor([len(item) for item in items])
 
@@ -258,10 +266,10 @@ class SpeechDecoder(nn.Module):
 
 
 def _groups_of_similar_length(lengths: list[int]) -> Iterator[list[int]]:
-    """Indices of items that are not empty, from long to short, in groups that hold at most ``_FRAMES_AT_ONCE`` rows."""
+    """Indices of items that are not empty, from long to short, in groups of at most ``_MEL_FRAMES_AT_ONCE`` in all."""
     order = sorted((i for i, length in enumerate(lengths) if length), key=lambda i: (-lengths[i], i))
     start = 0
     while start < len(order):
-        size = max(1, _FRAMES_AT_ONCE // lengths[order[start]])
+        size = max(1, _MEL_FRAMES_AT_ONCE // lengths[order[start]])
         yield order[start : start + size]
         start += size

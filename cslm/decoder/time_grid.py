@@ -3,6 +3,7 @@
 Unit frame ``n`` stands for the seconds from ``n / frame_rate_hz`` to ``(n + 1) / frame_rate_hz``; spectrogram frame
 ``m`` is centred at ``m * hop_length / sample_rate_hz``. The two rates have no common multiple (25 Hz against 86.13 Hz),
 so values move from one grid to the other at exact positions, never by repeating a frame three or four times.
+Repeats are merged: a row of units lasts one or more unit frames.
 """
 
 from __future__ import annotations
@@ -27,11 +28,6 @@ class TimeGrid:
     hop_length: int
     """samples from one spectrogram frame to the next"""
 
-    @property
-    def num_subframes(self) -> int:
-        """Vectors per unit frame, so that they come at least as often as spectrogram frames."""
-        return max(1, math.ceil(self.sample_rate_hz / self.hop_length / self.frame_rate_hz))
-
     def num_samples(self, num_frames: int) -> int:
         """Samples of the waveform that ``num_frames`` unit frames last."""
         return round(num_frames / self.frame_rate_hz * self.sample_rate_hz)
@@ -40,33 +36,40 @@ class TimeGrid:
         """Spectrogram frames that cover ``num_frames`` unit frames, both ends included."""
         return 1 + math.ceil(self.num_samples(num_frames) / self.hop_length) if num_frames else 0
 
-    def first_mel_frame(self, frame: int) -> int:
-        """The first spectrogram frame whose centre is not before the start of a unit frame."""
-        return math.ceil(frame / self.frame_rate_hz * self.sample_rate_hz / self.hop_length - 1e-9)
+    def positions(self, first_mel_frame: int, num_mel_frames: int, durations: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Centres of spectrogram frames among merged units: ``(num_mel_frames,)``.
 
-    def positions(self, first_mel_frame: int, num_mel_frames: int, start_frame: int = 0) -> NDArray[np.float32]:
-        """(num_mel_frames,) centres of spectrogram frames, in unit frames counted from ``start_frame``."""
+        2.25 is a quarter into the unit of row 2, however long it lasts.
+
+        Args:
+            first_mel_frame: counted from the start of the utterance.
+            durations: (rows,) unit frames that each row of the utterance lasts.
+        """
         frames = np.arange(first_mel_frame, first_mel_frame + num_mel_frames, dtype=np.float64)
+        borders = np.concatenate([[0], np.cumsum(durations)])
         seconds = frames * self.hop_length / self.sample_rate_hz
-        return (seconds * self.frame_rate_hz - start_frame).astype(np.float32)
+        return np.interp(seconds * self.frame_rate_hz, borders, np.arange(len(borders)))
 
 
-def sample_at(values: Tensor, lengths: Tensor, positions: Tensor) -> Tensor:
-    """Read ``values`` between its steps, linearly; before the first and after the last centre, the nearest value.
+def read_inside(values: Tensor, lengths: Tensor, positions: Tensor) -> Tensor:
+    """Read ``values``, several from the beginning of each row to its end, linearly and never across a border of rows.
 
     Args:
-        values: (batch, steps, channels); step ``i`` is centred at ``i + 0.5``.
-        lengths: (batch,) steps that are not padding.
-        positions: (batch, places), in steps.
+        values: (batch, rows, values of a row, channels).
+        lengths: (batch,) rows that are not padding.
+        positions: (batch, places), in rows; what lies beyond the last row reads its end.
 
     Returns:
         (batch, places, channels)
     """
-    last = (lengths - 1).clamp(min=0)[:, None]
-    places = torch.minimum((positions - 0.5).clamp(min=0), last.to(positions.dtype))
-    below = places.floor().long()
-    above = torch.minimum(below + 1, last)
+    num_values = values.shape[2]
+    last_row = (lengths - 1).clamp(min=0)[:, None]
+    rows = torch.minimum(positions.floor().long(), last_row)
+    inside = (positions - rows).clamp(0.0, 1.0) * (num_values - 1)
+    below = inside.floor().long()
+    above = (below + 1).clamp(max=num_values - 1)
+    flat = values.flatten(1, 2)
     index_shape = (-1, -1, values.shape[-1])
-    low = torch.gather(values, 1, below.unsqueeze(-1).expand(index_shape))
-    high = torch.gather(values, 1, above.unsqueeze(-1).expand(index_shape))
-    return torch.lerp(low, high, (places - below).unsqueeze(-1))
+    low = torch.gather(flat, 1, (rows * num_values + below).unsqueeze(-1).expand(index_shape))
+    high = torch.gather(flat, 1, (rows * num_values + above).unsqueeze(-1).expand(index_shape))
+    return torch.lerp(low, high, (inside - below).unsqueeze(-1))

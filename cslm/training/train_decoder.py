@@ -38,13 +38,13 @@ class TrainDecoderConfig:
     voices: dict[str, list[str] | None]
     """language to the speakers of the manifest whose voice it gets; null takes all of the language"""
     training: TrainingConfig
-    """length, batches, optimizer, logs; its tokens are unit frames"""
+    """length, batches, optimizer, logs; its tokens are spectrogram frames"""
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     """sizes of the nets and of the spectrogram, and how to sample"""
     data_root: str = "."
     """folder that relative paths start from"""
-    crop_frames: int = 64
-    """unit frames of one training example; shorter utterances are taken whole"""
+    crop_frames: int = 220
+    """spectrogram frames of one training example; shorter utterances are taken whole"""
     max_utterances: int | None = None
     """most utterances of a voice, drawn by the seed; null takes all"""
 

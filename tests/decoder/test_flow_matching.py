@@ -58,8 +58,9 @@ def test_padding_does_not_reach_a_frame():
     encoder = UnitEncoder((5,), 1, 4, 4, width=8, num_blocks=2, condition_width=6, num_condition_blocks=2)
     ids, voices = torch.randint(5, (1, 6, 1)), torch.zeros(1, dtype=torch.long)
     positions = torch.arange(21)[None] * 0.29
-    alone = encoder(ids[:, :3], torch.tensor([3]), voices, positions[:, :10], torch.ones(1, 10, 1))
+    durations = torch.tensor([[1, 4, 2, 1, 1, 1]])
+    alone = encoder(ids[:, :3], durations[:, :3], torch.tensor([3]), voices, positions[:, :10], torch.ones(1, 10, 1))
     mask = (torch.arange(21) < 10).float()[None, :, None]
-    padded = encoder(ids, torch.tensor([3]), voices, positions, mask)
+    padded = encoder(ids, durations, torch.tensor([3]), voices, positions, mask)
     for one, other in zip(alone, padded, strict=True):
         torch.testing.assert_close(one, other[:, :10])
