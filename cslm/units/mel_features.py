@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,24 +105,34 @@ class Features:
         return bands @ self._to_cepstra
 
     def frames(
-        self, bands: torch.Tensor, weights: torch.Tensor, corpus_mean: torch.Tensor, num_frames: int
+        self,
+        bands: torch.Tensor,
+        weights: torch.Tensor,
+        corpus_mean: torch.Tensor,
+        num_frames: int,
+        warp: int | None = None,
     ) -> Iterator[torch.Tensor]:
         """Features ``(num_warps, frames, 2 * num_cepstra)`` of one block of frames after another.
 
         Cepstra less their mean over the speech of the utterance (and a share of ``corpus_mean``), then their rates of
-        change.
+        change. ``warp`` asks for one alone.
         """
         p = self.parameters
+        chosen = slice(None) if warp is None else slice(warp, warp + 1)
+        to_cepstra = self._to_cepstra[chosen]
         prior = p.mean_prior_sec * p.sample_rate_hz / self.spectrum_hop
-        speech_sum = self.cepstra((weights @ bands)[None])[:, 0]  # (num_warps, num_cepstra)
+        speech_sum = (weights @ bands) @ to_cepstra  # (num_warps, num_cepstra)
         mean = p.mean_share * (speech_sum + prior * corpus_mean) / (weights.sum() + prior)
         stride, reach = p.spectra_per_frame, self._kernels.shape[1] // 2
         for start in range(0, num_frames, _BLOCK_FRAMES):
             middle = torch.arange(start, min(start + _BLOCK_FRAMES, num_frames)) * stride + stride // 2
             needed = torch.arange(int(middle[0]) - reach, int(middle[-1]) + reach + 1).clamp(0, len(bands) - 1)
-            cepstra = self.cepstra(bands[needed]) - mean[:, None]
-            windows = cepstra.unfold(1, 2 * reach + 1, stride)  # (num_warps, frames, num_cepstra, width)
-            yield torch.einsum("vtcw,kw->vtkc", windows, self._kernels).flatten(2)
+            windows = bands[needed].unfold(0, 2 * reach + 1, stride)  # (frames, num_bands, width)
+            # filtered over time first, on fewer bands than there are cepstra of all warps
+            smooth = (windows @ self._kernels.T).permute(2, 0, 1)[:, None]  # (2, 1, frames, num_bands)
+            cepstra = smooth @ to_cepstra  # (2, num_warps, frames, num_cepstra)
+            cepstra[0] -= mean[:, None]
+            yield cepstra.permute(1, 2, 0, 3).flatten(2)
 
     def _log_power(self, waveform: torch.Tensor) -> torch.Tensor:
         """Natural log of the power in mel bands ``(num_spectra, num_bands)``.
@@ -238,27 +248,41 @@ def nearest_centroids(blocks: Iterable[torch.Tensor], centroids: torch.Tensor) -
     return warp, torch.cat([nearest[warp] for nearest in indices])
 
 
-def steady_path(blocks: Iterable[torch.Tensor], centroids: torch.Tensor, change_penalty: float) -> torch.Tensor:
-    """The centroid of each frame, ``(frames,)``, so that squared distances and penalties for changes sum to the least.
+def steady_paths(blocks: Iterable[torch.Tensor], lengths: Sequence[int], change_penalty: float) -> list[torch.Tensor]:
+    """The centroid of each frame, so that squared distances and penalties for changes sum to the least.
 
-    ``blocks`` are features (frames, dims), ``centroids`` (dims, K). The shortest path is exact; of equals the lower
-    number wins. Source: duration-penalised units of Kamper and van Niekerk, arXiv 2012.07551.
+    The shortest path is exact; of equals the lower number wins. Several utterances go side by side, which changes
+    nothing. Source: duration-penalised units of Kamper and van Niekerk, arXiv 2012.07551.
+
+    Args:
+        blocks: squared distances (utterances, frames, K), less anything that is the same for all K, one block of frames
+            after another; what follows the end of an utterance is not read.
+        lengths: frames of each utterance.
+        change_penalty: what a change costs.
+
+    Returns:
+        (length,) for each utterance.
     """
-    norms = centroids.square().sum(0)
-    sources: list[int] = []  # where the cheapest path into each frame comes from, if it changes there
-    changes: list[NDArray[np.bool_]] = []  # (K,) for each frame: whether the cheapest path to a centroid changes there
-    cost = np.zeros(centroids.shape[1])
-    for features in blocks:
-        for distance in (norms - 2 * features @ centroids).numpy():
-            source = int(cost.argmin())
-            change = cost > cost[source] + change_penalty
-            cost = np.where(change, cost[source] + change_penalty, cost) + distance
-            sources.append(source)
-            changes.append(change)
-    path = np.empty(len(sources), dtype=np.int64)
-    unit = int(cost.argmin())
-    for frame in range(len(path) - 1, -1, -1):
-        path[frame] = unit
-        if changes[frame][unit]:
-            unit = sources[frame]
-    return torch.from_numpy(path)
+    rows = np.arange(len(lengths))
+    cost: NDArray[np.float64] | None = None
+    sources: list[
+        NDArray[np.int64]
+    ] = []  # (utterances,): where the cheapest path into a frame comes from, if it changes
+    changes: list[NDArray[np.bool_]] = []  # (utterances, K): whether the cheapest path to a centroid changes there
+    for block in blocks:
+        for distance in block.transpose(0, 1).contiguous().numpy():
+            cost = np.zeros_like(distance) if cost is None else cost
+            sources.append(cost.argmin(axis=1))
+            cheapest = cost[rows, sources[-1], None] + change_penalty
+            changes.append(cost > cheapest)
+            cost = np.minimum(cost, cheapest) + distance
+    assert cost is not None, "no frames"
+    sources.append(cost.argmin(axis=1))
+    path = np.empty((len(lengths), max(lengths)), dtype=np.int64)
+    unit = np.zeros(len(lengths), dtype=np.int64)
+    stops = np.array(lengths)
+    for frame in range(path.shape[1] - 1, -1, -1):
+        unit = np.where(stops == frame + 1, sources[frame + 1], unit)
+        path[:, frame] = unit
+        unit = np.where(changes[frame][rows, unit], sources[frame], unit)
+    return [torch.from_numpy(row[:length]) for row, length in zip(path, lengths, strict=True)]

@@ -25,7 +25,7 @@ from cslm.units.mel_features import (
     MelKMeansParameters,
     nearest_centroids,
     parameters_from,
-    steady_path,
+    steady_paths,
 )
 
 __all__ = ["MelKMeans", "MelKMeansParameters"]
@@ -37,6 +37,10 @@ _CHANNELS = "mean"  # of a file with several
 
 # Parameters that came later, with the value that leaves units as they were: cards of before keep their fingerprint.
 _LATER = {"change_penalty": 0.0}
+
+# Utterances that are searched side by side, and their frames in all: distances of 256 centroids take 16 MB.
+_SIDE_BY_SIDE = 64
+_FRAMES_SIDE_BY_SIDE = 8192
 
 
 class MelKMeans:
@@ -89,28 +93,44 @@ class MelKMeans:
 
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Units]:
-        """Units of each waveform ``(num_samples,)``, one at a time."""
-        return [self._encode(waveform) for waveform in waveforms]
+        """Units of each waveform ``(num_samples,)``; neighbours change nothing."""
+        if self.parameters.change_penalty == 0:
+            return [_units(self._nearest(waveform)[1]) for waveform in waveforms]
+        paths: list[torch.Tensor] = [torch.empty(0)] * len(waveforms)
+        for chosen in _groups([self._features.num_frames(len(waveform)) for waveform in waveforms]):
+            for index, path in zip(chosen, self._steady([waveforms[i] for i in chosen]), strict=True):
+                paths[index] = path
+        return [_units(path) for path in paths]
 
     def decode(self, units: Units) -> NDArray[np.float32]:
         """Always refuses: centroids do not keep enough to be heard. Train a decoder."""
         raise UserError(f"the card {self.name} has no vocoder: train a decoder on its units (recipes/train_decoder.py)")
 
-    def _encode(self, waveform: NDArray[np.float32]) -> Units:
+    def _nearest(self, waveform: NDArray[np.float32]) -> tuple[int, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """The warp that fits best, the nearest centroid of each frame at that warp, and the spectra."""
         if len(waveform) < self.min_num_samples:
             raise UserError(f"too short: {len(waveform)} samples, one frame has {self.min_num_samples}")
-        num_frames = self._features.num_frames(len(waveform))
         spectra = self._features.spectra(waveform)
+        frames = self._features.frames(*spectra, self._mean, self._features.num_frames(len(waveform)))
+        warp, units = nearest_centroids((block * self._scale for block in frames), self._centroids)
+        return warp, units, spectra
 
-        def blocks() -> Iterator[torch.Tensor]:
-            frames = self._features.frames(*spectra, self._mean, num_frames)
-            return (block * self._scale for block in frames)
+    def _steady(self, waveforms: list[NDArray[np.float32]]) -> list[torch.Tensor]:
+        """Units of a few waveforms under the change penalty; of a long one, block by block."""
+        lengths = [self._features.num_frames(len(waveform)) for waveform in waveforms]
+        distances = [self._distances(*one) for one in zip(waveforms, lengths, strict=True)]
+        if len(distances) == 1:
+            blocks: Iterable[torch.Tensor] = (block[None] for block in distances[0])
+        else:
+            blocks = [torch.nn.utils.rnn.pad_sequence([torch.cat(list(one)) for one in distances], batch_first=True)]
+        return steady_paths(blocks, lengths, self.parameters.change_penalty)
 
-        warp, units = nearest_centroids(blocks(), self._centroids)
-        if self.parameters.change_penalty > 0:
-            steady = (block[warp] for block in blocks())
-            units = steady_path(steady, self._centroids, self.parameters.change_penalty)
-        return Units(units.numpy()[:, None])
+    def _distances(self, waveform: NDArray[np.float32], num_frames: int) -> Iterator[torch.Tensor]:
+        """Squared distances (frames, K) to the centroids, less what all have in common, at the warp that fits best."""
+        warp, _, spectra = self._nearest(waveform)
+        norms = self._centroids.square().sum(0)
+        for block in self._features.frames(*spectra, self._mean, num_frames, warp):
+            yield norms - 2 * (block[0] * self._scale) @ self._centroids
 
     def card(self, origin: dict[str, Any] | None = None) -> Card:
         """The card of this codec; ``save_card`` writes it with ``tensors``."""
@@ -186,3 +206,20 @@ class MelKMeans:
 
         tensors, facts = fit_tensors(waveforms, parameters, codebook_size, seed)
         return cls(name, parameters, tensors), facts
+
+
+def _units(path: torch.Tensor) -> Units:
+    return Units(path.numpy()[:, None])
+
+
+def _groups(lengths: list[int]) -> Iterator[list[int]]:
+    """Indices of utterances of similar length, a few at a time."""
+    group: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if len(group) == _SIDE_BY_SIDE or (len(group) + 1) * lengths[index] > _FRAMES_SIDE_BY_SIDE:
+            if group:
+                yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group

@@ -13,7 +13,7 @@ from cslm.evaluation.error_rates import unit_errors
 from cslm.units import mel_features
 from cslm.units.card import load_codec
 from cslm.units.codec import UnitCodec, Units
-from cslm.units.mel_features import Features, MelKMeansParameters, parameters_from, steady_path
+from cslm.units.mel_features import Features, MelKMeansParameters, parameters_from, steady_paths
 from cslm.units.mel_kmeans import MelKMeans
 from tests.units.small_corpus import glide
 
@@ -158,19 +158,30 @@ def test_a_parameter_that_came_later_leaves_old_fingerprints(codec):
 
 def test_the_steady_path_is_the_cheapest_of_all():
     generator = torch.Generator().manual_seed(0)
-    features = torch.randn(6, 2, generator=generator, dtype=torch.float64)
-    centroids = torch.randn(2, 3, generator=generator, dtype=torch.float64)
-    distances = torch.cdist(features, centroids.T).square()
+    distances = torch.rand(3, 6, 3, generator=generator, dtype=torch.float64)
+    lengths, penalty = [6, 4, 1], 0.1
 
-    def cost(path: tuple[int, ...]) -> float:
-        changes = sum(a != b for a, b in itertools.pairwise(path))
-        return float(distances[range(6), list(path)].sum()) + 0.8 * changes
+    def cheapest(rows: torch.Tensor) -> tuple[int, ...]:
+        def cost(path: tuple[int, ...]) -> float:
+            changes = sum(a != b for a, b in itertools.pairwise(path))
+            return float(rows[range(len(rows)), list(path)].sum()) + penalty * changes
 
-    best = min(itertools.product(range(3), repeat=6), key=cost)
-    assert tuple(steady_path([features], centroids, 0.8).tolist()) == best
-    assert tuple(steady_path(features.split(4), centroids, 0.8).tolist()) == best
-    assert steady_path([features], centroids, 0.0).tolist() == distances.argmin(1).tolist()
-    assert len(set(steady_path([features], centroids, 1e9).tolist())) == 1
+        return min(itertools.product(range(3), repeat=len(rows)), key=cost)
+
+    best = [cheapest(rows[:length]) for rows, length in zip(distances, lengths, strict=True)]
+    assert [tuple(path.tolist()) for path in steady_paths([distances], lengths, penalty)] == best
+    assert [tuple(path.tolist()) for path in steady_paths(distances.split(4, dim=1), lengths, penalty)] == best
+    assert steady_paths([distances[:1]], [6], 0.0)[0].tolist() == distances[0].argmin(1).tolist()
+    assert len(set(steady_paths([distances[:1]], [6], 1e9)[0].tolist())) == 1
+    assert len(set(best[0])) > 1
+
+
+def test_steady_units_do_not_depend_on_neighbours(codec, clips, monkeypatch):
+    steady = MelKMeans("steady", dataclasses.replace(codec.parameters, change_penalty=2.0), codec.tensors)
+    alone = [steady.encode([clip])[0] for clip in clips]
+    assert ids(steady.encode(clips)) == ids(alone)
+    monkeypatch.setattr("cslm.units.mel_kmeans._FRAMES_SIDE_BY_SIDE", 30)
+    assert ids(steady.encode(clips)) == ids(alone)
 
 
 def test_steady_units_depend_less_on_where_a_frame_begins(clips):
