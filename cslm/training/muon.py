@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -47,7 +48,7 @@ class Muon(torch.optim.AdamW):
             by_shape.setdefault((wide.shape[0], wide.shape[1]), []).append((parameter, wide))
             parameter.grad = None  # AdamW leaves a parameter without a gradient alone
         for (_, width), updates in by_shape.items():
-            orthogonal = orthogonalise(torch.stack([update for _, update in updates]))
+            orthogonal = _orthogonalise_together(torch.stack([update for _, update in updates]))
             for (parameter, _), update in zip(updates, orthogonal, strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 step = update if parameter.shape == update.shape else update.mT
@@ -65,6 +66,19 @@ def orthogonalise(matrices: Tensor) -> Tensor:
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x
+
+
+def _orthogonalise_together(matrices: Tensor) -> Tensor:
+    """:func:`orthogonalise` of what all processes have, each its share: the work is a quarter of a step."""
+    world_size = dist.get_world_size() if dist.is_initialized() else 1
+    share = -(-len(matrices) // world_size)
+    if world_size == 1 or share * world_size >= 2 * len(matrices):
+        return orthogonalise(matrices)
+    padding = matrices[:1].expand(share * world_size - len(matrices), -1, -1)
+    mine = orthogonalise(torch.cat([matrices, padding])[dist.get_rank() * share :][:share])
+    shares = [torch.empty_like(mine) for _ in range(world_size)]
+    dist.all_gather(shares, mine.contiguous())
+    return torch.cat(shares)[: len(matrices)]
 
 
 def inner_matrices(module: nn.Module) -> list[nn.Parameter]:

@@ -1,4 +1,4 @@
-"""Run by test_resume.py in each process: train the tiny stream. Arguments: output, ZeRO stage, last step."""
+"""Run by test_resume.py in each process: train the tiny stream. Arguments: output, ZeRO stage, last step, optimizer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cslm.training.training_config import TrainingConfig
 from tests.training.tiny_stream import TinyStream, tiny_module
 
 
-def run(output: Path, zero_stage: int, max_steps: int) -> None:
+def run(output: Path, zero_stage: int, max_steps: int, optimizer: str = "adamw") -> None:
     """Train to ``max_steps`` of a schedule of eight steps."""
     config = TrainingConfig(
         max_tokens=800, tokens_per_step=100, max_steps=max_steps, zero_stage=zero_stage, log_every=1, save_every=3,
-        num_threads=1, learning_rate=0.01, gradient_clip=0.5,
+        num_threads=1, learning_rate=0.01, gradient_clip=0.5, optimizer=optimizer,
     )  # fmt: skip
     kill_at = int(os.environ.get("KILL_AT_STEP", "-1"))
 
@@ -35,4 +35,4 @@ def run(output: Path, zero_stage: int, max_steps: int) -> None:
 
 
 if __name__ == "__main__":
-    exit_with_status(lambda: run(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    exit_with_status(lambda: run(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:]))

@@ -51,6 +51,16 @@ def test_another_number_of_processes_goes_on_with_the_same_curve(tmp_path, whole
     assert sorted(p.name for p in (tmp_path / "checkpoints").glob("*.universal*")) == []
 
 
+def test_processes_that_share_the_work_of_muon_have_the_curve_of_one(tmp_path):
+    finish(start(1, SCRIPT, str(tmp_path / "one"), "0", "5", "muon"))
+    finish(start(2, SCRIPT, str(tmp_path / "two"), "0", "5", "muon"))
+    for one, other in zip(curve(tmp_path / "one"), curve(tmp_path / "two"), strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+    one, other = (load_file(tmp_path / name / "w.safetensors") for name in ("one", "two"))
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], atol=1e-5, rtol=0)
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path, whole, monkeypatch):
     monkeypatch.setitem(os.environ, "KILL_AT_STEP", "5")
     finish(start(1, SCRIPT, str(tmp_path), "2", "8"), status=-9)
