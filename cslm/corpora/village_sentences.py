@@ -83,13 +83,13 @@ class Teller:
         return self.language.finish(*self.answer_clauses(question))
 
     def random_order(self, generator: np.random.Generator) -> str:
-        """Four to nine of the village's words, every other one a name or a value."""
+        """Four to nine of the village's words, every other one a name or a value. No sentence: no capital letter."""
         words = []
         for _ in range(int(generator.integers(4, 10))):
             kind = generator.random()
             pool = self.names if kind < 0.25 else self.values if kind < 0.5 else self.language.words
             words.append(pool[int(generator.integers(len(pool)))])
-        return self.language.finish([self.language.joiner.join(words)], ["sentence"])
+        return self.language.joiner.join(words) + self.language.punctuation["sentence"]
 
 
 Plan = Callable[[Teller], str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from dataclasses import dataclass, field
@@ -191,7 +192,7 @@ class Language:
     stories: Stories
     """Wordings of written documents."""
     words: list[str] = field(default_factory=list)
-    """All words but names and values; filled in by the reader."""
+    """Words of what is said, without names and values, each as often as it stands there; filled in by the reader."""
 
     def tell(self, template: str, **slots: str) -> str:
         """A template with its slots filled in, and this language's way to write words."""
@@ -297,14 +298,13 @@ def _templates(language: Language) -> list[str]:
 
 
 def _all_words(language: Language, size: VillageSize) -> list[str]:
-    used = set(size.attributes)
-    unused = [attribute for name, attribute in language.attributes.items() if name not in used]
-    skipped = {template for attribute in unused for template in (attribute.phrase, attribute.topic, *attribute.facts)}
-    words: dict[str, None] = {}
-    for template in _templates(language):
-        if template not in skipped:
-            words.update(dict.fromkeys(_WORD.findall(_SLOT.sub(" ", template))))
-    return list(words)
+    said = dataclasses.replace(
+        language,
+        attributes={name: language.attributes[name] for name in size.attributes},
+        question_forms=language.question_forms[: size.num_question_forms],
+        answer_forms=language.answer_forms[: size.num_answer_forms],
+    )
+    return [word for template in _templates(said) for word in _WORD.findall(_SLOT.sub(" ", template))]
 
 
 def contains(text: str, words: str, joiner: str) -> bool:

@@ -67,6 +67,8 @@ class MelKMeansParameters:
     """Frequencies are stretched by up to this share either way, for vocal tracts of other lengths (0: not at all)."""
     num_warps: int = 7
     """Stretches tried; the one whose frames lie nearest to the centroids is taken. Odd."""
+    warp_step: int = 1
+    """From one frame to the next that counts for the choice of the stretch."""
     change_penalty: float = 0.0
     """What a change of unit costs, as a squared distance of features; above 0 units last longer than a frame."""
 
@@ -111,11 +113,12 @@ class Features:
         corpus_mean: torch.Tensor,
         num_frames: int,
         warp: int | None = None,
+        step: int = 1,
     ) -> Iterator[torch.Tensor]:
         """Features ``(num_warps, frames, 2 * num_cepstra)`` of one block of frames after another.
 
         Cepstra less their mean over the speech of the utterance (and a share of ``corpus_mean``), then their rates of
-        change. ``warp`` asks for one alone.
+        change. ``warp`` asks for one alone, ``step`` for every so manieth frame.
         """
         p = self.parameters
         chosen = slice(None) if warp is None else slice(warp, warp + 1)
@@ -123,9 +126,10 @@ class Features:
         prior = p.mean_prior_sec * p.sample_rate_hz / self.spectrum_hop
         speech_sum = (weights @ bands) @ to_cepstra  # (num_warps, num_cepstra)
         mean = p.mean_share * (speech_sum + prior * corpus_mean) / (weights.sum() + prior)
-        stride, reach = p.spectra_per_frame, self._kernels.shape[1] // 2
-        for start in range(0, num_frames, _BLOCK_FRAMES):
-            middle = torch.arange(start, min(start + _BLOCK_FRAMES, num_frames)) * stride + stride // 2
+        stride, reach = p.spectra_per_frame * step, self._kernels.shape[1] // 2
+        for start in range(0, num_frames, _BLOCK_FRAMES * step):
+            frames = torch.arange(start, min(start + _BLOCK_FRAMES * step, num_frames), step)
+            middle = frames * p.spectra_per_frame + p.spectra_per_frame // 2
             needed = torch.arange(int(middle[0]) - reach, int(middle[-1]) + reach + 1).clamp(0, len(bands) - 1)
             windows = bands[needed].unfold(0, 2 * reach + 1, stride)  # (frames, num_bands, width)
             # filtered over time first, on fewer bands than there are cepstra of all warps
@@ -187,6 +191,7 @@ def _check(p: MelKMeansParameters, where: str) -> None:
         "context must be odd and delta_span at least 1": p.context >= 1 and p.context % 2 == 1 and p.delta_span >= 1,
         "floor_db, speech_db, mean_prior_sec, delta_weight and change_penalty must not be negative": min(sizes) >= 0,
         "warp_range must lie between 0 and 0.5, num_warps be odd": 0 <= p.warp_range <= 0.5 and p.num_warps % 2 == 1,
+        "warp_step must be at least 1": p.warp_step >= 1,
     }
     for rule, holds in rules.items():
         if not holds:
@@ -232,20 +237,23 @@ def _warp_matrix(p: MelKMeansParameters, filters: torch.Tensor, warp: float) -> 
     return torch.from_numpy(matrix)
 
 
-def nearest_centroids(blocks: Iterable[torch.Tensor], centroids: torch.Tensor) -> tuple[int, torch.Tensor]:
-    """The warp whose frames lie nearest to the centroids, and the centroid of each of its frames.
+def nearest_warp(blocks: Iterable[torch.Tensor], centroids: torch.Tensor) -> int:
+    """The warp whose frames lie nearest to the centroids.
 
-    ``blocks`` are features (num_warps, frames, dims), ``centroids`` (dims, K). A centroid c of x is nearest where
-    x c - c c / 2 is largest.
+    ``blocks`` are features (num_warps, frames, dims), ``centroids`` (dims, K).
     """
-    half_norms = centroids.square().sum(0) / 2
-    square_distances, indices = [], []
-    for features in blocks:
-        closeness, nearest = (features @ centroids - half_norms).max(dim=2)
-        square_distances.append((features.square().sum(2) - 2 * closeness).sum(dim=1))
-        indices.append(nearest)
-    warp = int(torch.stack(square_distances).sum(0).argmin())
-    return warp, torch.cat([nearest[warp] for nearest in indices])
+    square_distances = [
+        (features.square().sum(2) + centroid_distances(features, centroids).amin(dim=2)).sum(dim=1)
+        for features in blocks
+    ]
+    return int(torch.stack(square_distances).sum(0).argmin())
+
+
+def centroid_distances(features: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
+    """Squared distances (..., K) of features (..., dims) to centroids (dims, K), less the square of each feature."""
+    return torch.baddbmm(
+        centroids.square().sum(0), features.reshape(1, -1, features.shape[-1]), centroids[None], alpha=-2
+    ).view(*features.shape[:-1], -1)
 
 
 def steady_paths(blocks: Iterable[torch.Tensor], lengths: Sequence[int], change_penalty: float) -> list[torch.Tensor]:

@@ -23,7 +23,8 @@ from cslm.units.fingerprint import fingerprint
 from cslm.units.mel_features import (
     Features,
     MelKMeansParameters,
-    nearest_centroids,
+    centroid_distances,
+    nearest_warp,
     parameters_from,
     steady_paths,
 )
@@ -36,7 +37,7 @@ VERSION = 1
 _CHANNELS = "mean"  # of a file with several
 
 # Parameters that came later, with the value that leaves units as they were: cards of before keep their fingerprint.
-_LATER = {"change_penalty": 0.0}
+_LATER = {"change_penalty": 0.0, "warp_step": 1}
 
 # Utterances that are searched side by side, and their frames in all: distances of 256 centroids take 16 MB.
 _SIDE_BY_SIDE = 64
@@ -95,7 +96,7 @@ class MelKMeans:
     def encode(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Units]:
         """Units of each waveform ``(num_samples,)``; neighbours change nothing."""
         if self.parameters.change_penalty == 0:
-            return [_units(self._nearest(waveform)[1]) for waveform in waveforms]
+            return [_units(torch.cat([block.argmin(1) for block in self._distances(one)])) for one in waveforms]
         paths: list[torch.Tensor] = [torch.empty(0)] * len(waveforms)
         for chosen in _groups([self._features.num_frames(len(waveform)) for waveform in waveforms]):
             for index, path in zip(chosen, self._steady([waveforms[i] for i in chosen]), strict=True):
@@ -106,31 +107,28 @@ class MelKMeans:
         """Always refuses: centroids do not keep enough to be heard. Train a decoder."""
         raise UserError(f"the card {self.name} has no vocoder: train a decoder on its units (recipes/train_decoder.py)")
 
-    def _nearest(self, waveform: NDArray[np.float32]) -> tuple[int, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """The warp that fits best, the nearest centroid of each frame at that warp, and the spectra."""
-        if len(waveform) < self.min_num_samples:
-            raise UserError(f"too short: {len(waveform)} samples, one frame has {self.min_num_samples}")
-        spectra = self._features.spectra(waveform)
-        frames = self._features.frames(*spectra, self._mean, self._features.num_frames(len(waveform)))
-        warp, units = nearest_centroids((block * self._scale for block in frames), self._centroids)
-        return warp, units, spectra
-
     def _steady(self, waveforms: list[NDArray[np.float32]]) -> list[torch.Tensor]:
         """Units of a few waveforms under the change penalty; of a long one, block by block."""
         lengths = [self._features.num_frames(len(waveform)) for waveform in waveforms]
-        distances = [self._distances(*one) for one in zip(waveforms, lengths, strict=True)]
+        distances = [self._distances(waveform) for waveform in waveforms]
         if len(distances) == 1:
             blocks: Iterable[torch.Tensor] = (block[None] for block in distances[0])
         else:
             blocks = [torch.nn.utils.rnn.pad_sequence([torch.cat(list(one)) for one in distances], batch_first=True)]
         return steady_paths(blocks, lengths, self.parameters.change_penalty)
 
-    def _distances(self, waveform: NDArray[np.float32], num_frames: int) -> Iterator[torch.Tensor]:
+    def _distances(self, waveform: NDArray[np.float32]) -> Iterator[torch.Tensor]:
         """Squared distances (frames, K) to the centroids, less what all have in common, at the warp that fits best."""
-        warp, _, spectra = self._nearest(waveform)
-        norms = self._centroids.square().sum(0)
-        for block in self._features.frames(*spectra, self._mean, num_frames, warp):
-            yield norms - 2 * (block[0] * self._scale) @ self._centroids
+        if len(waveform) < self.min_num_samples:
+            raise UserError(f"too short: {len(waveform)} samples, one frame has {self.min_num_samples}")
+        spectra = self._features.spectra(waveform)
+        known = (*spectra, self._mean, self._features.num_frames(len(waveform)))
+        warp = 0
+        if len(self._features.warps) > 1:
+            warps = self._features.frames(*known, step=self.parameters.warp_step)
+            warp = nearest_warp((block * self._scale for block in warps), self._centroids)
+        for block in self._features.frames(*known, warp):
+            yield centroid_distances(block[0] * self._scale, self._centroids)
 
     def card(self, origin: dict[str, Any] | None = None) -> Card:
         """The card of this codec; ``save_card`` writes it with ``tensors``."""

@@ -12,7 +12,7 @@ from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
 from cslm.errors import UserError
-from cslm.units.mel_features import Features, MelKMeansParameters, nearest_centroids
+from cslm.units.mel_features import Features, MelKMeansParameters, nearest_warp
 
 _WARP_ROUNDS = 2  # rounds of choosing each utterance's warp and moving the centroids
 
@@ -32,7 +32,9 @@ def fit_tensors(
         raise UserError(f"too little audio: {len(points)} frames for {codebook_size} units; add audio or ask for fewer")
     centroids = _cluster(points, codebook_size, seed)
     for _ in range(_WARP_ROUNDS if len(extract.warps) > 1 else 0):
-        points = torch.cat([one[nearest_centroids([one.double()], centroids.T)[0]] for one in features])
+        points = torch.cat(
+            [one[nearest_warp([one.double()[:, :: parameters.warp_step]], centroids.T)] for one in features]
+        )
         centroids = _cluster(points, centroids, seed)
     tensors = {"centroids": centroids.numpy(), "scale": scale.numpy(), "mean": mean.numpy()}
     return tensors, _facts(points, centroids)

@@ -151,7 +151,7 @@ def test_other_rates():
 def test_a_parameter_that_came_later_leaves_old_fingerprints(codec):
     """change_penalty once refused every card that was fitted before it."""
     parameters = codec.card().parameters
-    assert "change_penalty" not in parameters
+    assert "change_penalty" not in parameters and "warp_step" not in parameters
     steady = dataclasses.replace(codec.parameters, change_penalty=1.0)
     assert MelKMeans("steady", steady, codec.tensors).card().parameters == {**parameters, "change_penalty": 1.0}
 
