@@ -119,4 +119,4 @@ class DecoderCard:
             raise UserError(f"{path} does not fit this version ({error}): train the decoder again") from None
 
 
-FORMAT = "cslm-speech-decoder-1"
+FORMAT = "cslm-speech-decoder-2"
