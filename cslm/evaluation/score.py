@@ -22,7 +22,10 @@ Result = TypeVar("Result")
 
 
 def score(config: ScoreConfig) -> dict[str, Any]:
-    """Score the checkpoint and write results.json, replies.jsonl and the spoken answers; returns the results.
+    """Score the checkpoint; returns the results.
+
+    Writes ``results.json``; beside it ``transcripts.jsonl`` (what was heard of each item), ``replies.jsonl`` and
+    ``replies/`` (the spoken answers).
 
     Raises:
         UserError: a checkpoint, a decoder or a test set that cannot be used.
@@ -38,6 +41,8 @@ def score(config: ScoreConfig) -> dict[str, Any]:
         replies = _timed("dialogue", lambda: answer_dialogues(scored, output.parent / "replies"))
         write_json_lines(replies, output.parent / "replies.jsonl")
         results["dialogue"] = dialogue_scores(replies, config.seed)
+    if scored.transcripts:
+        write_json_lines(scored.transcripts, output.parent / "transcripts.jsonl")
     if not results:
         raise UserError("score: no test set is named: give asr_test, asr_sets, tts_test or test_dialogues")
     results |= _circumstances(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +33,8 @@ class ScoredModel:
     """the model's own ASR on waveforms"""
     other_ear: Recognizer | None
     """one that never met the model"""
+    transcripts: list[dict[str, str]] = field(default_factory=list)
+    """what was heard of each item of the ASR and TTS sets: set, id, language, reference, heard"""
 
     @property
     def processor(self) -> CSLMProcessor:
@@ -42,6 +44,12 @@ class ScoredModel:
     def path(self, name: str) -> Path:
         """A path of the configuration, from its data root."""
         return Path(self.config.data_root) / name
+
+    def note(self, name: str, items: Sequence[tuple[Utterance, Path]], heard: Sequence[str]) -> None:
+        """Keep what was heard of the items of a set, for who wants to read the errors."""
+        for (utterance, _), text in zip(items, heard, strict=True):
+            kept = {"set": name, "id": utterance.id, "language": utterance.language}
+            self.transcripts.append({**kept, "reference": utterance.text, "heard": text})
 
     def bootstrap(self) -> np.random.Generator:
         """A fresh generator for intervals."""

@@ -24,10 +24,10 @@ def asr_scores(scored: ScoredModel) -> Scores:
     config = scored.config
     if config.asr_test is not None:
         for language, items in _by_language(scored, config.asr_test).items():
-            scores[language] = _hear(scored, items, language)
+            scores[language] = _hear(scored, items, language, "asr")
     if config.asr_unheard_voice is not None:
         for language, items in _by_language(scored, config.asr_unheard_voice).items():
-            unheard = _hear(scored, items, language)
+            unheard = _hear(scored, items, language, "unheard_voice")
             renamed = {key.replace(rate_name(language), "unheard_voice"): value for key, value in unheard.items()}
             renamed["unheard_voice_n"] = renamed.pop("n")
             scores.setdefault(language, {}).update(renamed)
@@ -36,7 +36,7 @@ def asr_scores(scored: ScoredModel) -> Scores:
         if len(by_language) > 1:
             raise UserError(f"asr_sets.{name}: {manifest} holds {', '.join(by_language)}: give one language a set")
         ((language, items),) = by_language.items()
-        scores[name] = _hear(scored, items, language)
+        scores[name] = _hear(scored, items, language, name)
     return scores
 
 
@@ -49,9 +49,10 @@ def tts_scores(scored: ScoredModel) -> Scores:
     }
 
 
-def _hear(scored: ScoredModel, items: Sequence[tuple[Utterance, Path]], language: str) -> Scores:
+def _hear(scored: ScoredModel, items: Sequence[tuple[Utterance, Path]], language: str, name: str) -> Scores:
     clips = [load_clip(utterance, path) for utterance, path in items]
     heard = scored.ear.transcribe(clips, [language] * len(items), f"transcribe {language}")
+    scored.note(name, items, heard)
     counts = text_errors([utterance.text for utterance, _ in items], heard, language)
     return rate_scores(counts, rate_name(language), scored.bootstrap())
 
@@ -63,13 +64,14 @@ def _speak(scored: ScoredModel, items: Sequence[tuple[Utterance, Path]], languag
     units = scored.tasks.synthesize(texts, languages, scored.config.tts, scored.drawing(), f"speak {language}")
     clips = scored.speak(units, languages)
     heard = scored.ear.transcribe(clips, languages)
+    scored.note("tts", items, heard)
     scores = rate_scores(text_errors(texts, heard, language), rate_name(language), scored.bootstrap())
     references = [item.ids.reshape(-1).tolist() for item in scored.processor.units_batch(own)]
     written = [item.ids.reshape(-1).tolist() for item in units]
     scores |= rate_scores(unit_errors(references, written), "unit_error_rate", scored.bootstrap())
     scores |= _distortion(own, clips, scored.bootstrap())
     if scored.other_ear is not None and scored.other_ear.hears(language):
-        scores["other_ear"] = _other_ear(scored, texts, own, clips, language)
+        scores["other_ear"] = _other_ear(scored, items, own, clips, language)
     return scores
 
 
@@ -85,11 +87,17 @@ def _distortion(own: Sequence[Clip], clips: Sequence[Clip], generator: np.random
 
 
 def _other_ear(
-    scored: ScoredModel, texts: Sequence[str], own: Sequence[Clip], clips: Sequence[Clip], language: str
+    scored: ScoredModel,
+    items: Sequence[tuple[Utterance, Path]],
+    own: Sequence[Clip],
+    clips: Sequence[Clip],
+    language: str,
 ) -> Scores:
     assert scored.other_ear is not None
+    texts = [utterance.text for utterance, _ in items]
     heard = scored.other_ear.transcribe([*clips, *own], [language] * (2 * len(texts)))
     name = rate_name(language)
+    scored.note("tts, other ear", items, heard[: len(texts)])
     model = rate_scores(text_errors(texts, heard[: len(texts)], language), name, scored.bootstrap())
     floor = rate_scores(text_errors(texts, heard[len(texts) :], language), f"floor_{name}", scored.bootstrap())
     return {**model, **floor}

@@ -44,6 +44,9 @@ class DecodingConfig:
             raise UserError("decoding: temperature must be 0 or more, and top_p above 0 and at most 1")
 
 
+_STRETCH = 64  # tokens between two looks at which replies have ended
+
+
 class Generated(NamedTuple):
     """What one prompt became."""
 
@@ -92,33 +95,55 @@ def generate(
 @torch.inference_mode()
 def _generate_batch(
     model: PreTrainedModel, prompts: list[NDArray[Any]], grammar: UnitGrammar, settings: GenerationConfig
-) -> Iterator[Generated]:
+) -> list[Generated]:
+    """Replies of one batch, a stretch of tokens at a time: after each, those that have ended leave the batch."""
     longest = max(len(prompt) for prompt in prompts)
-    input_ids = torch.full((len(prompts), longest), settings.pad_token_id, dtype=torch.long)
-    mask = torch.zeros_like(input_ids)
+    ids = torch.full((len(prompts), longest), settings.pad_token_id, dtype=torch.long)
+    mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
-        input_ids[row, longest - len(prompt) :] = torch.from_numpy(np.asarray(prompt, dtype=np.int64))
+        ids[row, longest - len(prompt) :] = torch.from_numpy(np.asarray(prompt, dtype=np.int64))
         mask[row, longest - len(prompt) :] = 1
-    cache = growing_cache(model)
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    ends = set(settings.eos_token_id)
+    left = _within_context(model, settings, longest)
+    cache: Any = growing_cache(model)
+    rows = list(range(len(prompts)))
+    written: list[list[int]] = [[] for _ in prompts]
+    sums = [0.0] * len(prompts)
     run: Any = model.generate
-    output = run(
-        input_ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        generation_config=_within_context(model, settings, longest),
-        logits_processor=LogitsProcessorList([grammar]),
-        **({} if cache is None else {"past_key_values": cache}),
-    )
-    sequences = output.sequences[:, longest:].cpu()
-    log_probabilities = _log_probabilities(output.scores, output.sequences[:, longest:]) if output.scores else None
-    return _cut(sequences.tolist(), set(settings.eos_token_id), log_probabilities)
+    while rows and left > 0:
+        output = run(
+            ids,
+            attention_mask=mask,
+            generation_config=_copy_with(settings, max_new_tokens=min(left, _STRETCH)),
+            logits_processor=LogitsProcessorList([grammar]),
+            **({} if cache is None else {"past_key_values": cache}),
+        )
+        cache, known = output.past_key_values, ids.shape[1]
+        ids = output.sequences
+        probabilities = _log_probabilities(output.scores, ids[:, known:]).tolist() if output.scores else None
+        going_on = []
+        for place, (row, new) in enumerate(zip(rows, ids[:, known:].tolist(), strict=True)):
+            kept = new[: next((index + 1 for index, token_id in enumerate(new) if token_id in ends), len(new))]
+            written[row] += kept
+            sums[row] += sum(probabilities[place][: len(kept)]) if probabilities is not None else float("nan")
+            if kept[-1] not in ends:
+                going_on.append(place)
+        left -= ids.shape[1] - known
+        mask = torch.nn.functional.pad(mask, (0, ids.shape[1] - known), value=1)
+        if left > 0 and 0 < len(going_on) < len(rows):
+            chosen = torch.tensor(going_on, device=ids.device)
+            cache.batch_select_indices(chosen)
+            ids, mask = ids[chosen], mask[chosen]
+        rows = [rows[place] for place in going_on]
+    return [Generated(ids, total / max(1, len(ids))) for ids, total in zip(written, sums, strict=True)]
 
 
-def _cut(rows: list[list[int]], ends: set[int], log_probabilities: torch.Tensor | None) -> Iterator[Generated]:
-    """Each row up to the first end, inclusive."""
-    for row, ids in enumerate(rows):
-        stop = next((place + 1 for place, token_id in enumerate(ids) if token_id in ends), len(ids))
-        mean = float("nan") if log_probabilities is None else float(log_probabilities[row, :stop].mean())
-        yield Generated(ids[:stop], mean)
+def _copy_with(settings: GenerationConfig, **changed: Any) -> GenerationConfig:
+    changed_settings = copy.copy(settings)
+    for name, value in changed.items():
+        setattr(changed_settings, name, value)
+    return changed_settings
 
 
 def _log_probabilities(scores: Sequence[torch.Tensor], ids: torch.Tensor) -> torch.Tensor:
@@ -145,16 +170,13 @@ def _settings(
     )
 
 
-def _within_context(model: PreTrainedModel, settings: GenerationConfig, longest: int) -> GenerationConfig:
-    """The settings with no more new tokens than the model's context has room for."""
+def _within_context(model: PreTrainedModel, settings: GenerationConfig, longest: int) -> int:
+    """How many tokens may be written: no more than the model's context has room for."""
+    wanted = int(settings.max_new_tokens)
     context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
-    if context is None or longest + settings.max_new_tokens <= context:
-        return settings
-    if longest >= context:
+    if context is not None and longest >= context:
         raise UserError(f"a prompt of {longest} tokens fills the model's context of {context}: give a shorter question")
-    shorter = copy.copy(settings)
-    shorter.max_new_tokens = context - longest
-    return shorter
+    return wanted if context is None else min(wanted, context - longest)
 
 
 @contextlib.contextmanager

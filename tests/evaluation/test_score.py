@@ -16,6 +16,7 @@ from cslm.corpora.manifest import Utterance, write_json_lines, write_manifest
 from cslm.errors import UserError
 from cslm.evaluation import recognizers
 from cslm.evaluation.dialogue_scores import dialogue_scores
+from cslm.evaluation.error_rates import text_errors
 from cslm.evaluation.score import main
 from cslm.evaluation.scored_model import spread
 from cslm.generation.speech_tasks import SpeechTasks
@@ -111,6 +112,17 @@ def test_the_replies_hold_what_the_scores_were_made_of(checkpoint: Path, run: Pa
         assert rate == 22050 and (len(waveform) > 0) == (reply["num_chunks"] > 0)
     assert sum("other_ear" in reply for reply in replies) == 2
     assert json.dumps(score(checkpoint, run)) == json.dumps(results)
+
+
+def test_what_was_heard_of_each_item_can_be_read(checkpoint: Path, run: Path) -> None:
+    results = score(checkpoint, run)
+    rows = [json.loads(text) for text in (run / "transcripts.jsonl").read_text(encoding="utf-8").splitlines()]
+    names = {"asr": 4, "unheard_voice": 4, "tones": 2, "tts": 4, "tts, other ear": 2}
+    assert {name: sum(row["set"] == name for row in rows) for name in names} == names and len(rows) == 16
+    for name, found in (("asr", results["asr"]), ("tts", results["tts"])):
+        pairs = [(row["reference"], row["heard"]) for row in rows if row["set"] == name and row["language"] == "zh"]
+        references, heard = zip(*pairs, strict=True)
+        assert round(text_errors(references, heard, "zh").rate, 5) == found["zh"]["cer"]
 
 
 def test_parts_may_be_left_out(checkpoint: Path, run: Path) -> None:
