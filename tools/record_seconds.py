@@ -7,6 +7,9 @@ import json
 import os
 from pathlib import Path
 
+from cslm.evaluation.score import read_stage_seconds
+from cslm.units.atomic_file import write_atomically
+
 
 def main() -> None:
     """Merge ``OUT/.stages/*.json`` into ``OUT/results.json``, atomically."""
@@ -14,15 +17,11 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="the folder of the run")
     parser.add_argument("--seed", type=int, required=True, help="the seed of the run")
     given = parser.parse_args()
-    markers = sorted((given.output / ".stages").glob("*.json"))
-    seconds = {marker.stem: json.loads(marker.read_text())["seconds"] for marker in markers}
     path = given.output / "results.json"
     results = json.loads(path.read_text(encoding="utf-8"))
-    results["seconds"] = {**seconds, "total": round(sum(seconds.values()), 1)}
+    results["seconds"] = read_stage_seconds(given.output / ".stages")
     results |= {"cores": len(os.sched_getaffinity(0)), "seed": given.seed}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
 
 
 if __name__ == "__main__":

@@ -52,13 +52,15 @@ def score(config: ScoreConfig) -> dict[str, Any]:
 
 
 def read_stage_seconds(folder: Path) -> dict[str, float]:
-    """The seconds of each finished stage, from files ``STAGE.json`` with ``{"seconds": ...}``, and their ``total``.
+    """The seconds of each finished stage, in the order in which they finished, and their ``total``.
+
+    Each stands in a file ``STAGE.json`` with ``{"seconds": ...}``.
 
     Raises:
         UserError: a file that holds something else.
     """
     seconds: dict[str, float] = {}
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
         try:
             seconds[path.stem] = float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
         except (ValueError, KeyError, TypeError) as error:

@@ -5,7 +5,7 @@ the cepstra counts beside the cepstra themselves; and the features are made for 
 frequencies, as by vocal tracts of other lengths. Everything runs in double precision on one utterance at a time, so
 that neighbours, batch sizes and threads do not change a unit.
 
-Frames: an utterance of ``n`` samples has ``round(n / hop)`` of them (halves up), hop = 640 at 25 Hz; frame ``t``
+Frames: an utterance of ``n`` samples has ``round(n / hop)`` of them (halves up), hop = 160 at 100 Hz; frame ``t``
 stands for the samples ``t * hop`` to ``(t + 1) * hop``. Less than one hop is too short.
 """
 
@@ -35,10 +35,10 @@ class MelKMeansParameters:
 
     sample_rate_hz: int = 16000
     """Rate of the waveforms."""
-    frame_rate_hz: float = 25.0
+    frame_rate_hz: float = 100.0
     """Units a second, before repeats are merged."""
-    spectra_per_frame: int = 4
-    """Spectra taken in each frame: 4 at 25 Hz is one every 10 ms."""
+    spectra_per_frame: int = 1
+    """Spectra taken in each frame: 1 at 100 Hz and 4 at 25 Hz are one every 10 ms."""
     num_bands: int = 40
     """Mel bands."""
     f_min_hz: float = 60.0
@@ -55,7 +55,7 @@ class MelKMeansParameters:
     """The corpus's mean counts as much as so many seconds of the utterance, which steadies short ones."""
     speech_db: float = 30.0
     """Spectra more than this below the loudest are silence, and not in the mean."""
-    context: int = 11
+    context: int = 7
     """Spectra averaged around the middle of a frame (a Hann window); odd."""
     delta_span: int = 8
     """Spectra on each side from which the rate of change is taken."""
@@ -67,10 +67,11 @@ class MelKMeansParameters:
     """Frequencies are stretched by up to this share either way, for vocal tracts of other lengths (0: not at all)."""
     num_warps: int = 7
     """Stretches tried; the one whose frames lie nearest to the centroids is taken. Odd."""
-    warp_step: int = 1
+    warp_step: int = 4
     """From one frame to the next that counts for the choice of the stretch."""
-    change_penalty: float = 0.0
-    """What a change of unit costs, as a squared distance of features; above 0 units last longer than a frame."""
+    change_penalty: float = 15.0
+    """What a change of unit costs, as a squared distance of features (about 7 from a frame to its centroid); 0 takes
+    the nearest centroid of each frame."""
 
 
 class Features:

@@ -1,7 +1,9 @@
-"""``mel_kmeans``: cepstra of a log-mel spectrum (``mel_features``), and the nearest of k centroids.
+"""``mel_kmeans``: cepstra of a log-mel spectrum (``mel_features``), and centroids that change as seldom as fits.
 
 No neural network and no download: features are fixed, k-means is fitted on a corpus. Each utterance is heard at
-several stretches of its frequencies, and the one whose frames lie nearest to the centroids gives the units.
+several stretches of its frequencies, and the one whose frames lie nearest to the centroids gives the units. Frames are
+short (10 ms), and a change of unit costs something: so a unit lasts about 50 ms, and where it begins depends on the
+speech, not on a grid of frames. After repeats are merged, 19 units a second are left of 100.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ VERSION = 1
 
 _CHANNELS = "mean"  # of a file with several
 
-# Parameters that came later, with the value that leaves units as they were: cards of before keep their fingerprint.
+# Parameters that came later, with the value that leaves units as they were: cards of before, which do not name them,
+# keep their fingerprint and their units.
 _LATER = {"change_penalty": 0.0, "warp_step": 1}
 
 # Utterances that are searched side by side, and their frames in all: distances of 256 centroids take 16 MB.
@@ -150,7 +153,7 @@ class MelKMeans:
         Raises:
             UserError: parameters or tensors that do not fit, or a card of another version of the algorithm.
         """
-        values = dict(card.parameters)
+        values = {**_LATER, **card.parameters}
         for key, here in (("version", VERSION), ("channels", _CHANNELS)):
             found = values.pop(key, None)
             if found != here:

@@ -50,7 +50,7 @@ def test_every_utterance_is_there_with_its_units(corpus, card, whole):
             utterance.group,
         )
         assert row.words == utterance.words
-        assert len(expand_repeats(row.units)) == round(row.duration_sec * 25 + 1e-9)
+        assert len(expand_repeats(row.units)) == round(row.duration_sec * 100 + 1e-9)
     waveform, _ = soundfile.read(corpus.parent / "audio" / "001.wav", dtype="float32")
     alone = merge_repeats(codec.encode([waveform])[0])
     assert np.array_equal(store.row(1).units.ids, alone.ids)
@@ -281,5 +281,5 @@ def test_real_chinese_questions(belle, tmp_path):
     card = fit_card(manifest, tmp_path / "card.yaml")
     header = run(manifest, card, tmp_path / "store", utterances_per_shard=1000)
     assert (header.num_utterances, header.num_rejected) == (100, 0)
-    assert header.num_frames == pytest.approx(header.audio_sec * 25, rel=0.01)
+    assert header.num_frames == pytest.approx(header.audio_sec * 100, rel=0.01)
     assert header.num_units < 0.95 * header.num_frames
