@@ -145,11 +145,13 @@ def _write_training(script: _Script, teller: Teller, cast: Cast, free: _Free, ge
             script.asked[code].append((question, line.id))
             lines.append(line)
     clauses = _answer_lines("clause", free.clauses, teller)
+    said_back = free.clauses[: size.num_free_dialogues_per_direction]
+    back = _asking_lines("repeat", said_back, teller, cast.heard, generator, "clause")
     asking = _asking_lines("asking", free.question_voice, teller, cast.heard, generator)
     short = _asking_lines("short", free.short, teller, cast.heard, generator)
-    script.free_asked[code] = [line.id for line in asking]
-    script.free_answered[code] = [line.id for line in clauses]
-    script.lines["train"] += lines + clauses + _answer_lines("other", free.answer_voice, teller) + asking + short
+    script.free_asked[code] = [line.id for line in back]
+    script.free_answered[code] = [line.id for line in clauses[: len(back)]]
+    script.lines["train"] += lines + clauses + back + _answer_lines("other", free.answer_voice, teller) + asking + short
 
 
 def _write_tests(
@@ -193,8 +195,14 @@ def _answer_lines(kind: str, sentences: list[FreeSentence], teller: Teller) -> l
 
 
 def _asking_lines(
-    kind: str, sentences: list[FreeSentence], teller: Teller, voices: list[str], generator: np.random.Generator
+    kind: str,
+    sentences: list[FreeSentence],
+    teller: Teller,
+    voices: list[str],
+    generator: np.random.Generator,
+    said_before_as: str | None = None,
 ) -> list[Line]:
+    """Lines in random voices; those of sentences that another kind says too are of the groups of that kind."""
     code, jitter = teller.language.language, teller.size.jitter
     return [
         asking_line(
@@ -205,7 +213,7 @@ def _asking_lines(
             str(generator.choice(voices)),
             jitter,
             generator,
-            _group(kind, number, sentence),
+            _group(said_before_as or kind, number, sentence),
         )
         for number, sentence in enumerate(sentences)
     ]
@@ -255,8 +263,7 @@ def _write_documents(
     free_asked = {code: [train[name] for name in names] for code, names in script.free_asked.items()}
     free_answered = {code: [train[name] for name in names] for code, names in script.free_answered.items()}
     tested = {code: [(question, test[name]) for question, name in rows] for code, rows in script.tested.items()}
-    count = size.num_free_dialogues_per_direction
-    free_rows = free_dialogues(tellers, free_asked, free_answered, count, _generator(config, 4))
+    free_rows = free_dialogues(tellers, free_asked, free_answered)
     write_json_lines([*fact_dialogues(tellers, asked, answered), *free_rows], output / "train_dialogues.jsonl")
     write_json_lines(test_dialogues(tellers, tested), output / "test_dialogues.jsonl")
     told = free.answer_voice + free.question_voice  # not the clauses: their random values contradict the facts

@@ -10,7 +10,7 @@ import numpy as np
 
 from cslm.corpora.manifest import Utterance
 from cslm.corpora.village_sentences import Question, Teller
-from cslm.corpora.village_world import World, join_held_out
+from cslm.corpora.village_world import World
 
 Record = dict[str, Any]
 
@@ -28,22 +28,16 @@ def fact_dialogues(
 
 
 def free_dialogues(
-    tellers: list[Teller],
-    asked: dict[str, list[Utterance]],
-    answered: dict[str, list[Utterance]],
-    count: int,
-    generator: np.random.Generator,
+    tellers: list[Teller], asked: dict[str, list[Utterance]], answered: dict[str, list[Utterance]]
 ) -> Iterator[Record]:
-    """Free sentences with random answer clauses; question and answer together join no held-out pair either."""
+    """Free sentences that are said back, in every language: any name and value is heard, written and spoken.
+
+    Entry ``i`` of ``asked`` and of ``answered`` is the same sentence, in the voice of each.
+    """
     for asks, answers in product(tellers, tellers):
         codes = (asks.language.language, answers.language.language)
-        number = 0
-        while number < count:
-            question = asked[codes[0]][int(generator.integers(len(asked[codes[0]])))]
-            answer = answered[codes[1]][int(generator.integers(len(answered[codes[1]])))]
-            if not _held_out_together(question.text, asks, answer.text, answers):
-                yield _dialogue(codes, "free", number, question, answer)
-                number += 1
+        for number, (question, answer) in enumerate(zip(asked[codes[0]], answered[codes[1]], strict=True)):
+            yield _dialogue(codes, "free", number, question, answer)
 
 
 def test_questions(world: World, num_forms: int, count: int, generator: np.random.Generator) -> list[Question]:
@@ -102,9 +96,3 @@ def _dialogue(codes: tuple[str, str], kind: str, number: int, question: Utteranc
         "answer_language": codes[1],
         "answer_text": answer.text,
     }
-
-
-def _held_out_together(question: str, asks: Teller, answer: str, answers: Teller) -> bool:
-    people, attributes = asks.mentions.read(question)
-    other_people, other_attributes = answers.mentions.read(answer)
-    return join_held_out(people | other_people, attributes | other_attributes, asks.world)

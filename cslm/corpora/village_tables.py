@@ -50,7 +50,7 @@ class VillageSize:
     num_question_voice_sentences: int
     """Free sentences in the asking voices."""
     num_free_dialogues_per_direction: int
-    """Dialogues of a free sentence and random answer clauses."""
+    """Free sentences made of clauses that a voice that asks says too, and that are said back."""
     num_stories_per_person: int
     """Written tellings of each person's facts, in each language."""
     num_text_sentences: int

@@ -111,6 +111,10 @@ def test_training_dialogues_go_in_all_directions_and_point_at_their_audio(tiny_v
         answered = tellers[answer.language].mentions.read(answer.text)
         if row["kind"] == "fact":
             assert asked[0] == answered[0] and asked[1] & answered[1]
+        elif question.language == answer.language:
+            assert question.text == answer.text and question.speaker != answer.speaker
+        else:
+            assert question.group == answer.group
 
 
 def test_test_dialogues_say_what_is_right_and_what_is_wrong(tiny_village, tellers):
