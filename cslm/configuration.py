@@ -138,9 +138,9 @@ def _find_configuration(name: str, program: str, config_class: type[DataclassIns
     if path is None:
         raise UserError(f"{program}: there is no configuration file {name}: give the path of a YAML file")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _LoaderOfDistinctKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {error}") from error
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no keys: expected YAML of the form `key: value`")
     known = {field.name for field in dataclasses.fields(config_class)}
@@ -148,6 +148,18 @@ def _find_configuration(name: str, program: str, config_class: type[DataclassIns
         if str(key).split(".")[0] not in known:
             raise UserError(f"{path}: unknown key {key!r}: known are {', '.join(sorted(known))}")
     return str(path)
+
+
+class _LoaderOfDistinctKeys(yaml.SafeLoader):
+    """Safe YAML in which a key that stands twice is an error: YAML's own loader drops the first without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands there twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return super().construct_mapping(node, deep)
 
 
 def _without_local_rank(arguments: Sequence[str]) -> list[str]:

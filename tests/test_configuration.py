@@ -125,6 +125,8 @@ def test_the_rank_of_the_launcher_is_accepted(given):
         ("output: a\nsources: {asr: {weight: 2}}", ["sources", "task"]),
         ("speed: {max_steps: 3}", ["output", "required"]),
         ("output: [", ["run.yaml", "not YAML"]),
+        ("output: a\nspeed: {}\noutput: b", ["run.yaml", "'output' stands there twice", "line 3"]),
+        ("output: a\nspeed: {max_steps: 1, max_steps: 2}", ["run.yaml", "'max_steps' stands there twice", "line 2"]),
         ("- output", ["run.yaml", "no keys"]),
         ("", ["run.yaml", "no keys"]),
     ],

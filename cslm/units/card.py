@@ -63,7 +63,7 @@ def load_card(path_or_name: str | os.PathLike[str]) -> Card:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a card: {error}") from None
+        raise UserError(f"{path} is not a card: {' '.join(str(error).split())}") from None
     return _card_from(values, path)
 
 
