@@ -166,7 +166,7 @@ def spoil(corpus: Path) -> dict[str, str]:
         "u003": "audio/003.wav: cannot be read as audio",
         "u004": "audio/004.wav: holds no samples",
         "u006": "audio/006.wav: holds samples that are not numbers",
-        "u007": "audio/007.wav: too short: 0.0050 s, this tokenizer needs 0.0400 s",
+        "u007": "audio/007.wav: too short: 0.0050 s, this tokenizer needs 0.0100 s",
     }
 
 

@@ -1,4 +1,4 @@
-"""The figures of ``tools/bench_units.py`` on a corpus of tones: two words, each said by two speakers."""
+"""The quality of units on a corpus of tones: two words, each said by two speakers."""
 
 from __future__ import annotations
 
