@@ -1,9 +1,14 @@
 # shellcheck shell=bash
-# Functions that make a Python environment. Sourced by quickstart.sh and test.sh, which stand in the root of the checkout.
+# Functions that make a Python environment and start what runs in it. Sourced by quickstart.sh, test.sh and recipes/*/run.sh.
 
 fail() {
     echo "error: $*" >&2
     exit 2
+}
+
+# free_port: one that no other run on this machine uses.
+free_port() {
+    "${PYTHON:-python}" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
 # check_machine PYTHON: everything the installation needs, or one line that says what to install.

@@ -73,10 +73,6 @@ finetune() {
         cp "$out/decoder/config.json" "$out/decoder/model.safetensors" "$speech/decoder/"
 }
 
-free_port() {
-    python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-
 # answer_questions: one held-out spoken question of each direction, its reply beside it.
 answer_questions() {
     local questions direction question language

@@ -5,7 +5,10 @@
 set -euo pipefail
 
 usage="usage: bash recipes/spoken_digits/run.sh RECORDINGS OUT --test_speakers A,B [--seed N]"
-fail() { echo "error: $1" >&2; exit 2; }
+recipe="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+root="$(cd "$recipe/../.." && pwd)"
+# shellcheck source=tools/environment.sh
+source "$root/tools/environment.sh"
 
 recordings="" out="" test_speakers="" seed=0
 while [ $# -gt 0 ]; do
@@ -21,8 +24,6 @@ done
 [ -n "$recordings" ] && [ -n "$out" ] && [ -n "$test_speakers" ] || fail "$usage"
 [ -d "$recordings" ] || fail "$recordings is not a folder; give the folder that holds {digit}_{speaker}_{index}.wav"
 
-recipe="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-root="$(cd "$recipe/../.." && pwd)"
 if [ -z "${PYTHON:-}" ]; then
     PYTHON=python3
     if [ -x "$root/.venv/bin/python" ]; then PYTHON="$root/.venv/bin/python"; fi
@@ -56,7 +57,7 @@ stage fit_tokenizer "$PYTHON" "$root/tools/fit_tokenizer.py" "$out/corpus/train.
     --config "$recipe/tokenizer.yaml" --seed "$seed" --output "$out/tokenizer/card.yaml"
 stage tokenize_corpus "$PYTHON" "$root/tools/tokenize_corpus.py" "$out/corpus/train.jsonl" \
     --tokenizer "$out/tokenizer/card.yaml" --output "$out/units"
-stage train deepspeed --num_accelerators 1 "$root/recipes/pretrain.py" --config "$recipe/train.yaml" \
+stage train deepspeed --num_accelerators 1 --master_port "$(free_port)" "$root/recipes/pretrain.py" --config "$recipe/train.yaml" \
     --data_root "$out" --output "$out/model" --training.seed "$seed"
 stage score "$PYTHON" "$root/recipes/score.py" "$out/model" --config "$recipe/score.yaml" \
     --data_root "$out" --output "$out/results.json"
