@@ -18,6 +18,8 @@ from cslm.errors import UserError
 from cslm.generation.grammar import UnitGrammar
 from cslm.generation.growing_cache import growing_cache
 
+_STRETCH = 64  # tokens between two looks at which replies have ended
+
 
 @dataclass
 class DecodingConfig:
@@ -42,9 +44,6 @@ class DecodingConfig:
             raise UserError("decoding: max_new_tokens and batch_size must be at least 1")
         if self.temperature < 0 or not 0 < self.top_p <= 1:
             raise UserError("decoding: temperature must be 0 or more, and top_p above 0 and at most 1")
-
-
-_STRETCH = 64  # tokens between two looks at which replies have ended
 
 
 class Generated(NamedTuple):
@@ -111,11 +110,13 @@ def _generate_batch(
     written: list[list[int]] = [[] for _ in prompts]
     sums = [0.0] * len(prompts)
     run: Any = model.generate
+    stretch = copy.copy(settings)
     while rows and left > 0:
+        stretch.max_new_tokens = min(left, _STRETCH)
         output = run(
             ids,
             attention_mask=mask,
-            generation_config=_copy_with(settings, max_new_tokens=min(left, _STRETCH)),
+            generation_config=stretch,
             logits_processor=LogitsProcessorList([grammar]),
             **({} if cache is None else {"past_key_values": cache}),
         )
@@ -136,14 +137,7 @@ def _generate_batch(
             cache.batch_select_indices(chosen)
             ids, mask = ids[chosen], mask[chosen]
         rows = [rows[place] for place in going_on]
-    return [Generated(ids, total / max(1, len(ids))) for ids, total in zip(written, sums, strict=True)]
-
-
-def _copy_with(settings: GenerationConfig, **changed: Any) -> GenerationConfig:
-    changed_settings = copy.copy(settings)
-    for name, value in changed.items():
-        setattr(changed_settings, name, value)
-    return changed_settings
+    return [Generated(reply, total / max(1, len(reply))) for reply, total in zip(written, sums, strict=True)]
 
 
 def _log_probabilities(scores: Sequence[torch.Tensor], ids: torch.Tensor) -> torch.Tensor:

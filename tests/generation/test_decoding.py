@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -22,11 +23,13 @@ def prompts() -> list[np.ndarray]:
     return [generator.integers(10, 260, size=length) for length in (5, 40, 17, 33, 9)]
 
 
-def run(model: CSLMForCausalLM, given: list[np.ndarray], **options: object) -> list[list[int]]:
+def run(
+    model: CSLMForCausalLM, given: list[np.ndarray], ends: Sequence[int] = (2,), **options: object
+) -> list[list[int]]:
     vocabulary = model.processor.vocabulary
     grammar = UnitGrammar(vocabulary, model.get_output_embeddings().weight.shape[0])
     settings = {"max_new_tokens": 12, "batch_size": 3, **options}
-    return [reply.ids for reply in generate(model, given, grammar, DecodingConfig(**settings), [2], 0)]
+    return [reply.ids for reply in generate(model, given, grammar, DecodingConfig(**settings), ends, 0)]
 
 
 def test_a_batch_gives_what_each_prompt_gives_alone(model: CSLMForCausalLM) -> None:
@@ -38,6 +41,22 @@ def test_the_growing_cache_changes_nothing(model: CSLMForCausalLM, monkeypatch: 
     with_cache = run(model, prompts(), max_new_tokens=50)
     monkeypatch.setattr(module, "growing_cache", lambda model: None)
     assert run(model, prompts(), max_new_tokens=50) == with_cache
+
+
+@pytest.mark.parametrize("with_growing_cache", [True, False])
+def test_replies_that_have_ended_leave_the_batch_and_change_no_other(
+    model: CSLMForCausalLM, monkeypatch: pytest.MonkeyPatch, with_growing_cache: bool
+) -> None:
+    if not with_growing_cache:
+        monkeypatch.setattr(module, "growing_cache", lambda model: None)
+    whole = run(model, prompts(), max_new_tokens=50, batch_size=5)
+    # an id that ends some replies early, others late and some not at all
+    end = max(set(whole[0]), key=lambda token_id: len({(*ids, token_id).index(token_id) for ids in whole}))
+    expected = [ids[: ids.index(end) + 1] if end in ids else ids for ids in whole]
+    assert len({len(ids) for ids in expected}) > 1
+    for stretch in (1, 7, 64):
+        monkeypatch.setattr(module, "_STRETCH", stretch)
+        assert run(model, prompts(), max_new_tokens=50, batch_size=5, ends=[2, end]) == expected
 
 
 def test_the_growing_cache_survives_reordering(model: CSLMForCausalLM) -> None:
