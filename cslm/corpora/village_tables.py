@@ -68,6 +68,16 @@ class VillageSize:
     num_dialogue_test: int
     """Test questions in each language; 0 takes every held-out pair with every question form."""
 
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: more sentences are said back than there are.
+        """
+        said_back, said = self.num_free_dialogues_per_direction, self.num_clause_sentences
+        if said_back > said:
+            raise UserError(f"num_free_dialogues_per_direction {said_back} is above num_clause_sentences {said}")
+
 
 @dataclass
 class Voice:

@@ -99,9 +99,5 @@ class Mentions:
 
     def join_held_out(self, text: str) -> bool:
         """Whether the text names a person with an attribute that is held out: then nothing in training may say it."""
-        return join_held_out(*self.read(text), self._world)
-
-
-def join_held_out(people: set[int], attributes: set[int], world: World) -> bool:
-    """Whether any of these people with any of these attributes is a held-out pair."""
-    return any((person, attribute) in world.held_out for person in people for attribute in attributes)
+        people, attributes = self.read(text)
+        return any((person, attribute) in self._world.held_out for person in people for attribute in attributes)

@@ -38,8 +38,8 @@ def interleaved(
     """One utterance with its spans of words as text and as speech.
 
     A span has ``1 + Poisson(span_words - 1)`` words (Chinese: characters), and more where a token would be cut.
-    ``spans`` is one of :data:`SPANS`; alternating draws whether the first is
-    text. An utterance whose word times are missing, or are not of its text, is one span.
+    ``spans`` is one of :data:`SPANS`; alternating draws whether the first is text. An utterance whose word times are
+    missing, or are not of its text, is one span.
     """
     assert spans in SPANS, spans
     speaks = bool(generator.integers(2))

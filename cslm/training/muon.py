@@ -69,7 +69,7 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 
 def _orthogonalise_together(matrices: Tensor) -> Tensor:
-    """:func:`orthogonalise` of what all processes have, each its share: the work is a quarter of a step."""
+    """:func:`orthogonalise` of what all processes have, each its share: on a CPU this is an eighth of a step."""
     world_size = dist.get_world_size() if dist.is_initialized() else 1
     share = -(-len(matrices) // world_size)
     if world_size == 1 or share * world_size >= 2 * len(matrices):

@@ -119,7 +119,7 @@ class Features:
         """Features ``(num_warps, frames, 2 * num_cepstra)`` of one block of frames after another.
 
         Cepstra less their mean over the speech of the utterance (and a share of ``corpus_mean``), then their rates of
-        change. ``warp`` asks for one alone, ``step`` for every so manieth frame.
+        change. ``warp`` asks for one alone, ``step`` is from one frame to the next.
         """
         p = self.parameters
         chosen = slice(None) if warp is None else slice(warp, warp + 1)
@@ -274,10 +274,10 @@ def steady_paths(blocks: Iterable[torch.Tensor], lengths: Sequence[int], change_
     """
     rows = np.arange(len(lengths))
     cost: NDArray[np.float64] | None = None
-    sources: list[
-        NDArray[np.int64]
-    ] = []  # (utterances,): where the cheapest path into a frame comes from, if it changes
-    changes: list[NDArray[np.bool_]] = []  # (utterances, K): whether the cheapest path to a centroid changes there
+    # For each frame (utterances,): where the cheapest path into it comes from, if it changes there; and
+    # (utterances, K): whether the cheapest path to a centroid does.
+    sources: list[NDArray[np.int64]] = []
+    changes: list[NDArray[np.bool_]] = []
     for block in blocks:
         for distance in block.transpose(0, 1).contiguous().numpy():
             cost = np.zeros_like(distance) if cost is None else cost

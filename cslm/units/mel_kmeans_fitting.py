@@ -12,7 +12,7 @@ from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
 from cslm.errors import UserError
-from cslm.units.mel_features import Features, MelKMeansParameters, nearest_warp
+from cslm.units.mel_features import Features, MelKMeansParameters, centroid_distances, nearest_warp
 
 _WARP_ROUNDS = 2  # rounds of choosing each utterance's warp and moving the centroids
 
@@ -57,14 +57,15 @@ def _cluster(points: torch.Tensor, start: int | torch.Tensor, seed: int) -> torc
 
 
 def _facts(points: torch.Tensor, centroids: torch.Tensor) -> dict[str, Any]:
-    closeness, nearest = (points.double() @ centroids.T - centroids.square().sum(1) / 2).max(dim=1)
+    points = points.double()
+    nearness, nearest = centroid_distances(points, centroids.T).min(dim=1)
     share = torch.bincount(nearest, minlength=len(centroids)).double() / len(points)
     used = share[share > 0]
     return {
         "num_frames": len(points),
         "units_used": len(used),
         "perplexity": round(float(torch.exp(-(used * used.log()).sum())), 1),
-        "mean_square_distance": round(float((points.double().square().sum(1) - 2 * closeness).mean()), 4),
+        "mean_square_distance": round(float((points.square().sum(1) + nearness).mean()), 4),
     }
 
 

@@ -116,3 +116,11 @@ def test_a_clause_that_is_too_short(tmp_path):
 def test_a_table_that_is_not_there():
     with pytest.raises(UserError, match="there are en, full, small, tiny, zh"):
         load_size("huge")
+
+
+def test_no_more_is_said_back_than_is_said(tmp_path):
+    text = (VILLAGE_DATA / "tiny.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace("num_free_dialogues_per_direction: 4", "num_free_dialogues_per_direction: 13"))
+    with pytest.raises(UserError, match="num_free_dialogues_per_direction 13 is above num_clause_sentences 12"):
+        load_size(str(path))
