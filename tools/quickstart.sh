@@ -73,17 +73,6 @@ finetune() {
         cp "$out/decoder/config.json" "$out/decoder/model.safetensors" "$speech/decoder/"
 }
 
-# answer_questions: one held-out spoken question of each direction, its reply beside it.
-answer_questions() {
-    local questions direction question language
-    questions=$(python tools/village_questions.py "$out/corpus") && mkdir -p "$out/answers" || return
-    while IFS=$'\t' read -r direction question language; do
-        cp "$question" "$out/answers/$direction.question.wav" || return
-        python recipes/respond.py "$out/finetune" "$question" --output "$out/answers/$direction.answer.wav" \
-            --answer_language "$language" --json "$out/answers/$direction.json" </dev/null || return
-    done <<<"$questions"
-}
-
 python=${python:-$(find_python)}
 check_machine "$python"
 stages=$out/.stages
@@ -118,7 +107,7 @@ stage finetune finetune
 stage score \
     python recipes/score.py "$out/finetune" --config "$settings/score.yaml" --data_root "$out" --output "$out/results.json" \
     --seed "$seed"
-stage respond answer_questions
+stage respond python tools/answer_village_questions.py "$out/finetune" "$out/corpus" "$out/answers"
 stage report python recipes/report.py "$out"
 python tools/record_seconds.py "$out" --seed "$seed"
 echo "done: listen and read in $out/report.html, the figures are in $out/results.json"

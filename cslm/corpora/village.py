@@ -28,6 +28,8 @@ MANIFESTS = ("train", "asr_test", "asr_unheard_voice", "tts_test", "dialogue_tes
 
 _SHARE_CLAUSES_IN_TTS_TEST = 0.6
 """Of the free sentences in the test of the answer voice, those made of answer clauses."""
+_SHARE_RANDOM_ORDER, _SHARE_RANDOM_ORDER_IN_TESTS = 0.45, 0.35
+"""Of the free sentences that are neither like questions nor made of answer clauses: words of the village in any order."""
 
 
 @dataclass
@@ -117,13 +119,14 @@ def _draw_free(tellers: list[Teller], size: VillageSize, generator: np.random.Ge
         source.reserve([text for question in told for text in (teller.question(question), teller.answer(question))])
     half = size.num_tts_test // 2
     num_clauses = round(_SHARE_CLAUSES_IN_TTS_TEST * half)
+    tested, trained = _SHARE_RANDOM_ORDER_IN_TESTS, _SHARE_RANDOM_ORDER
     return _Free(
-        asr_test=list(source.mixed(size.num_asr_test // 2, question_like=True)),
-        unheard_test=list(source.mixed(size.num_unheard_test // 2, question_like=True)),
-        tts_test=[*source.clauses(num_clauses), *source.mixed(half - num_clauses, question_like=False)],
+        asr_test=list(source.mixed(size.num_asr_test // 2, True, tested)),
+        unheard_test=list(source.mixed(size.num_unheard_test // 2, True, tested)),
+        tts_test=[*source.clauses(num_clauses), *source.mixed(half - num_clauses, False, tested)],
         clauses=list(source.clauses(size.num_clause_sentences)),
-        answer_voice=list(source.mixed(size.num_other_answer_voice_sentences, question_like=False)),
-        question_voice=list(source.mixed(size.num_question_voice_sentences, question_like=True)),
+        answer_voice=list(source.mixed(size.num_other_answer_voice_sentences, False, trained)),
+        question_voice=list(source.mixed(size.num_question_voice_sentences, True, trained)),
         short=list(source.short(size.num_short_sentences)),
     )
 

@@ -12,8 +12,6 @@ from cslm.corpora.village_tables import Language, Pattern, VillageSize
 from cslm.corpora.village_world import Mentions, Pair, World
 
 _SLOT = re.compile(r"\{([a-z]+)(\d*)\}")
-_SHARE_RANDOM_ORDER = 0.35
-"""Of the free sentences that are not made of answer clauses."""
 _SHARE_QUESTION_LIKE = 0.4
 """Of the free sentences in the asking voices."""
 _CLAUSES_PER_SENTENCE = (0.5, 0.4, 0.1)
@@ -112,13 +110,13 @@ class FreeSentences:
         """Sentences made of an answer's clauses, with any name and value."""
         return self._take(count, self._plan_clauses)
 
-    def mixed(self, count: int, question_like: bool) -> Iterator[FreeSentence]:
+    def mixed(self, count: int, question_like: bool, share_random_order: float) -> Iterator[FreeSentence]:
         """Patterns and random orders, and with ``question_like`` sentences that sound like questions."""
         for _ in range(count):
             kind = self._generator.random()
             if question_like and kind < _SHARE_QUESTION_LIKE:
                 yield from self._take(1, self._plan_question)
-            elif self._generator.random() < _SHARE_RANDOM_ORDER:
+            elif self._generator.random() < share_random_order:
                 yield self._draw_random_order()
             else:
                 yield from self._take(1, self._plan_pattern)

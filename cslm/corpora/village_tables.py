@@ -314,7 +314,15 @@ def _all_words(language: Language, size: VillageSize) -> list[str]:
         question_forms=language.question_forms[: size.num_question_forms],
         answer_forms=language.answer_forms[: size.num_answer_forms],
     )
-    return [word for template in _templates(said) for word in _WORD.findall(_SLOT.sub(" ", template))]
+    patterns = [pattern.text for pattern in said.patterns + said.short_patterns + said.question_patterns]
+    never = [attribute.topic for attribute in said.attributes.values()]  # only written
+    never += [text for text in patterns if not set(_slot_kinds(text)) <= {"name", "value", "phrase", *size.attributes}]
+    spoken = [template for template in _templates(said) if template not in never]
+    return [word for template in spoken for word in _WORD.findall(_SLOT.sub(" ", template))]
+
+
+def _slot_kinds(text: str) -> list[str]:
+    return [slot.strip("{}0123456789") for slot in _SLOT.findall(text)]
 
 
 def contains(text: str, words: str, joiner: str) -> bool:

@@ -45,15 +45,33 @@ class RespondConfig:
 
 
 def respond(config: RespondConfig) -> Reply:
-    """Answer the question, write the wav file and, if asked for, the JSON file; print transcript and answer.
+    """Open the checkpoint and answer the question.
 
     Raises:
         UserError: a checkpoint or a recording that cannot be used, no speech decoder, or an answer without speech.
+    """
+    return answer_question(open_model(config), config)
+
+
+def open_model(config: RespondConfig) -> Any:
+    """The checkpoint with its tokenizer and speech decoder.
+
+    Raises:
+        UserError: a checkpoint that cannot be used, or no speech decoder.
     """
     model = CSLMForCausalLM.from_pretrained(
         config.checkpoint, tokenizer_card=config.tokenizer_card, decoder=config.decoder
     )
     model.processor.speech_decoder()
+    return model
+
+
+def answer_question(model: Any, config: RespondConfig) -> Reply:
+    """Answer the question, write the wav file and, if asked for, the JSON file; print transcript and answer.
+
+    Raises:
+        UserError: a recording that cannot be used, or an answer without speech.
+    """
     generator = torch.Generator().manual_seed(config.seed)
     reply: Reply = model.respond(
         config.question, config.answer_language, config.question_language, config.decoding, generator

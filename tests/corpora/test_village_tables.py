@@ -124,3 +124,10 @@ def test_no_more_is_said_back_than_is_said(tmp_path):
     path.write_text(text.replace("num_free_dialogues_per_direction: 4", "num_free_dialogues_per_direction: 13"))
     with pytest.raises(UserError, match="num_free_dialogues_per_direction 13 is above num_clause_sentences 12"):
         load_size(str(path))
+
+
+def test_the_words_of_random_orders_are_said_in_a_village_of_this_size():
+    small = load_language("en", load_size("small"))
+    full = load_language("en", load_size("full"))
+    assert "hid" in full.words and "hid" not in small.words  # only patterns with a place say it
+    assert "people" in small.words and "jobs" not in small.words  # topics are only written

@@ -24,8 +24,8 @@ output = pathlib.Path(given.get("--output", sys.argv[2] if name == "prepare_corp
 with open("ran.txt", "a") as ran:
     print(" ".join([name, *sys.argv[1:]]), file=ran)
 trouble = pathlib.Path("trouble_" + name)
-if name == "village_questions":
-    print("en-zh", "question.wav", "zh", sep="\\t")
+if name == "answer_village_questions":
+    pathlib.Path(sys.argv[3]).mkdir(exist_ok=True)
 elif name != "report":
     output.parent.mkdir(parents=True, exist_ok=True)
     output.mkdir(exist_ok=True) if not output.suffix else output.write_text("{}")
@@ -64,7 +64,6 @@ def checkout(tmp_path) -> Path:
             script(tmp_path / path.relative_to(ROOT), PRETEND)
     (tmp_path / "recipes" / "village" / "small").mkdir(parents=True)
     (tmp_path / "recipes" / "village" / "full").mkdir()
-    (tmp_path / "question.wav").touch()
     for environment in (".venv", ".venv-test/latest", ".venv-test/fairseq2"):
         script(tmp_path / environment / "bin" / "python", PYTHON.replace("REAL", sys.executable))
         script(tmp_path / environment / "bin" / "deepspeed", LAUNCHER)
@@ -98,7 +97,7 @@ def test_every_stage_in_order_and_never_twice(checkout):
     done = run(checkout)
     assert done.returncode == 0, done.stderr
     names = [line.split()[0] for line in ran(checkout)]
-    assert names == [*STAGES[:3], "pretrain", "pretrain", *STAGES[5:8], "village_questions", "respond", "report"]
+    assert names == [*STAGES[:3], "pretrain", "pretrain", *STAGES[5:8], "answer_village_questions", "report"]
     results = json.loads((checkout / "runs/village/results.json").read_text())
     assert set(results["seconds"]) == {"install", *STAGES, "total"}
     assert results["seed"] == 0 and results["cores"] >= 1
@@ -133,7 +132,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(checkout):
 
 
 def test_a_failure_among_the_answers_stops_the_run(checkout):
-    (checkout / "trouble_respond").touch()
+    (checkout / "trouble_answer_village_questions").touch()
     assert run(checkout).returncode == 3
     assert not (checkout / "runs/village/.stages/respond.json").exists()
 
