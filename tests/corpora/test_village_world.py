@@ -62,7 +62,9 @@ def test_free_sentences_are_new_and_join_nothing_that_is_held_out(tellers, small
     source = FreeSentences(tellers, np.random.default_rng(0))
     reserved = [tellers[0].question(Question(pair, 0)) for pair in tellers[0].world.pairs]
     source.reserve(reserved)
-    sentences = list(itertools.chain(source.clauses(150), source.mixed(150, True, 0.35), source.mixed(100, False, 0.35)))
+    sentences = list(
+        itertools.chain(source.clauses(150), source.mixed(150, True, 0.35), source.mixed(100, False, 0.35))
+    )
     for teller in tellers:
         texts = [sentence.texts[teller.language.language] for sentence in sentences]
         assert len(set(texts)) == len(texts) == 400 and not set(texts) & set(reserved)
