@@ -81,11 +81,11 @@ class Teller:
         return self.language.finish(*self.answer_clauses(question))
 
     def random_order(self, generator: np.random.Generator) -> str:
-        """Four to nine of the village's words, every other one a name or a value. No sentence: no capital letter."""
+        """Two to eight of the village's words, two of three a name or a value. No sentence: no capital letter."""
         words = []
-        for _ in range(int(generator.integers(4, 10))):
+        for _ in range(int(generator.integers(2, 9))):
             kind = generator.random()
-            pool = self.names if kind < 0.25 else self.values if kind < 0.5 else self.language.words
+            pool = self.names if kind < 0.33 else self.values if kind < 0.67 else self.language.words
             words.append(pool[int(generator.integers(len(pool)))])
         return self.language.joiner.join(words) + self.language.punctuation["sentence"]
 

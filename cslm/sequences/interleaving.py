@@ -2,7 +2,8 @@
 
 Between text and speech: spans of words of one utterance (word times say where to cut), in turn as text and as units, or
 each in both ways, side by side: heard (speech, then its text) or spoken (text, then its speech). Side by side they are
-speech recognition and synthesis of a few words at a time.
+speech recognition and synthesis of a few words at a time, and only what comes second is learnt: the units of many voices
+and the order of words are noise there.
 Between languages: sentences of several groups in a row, each spoken in a language drawn for it (cross-lingual
 interleaving, arXiv 2512.01865): what is said goes on, the language switches at the ends of sentences, and no sentence
 is said twice.
@@ -38,8 +39,8 @@ def interleaved(
     """One utterance with its spans of words as text and as speech.
 
     A span has ``1 + Poisson(span_words - 1)`` words (Chinese: characters), and more where a token would be cut.
-    ``spans`` is one of :data:`SPANS`; alternating draws whether the first is text. An utterance whose word times are
-    missing, or are not of its text, is one span.
+    ``spans`` is one of :data:`SPANS`; alternating draws whether the first is text, and all of it is trained. An utterance
+    whose word times are missing, or are not of its text, is one span.
     """
     assert spans in SPANS, spans
     speaks = bool(generator.integers(2))
@@ -47,11 +48,19 @@ def interleaved(
 
     def write(builder: SequenceBuilder) -> None:
         for index, (span_text, span_units) in enumerate(drawn):
-            if spans == "spoken" or (spans == "alternating" and (index % 2 == 0) != speaks):
-                builder.add_text(span_text)
-            if spans != "alternating" or (index % 2 == 0) == speaks:
-                builder.add_units(span_units)
             if spans == "heard":
+                builder.trained(False)
+                builder.add_units(span_units)
+                builder.trained(True)
+                builder.add_text(span_text)
+            elif spans == "spoken":
+                builder.trained(False)
+                builder.add_text(span_text)
+                builder.trained(True)
+                builder.add_units(span_units)
+            elif (index % 2 == 0) == speaks:
+                builder.add_units(span_units)
+            else:
                 builder.add_text(span_text)
 
     return form.document("interleaved", language, write)

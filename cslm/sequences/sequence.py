@@ -92,6 +92,10 @@ class SequenceBuilder:
         """What follows, in the same turn, is in another language."""
         self._language = language
 
+    def trained(self, trained: bool) -> None:
+        """What follows, in the same turn, is trained or not."""
+        self._learns = trained
+
     def add_text(self, text: str) -> None:
         """Text of a corpus or a user: it never becomes a unit, a marker or a control token."""
         self._append(self._encoder.encode(text), "text", self._learns)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cslm.errors import UserError
 from cslm.model.loss import LossOutput
-from cslm.training.muon import Muon, inner_matrices
+from cslm.training.muon import Muon, inner_matrices, outer_matrices
 from cslm.training.training_config import TrainingConfig
 
 if not torch.cuda.is_available():
@@ -79,9 +79,9 @@ def start_engine(module: nn.Module, config: TrainingConfig, load_universal: bool
 
 
 def set_learning_rate(engine: Any, rate: float) -> None:
-    """Set the rate of all parameters for the next step."""
+    """Set the rate of all parameters for the next step; embeddings have their multiple of it."""
     for group in engine.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate", 1.0)
 
 
 def accumulate_gradients(engine: Any, micro_batches: list[dict[str, Tensor]], num_trained: int) -> list[LossOutput]:
@@ -126,19 +126,22 @@ def full_weights(engine: Any) -> dict[str, Tensor]:
 
 def _optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     parameters = [p for p in module.parameters() if p.requires_grad]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     is_muon, decays = config.optimizer == "muon", config.weight_decay > 0
     inner = inner_matrices(module) if is_muon else []
-    inside = {id(p) for p in inner}
-    rest = [p for p in parameters if id(p) not in inside]
+    outer = outer_matrices(module) if config.embedding_rate != 1 else []
+    apart = {id(p) for p in (*inner, *outer)}
+    rest = [p for p in parameters if id(p) not in apart]
     groups: list[dict[str, Any]] = [
         {"params": inner, "muon": True},
+        {"params": outer, "rate": config.embedding_rate, "lr": config.learning_rate * config.embedding_rate},
         {"params": [p for p in rest if p.dim() >= 2 or not decays]},
         {"params": [p for p in rest if p.dim() < 2 and decays], "weight_decay": 0.0},
     ]
+    groups = [group for group in groups if group["params"]]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
     return (Muon if is_muon else torch.optim.AdamW)(
-        [group for group in groups if group["params"]],
+        groups,
         lr=config.learning_rate,
         betas=config.betas,
         eps=config.epsilon,

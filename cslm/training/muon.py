@@ -83,8 +83,14 @@ def _orthogonalise_together(matrices: Tensor) -> Tensor:
 
 def inner_matrices(module: nn.Module) -> list[nn.Parameter]:
     """The trained matrices of ``module`` that are neither embeddings nor the output head of a language model."""
+    outer = {id(p) for p in outer_matrices(module)}
+    return [p for p in module.parameters() if p.requires_grad and p.dim() == 2 and id(p) not in outer]
+
+
+def outer_matrices(module: nn.Module) -> list[nn.Parameter]:
+    """The trained embeddings of ``module`` and the output head of a language model in it."""
     outer = {id(child.weight) for child in module.modules() if isinstance(child, nn.Embedding)}
     for child in module.modules():
         if isinstance(child, PreTrainedModel) and (head := child.get_output_embeddings()) is not None:
             outer.add(id(head.weight))
-    return [p for p in module.parameters() if p.requires_grad and p.dim() == 2 and id(p) not in outer]
+    return [p for p in module.parameters() if p.requires_grad and id(p) in outer]

@@ -29,6 +29,8 @@ class TrainingConfig:
     """adamw, muon (for matrices inside the layers, AdamW for the rest; needs zero_stage 0) or sgd (for comparisons)"""
     learning_rate: float = 3e-3
     """after the warm-up, where the schedule starts"""
+    embedding_rate: float = 1.0
+    """learning rate of embeddings and output head, as a multiple of everything else's (new units learn faster with 3)"""
     final_learning_rate: float = 0.0
     """where the schedule ends"""
     schedule: str = "cosine"
@@ -82,7 +84,9 @@ class TrainingConfig:
             _at_least(name, getattr(self, name), 1)
         for name in ("log_every", "save_every", "save_total", "num_threads"):
             _at_least(name, getattr(self, name), 1)
-        for name in ("learning_rate", "final_learning_rate", "gradient_clip", "weight_decay", "warmup_fraction"):
+        for name in ("learning_rate", "embedding_rate", "final_learning_rate", "warmup_fraction"):
+            _at_least(name, getattr(self, name), 0)
+        for name in ("gradient_clip", "weight_decay"):
             _at_least(name, getattr(self, name), 0)
 
     @property

@@ -43,6 +43,9 @@ def test_side_by_side_every_word_stands_both_ways(form, spans, first):
     assert written.replace(" ", "") == text.replace(" ", "")
     spoken = sum(span.stop - span.start for span in parts if span.modality == "speech")
     assert len(units) <= spoken <= len(units) + len(parts)
+    learnt = [bool(sequence.trained[span.start : span.stop].all()) for span in parts]
+    assert learnt == [False, True] * (len(parts) // 2)
+    assert [bool(sequence.trained[span.start : span.stop].any()) for span in parts] == learnt
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

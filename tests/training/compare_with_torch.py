@@ -21,6 +21,7 @@ from tests.training.tiny_stream import TinyStream, tiny_module, torch_loop
 STEPS = 4
 CASES = {
     "sgd": {"optimizer": "sgd", "learning_rate": 0.1, "gradient_clip": 0.0},
+    "faster embeddings": {"optimizer": "sgd", "learning_rate": 0.05, "gradient_clip": 0.0, "embedding_rate": 3.0},
     "adamw": {
         "optimizer": "adamw",
         "learning_rate": 0.003,
@@ -34,8 +35,14 @@ CASES = {
 def expected(case: str) -> dict[str, list]:
     """The plain loop."""
     module, settings = tiny_module(), CASES[case]
-    if case == "sgd":
-        optimizer = torch.optim.SGD(module.parameters(), lr=settings["learning_rate"])
+    if settings["optimizer"] == "sgd":
+        rate = settings["learning_rate"]
+        faster = ("embed_tokens", "lm_head") if "embedding_rate" in settings else ()
+        groups = [
+            {"params": [p], "lr": 3 * rate if any(part in name for part in faster) else rate}
+            for name, p in module.named_parameters()
+        ]
+        optimizer = torch.optim.SGD(groups, lr=rate)
     else:
         groups = [
             {"params": [p for p in module.parameters() if p.dim() >= 2], "weight_decay": 0.1},
