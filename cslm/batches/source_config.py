@@ -40,8 +40,8 @@ class SourceConfig:
     order: str = "interleaved"
     """of the chain of modality: interleaved, full or no_question"""
     spans: str = "alternating"
-    """of interleaved utterances: alternating (in turn text and speech), heard (speech, then its text, which is learnt) or
-    spoken (text, then its speech, which is learnt)"""
+    """of interleaved utterances: alternating (in turn text and speech, all learnt), heard (speech, then its text, which
+    alone is learnt) or spoken (text, then its speech, which alone is learnt)"""
     span_words: float = MEAN_SPAN_WORDS
     """mean number of words in a span of an interleaved utterance (Chinese: of characters); at least 1"""
     num_sentences: int = 4

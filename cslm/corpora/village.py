@@ -29,7 +29,7 @@ MANIFESTS = ("train", "asr_test", "asr_unheard_voice", "tts_test", "dialogue_tes
 _SHARE_CLAUSES_IN_TTS_TEST = 0.6
 """Of the free sentences in the test of the answer voice, those made of answer clauses."""
 _SHARE_RANDOM_ORDER, _SHARE_RANDOM_ORDER_IN_TESTS = 0.75, 0.35
-"""Words of the village in any order, of the free sentences that are neither like questions nor made of answer clauses."""
+"""Words of the village in any order: their share of free sentences that are no questions and no answer clauses."""
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 Between text and speech: spans of words of one utterance (word times say where to cut), in turn as text and as units, or
 each in both ways, side by side: heard (speech, then its text) or spoken (text, then its speech). Side by side they are
-speech recognition and synthesis of a few words at a time, and only what comes second is learnt: the units of many voices
-and the order of words are noise there.
+speech recognition and synthesis of a few words at a time, and only what comes second is learnt: the units of many
+voices and the order of words are noise there.
 Between languages: sentences of several groups in a row, each spoken in a language drawn for it (cross-lingual
 interleaving, arXiv 2512.01865): what is said goes on, the language switches at the ends of sentences, and no sentence
 is said twice.
@@ -39,8 +39,8 @@ def interleaved(
     """One utterance with its spans of words as text and as speech.
 
     A span has ``1 + Poisson(span_words - 1)`` words (Chinese: characters), and more where a token would be cut.
-    ``spans`` is one of :data:`SPANS`; alternating draws whether the first is text, and all of it is trained. An utterance
-    whose word times are missing, or are not of its text, is one span.
+    ``spans`` is one of :data:`SPANS`; alternating draws whether the first is text, and all of it is trained. An
+    utterance whose word times are missing, or are not of its text, is one span.
     """
     assert spans in SPANS, spans
     speaks = bool(generator.integers(2))

@@ -30,7 +30,7 @@ class TrainingConfig:
     learning_rate: float = 3e-3
     """after the warm-up, where the schedule starts"""
     embedding_rate: float = 1.0
-    """learning rate of embeddings and output head, as a multiple of everything else's (new units learn faster with 3)"""
+    """learning rate of embeddings and output head, as a multiple of that of everything else (3 suits new units)"""
     final_learning_rate: float = 0.0
     """where the schedule ends"""
     schedule: str = "cosine"
