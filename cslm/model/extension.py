@@ -29,12 +29,17 @@ class Vocabulary(Protocol):
 
 
 def extend_model(
-    model: PreTrainedModel, vocabulary: Vocabulary, initialisation: str = "mean_and_covariance", seed: int = 0
+    model: PreTrainedModel,
+    vocabulary: Vocabulary,
+    initialisation: str = "mean_and_covariance",
+    seed: int = 0,
+    untie_head: bool = False,
 ) -> PreTrainedModel:
     """Give ``model`` ``vocabulary.padded_size`` rows, in place; text rows keep their values, bit for bit.
 
     Rows from ``vocabulary.num_text_ids`` on are drawn anew, those that the backbone had as padding included. A model
-    whose head is tied stays tied. Do this before sharding the model (ZeRO-3).
+    whose head is tied stays tied, or with ``untie_head`` gets a head of its own, with the same text rows. Do this
+    before sharding the model (ZeRO-3).
 
     Raises:
         UserError: an unknown ``initialisation``, or a backbone with fewer rows than its tokenizer has ids.
@@ -48,6 +53,8 @@ def extend_model(
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model.resize_token_embeddings(vocabulary.padded_size, mean_resizing=False)
+    if untie_head:
+        _untie_head(model)
     generator = torch.Generator().manual_seed(seed)
     for weight in _embedding_weights(model):
         _fill_new_rows(weight, vocabulary.num_text_ids, INITIALISATIONS[initialisation], generator)
@@ -59,6 +66,17 @@ def num_embeddings(model: PreTrainedModel) -> int:
     embedding = model.get_input_embeddings()
     assert isinstance(embedding, nn.Embedding)
     return embedding.num_embeddings
+
+
+def _untie_head(model: PreTrainedModel) -> None:
+    """Give the head a weight of its own, if it shares that of the embedding."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if isinstance(head, nn.Linear) and head.weight is embedding.weight:
+        head.weight = nn.Parameter(head.weight.detach().clone())
+        for config in (model.config, model.config.get_text_config()):
+            config.tie_word_embeddings = False
+        if hasattr(model, "all_tied_weights_keys"):  # transformers 5 reads it when it saves
+            model.all_tied_weights_keys = {}
 
 
 def _embedding_weights(model: PreTrainedModel) -> list[Tensor]:

@@ -68,6 +68,8 @@ class LanguageModelConfig:
     """card of the speech tokenizer, path or name; null takes the base's, or learns text alone"""
     initialisation: str = "mean_and_covariance"
     """where the rows of units start: mean_and_covariance of the text rows, mean, or normal"""
+    untie_head: bool = False
+    """with new units: a base whose head shares its embeddings gets a head of its own, and learns to hear sooner"""
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,7 @@ def _model(
     seed = config.training.seed
     model = build_model(backbone, tokenizer, seed)
     if speech is not None and speech.is_new:
-        extend_model(model, speech.vocabulary, config.initialisation, seed)
+        extend_model(model, speech.vocabulary, config.initialisation, seed, config.untie_head)
     num_rows = num_embeddings(model)
     if num_rows < len(tokenizer):
         raise UserError(f"{paths.base} has {num_rows} rows, but its tokenizer {len(tokenizer)} ids: they do not fit")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from cslm.errors import UserError
 from cslm.model.extension import INITIALISATIONS, extend_model, num_embeddings
@@ -35,6 +36,22 @@ def test_text_logits_stay():
         after = extend_model(model, VOCABULARY)(ids).logits
     assert after.shape[-1] == 192
     torch.testing.assert_close(after[..., :60], before)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma3_text"])
+def test_an_untied_head_is_its_own_and_survives_saving(family, tmp_path):
+    model = tiny_model(family, tied=True)
+    ids = packed_row([10], vocab_size=60)["input_ids"]
+    with torch.no_grad():
+        before = model(ids).logits[..., :60]
+        logits = extend_model(model, VOCABULARY, untie_head=True)(ids).logits
+    torch.testing.assert_close(logits[..., :60], before)
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    assert torch.equal(head[:60], embedding[:60])
+    assert not torch.equal(head[60:], embedding[60:])
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(AutoModelForCausalLM.from_pretrained(tmp_path).eval()(ids).logits, logits)
 
 
 def test_new_rows_have_the_mean_and_covariance_of_the_text_rows():
