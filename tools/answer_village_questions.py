@@ -23,18 +23,13 @@ def main(checkpoint: str, corpus: str, output: str) -> None:
     with (Path(corpus) / "test_dialogues.jsonl").open(encoding="utf-8") as lines:
         for dialogue in map(json.loads, lines):
             first.setdefault(dialogue["direction"], dialogue)
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
+    Path(output).mkdir(parents=True, exist_ok=True)
     model = None
     for direction, dialogue in sorted(first.items()):
-        question = shutil.copy(audio[dialogue["question"]], folder / f"{direction}.question.wav")
-        config = RespondConfig(
-            checkpoint=checkpoint,
-            question=str(question),
-            output=str(folder / f"{direction}.answer.wav"),
-            answer_language=dialogue["answer_language"],
-            json=str(folder / f"{direction}.json"),
-        )
+        start = str(Path(output) / direction)
+        question = shutil.copy(audio[dialogue["question"]], f"{start}.question.wav")
+        answer, language = f"{start}.answer.wav", dialogue["answer_language"]
+        config = RespondConfig(checkpoint, question, answer, language, json=f"{start}.json")
         model = model or open_model(config)
         answer_question(model, config)
 
