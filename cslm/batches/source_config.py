@@ -46,6 +46,8 @@ class SourceConfig:
     """mean number of words in a span of an interleaved utterance (Chinese: of characters); at least 1"""
     num_sentences: int = 4
     """of a code-switched document"""
+    unit_noise: float = 0.0
+    """share of the units to be spoken that are read as others, from 0 to below 1: speaks what the text says, sooner"""
 
 
 class Source(Protocol):

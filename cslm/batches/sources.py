@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from cslm.batches.document_sources import TEXT_TASKS, DialogueSource, TextSource
 from cslm.batches.source_config import Source, SourceConfig
+from cslm.batches.unit_noise import NoisyUnits
 from cslm.batches.utterance_sources import CodeSwitchedSource, UtteranceSource
 from cslm.errors import UserError
 from cslm.sequences.sequence_format import SequenceFormat
@@ -38,6 +39,9 @@ def open_sources(configs: Mapping[str, SourceConfig], form: SequenceFormat) -> d
     for name, config in configs.items():
         if config.task not in TASKS:
             raise UserError(f"the source {name} has the task {config.task!r}: choose one of {', '.join(sorted(TASKS))}")
+        if not 0 <= config.unit_noise < 1:
+            raise UserError(f"the source {name} has unit_noise {config.unit_noise}: give 0 or more, and less than 1")
         if config.weight != 0:
-            sources[name] = TASKS[config.task](name, config, form)
+            source = TASKS[config.task](name, config, form)
+            sources[name] = NoisyUnits(source, config.unit_noise) if config.unit_noise else source
     return sources

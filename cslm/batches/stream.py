@@ -123,8 +123,8 @@ class BatchStream:
 
         Each row is a dictionary: ``input_ids``, ``position_ids`` int64 (1, tokens), the latter from 0 in each document;
         ``cu_seqlens`` int32 (documents + 1,); ``target_positions``, ``target_ids``, ``label_group`` int64 (targets,):
-        the position that predicts, the id it should predict, and the place in ``groups`` of what that id is. A row
-        without documents is one padding token with nothing to learn.
+        the position that predicts, the id it should predict (which noise may have changed among ``input_ids``), and
+        the place in ``groups`` of what that id is. A row without documents is one padding token with nothing to learn.
 
         Raises:
             UserError: 1,000 documents in a row that are too long.
@@ -172,10 +172,11 @@ class BatchStream:
         lengths = [len(document) for document in documents] or [1]
         boundaries = np.concatenate(([0], np.cumsum(lengths)))
         ids = np.concatenate([document.ids for document in documents]) if documents else np.array([self._pad_id])
+        read = np.concatenate([d.ids if d.read is None else d.read for d in documents]) if documents else ids
         starts = np.repeat(boundaries[:-1], lengths)
         targets, groups = self._targets(documents, boundaries)
         return {
-            "input_ids": torch.from_numpy(ids.astype(np.int64))[None],
+            "input_ids": torch.from_numpy(read.astype(np.int64))[None],
             "position_ids": torch.from_numpy(np.arange(len(ids)) - starts)[None],
             "cu_seqlens": torch.from_numpy(boundaries.astype(np.int32)),
             "target_positions": torch.from_numpy(targets - 1),

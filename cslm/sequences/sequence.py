@@ -37,13 +37,15 @@ class Span:
 class Sequence:
     """One document: ``ids`` int32 and ``trained`` bool, both ``(num_ids,)``, and the spans that cover them in order.
 
-    ``trained[i]`` says that the model learns to write ``ids[i]`` from what stands before it.
+    ``trained[i]`` says that the model learns to write ``ids[i]`` from what stands before it; what stands there is
+    ``read`` where it is given, int32 ``(num_ids,)``, else ``ids``.
     """
 
     ids: npt.NDArray[np.int32]
     trained: npt.NDArray[np.bool_]
     spans: tuple[Span, ...]
     task: str
+    read: npt.NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,7 +58,8 @@ class Sequence:
             for span in self.spans
             if span.start < stop and span.stop > start
         )  # fmt: skip
-        return Sequence(self.ids[start:stop], self.trained[start:stop], spans, self.task)
+        read = None if self.read is None else self.read[start:stop]
+        return Sequence(self.ids[start:stop], self.trained[start:stop], spans, self.task, read)
 
 
 class SequenceBuilder:
