@@ -17,7 +17,7 @@ import numpy as np
 from cslm.audio.espeak import Synthesizer
 from cslm.corpora.manifest import Utterance, write_json_lines, write_manifest
 from cslm.corpora.village_dialogues import fact_dialogues, free_dialogues, test_dialogues, test_questions
-from cslm.corpora.village_sentences import FreeSentence, FreeSentences, Question, Teller
+from cslm.corpora.village_sentences import IN_TESTS, IN_TRAINING, FreeSentence, FreeSentences, Question, Teller
 from cslm.corpora.village_speech import Cast, Line, answer_line, asking_line, draw_cast, num_cores, speak_lines
 from cslm.corpora.village_tables import VillageSize, load_language, load_size
 from cslm.corpora.village_texts import all_questions, instructions, stories, text_dialogues, translations
@@ -28,8 +28,6 @@ MANIFESTS = ("train", "asr_test", "asr_unheard_voice", "tts_test", "dialogue_tes
 
 _SHARE_CLAUSES_IN_TTS_TEST = 0.6
 """Of the free sentences in the test of the answer voice, those made of answer clauses."""
-_SHARE_RANDOM_ORDER, _SHARE_RANDOM_ORDER_IN_TESTS = 0.75, 0.35
-"""Words of the village in any order: their share of free sentences that are no questions and no answer clauses."""
 
 
 @dataclass
@@ -119,14 +117,13 @@ def _draw_free(tellers: list[Teller], size: VillageSize, generator: np.random.Ge
         source.reserve([text for question in told for text in (teller.question(question), teller.answer(question))])
     half = size.num_tts_test // 2
     num_clauses = round(_SHARE_CLAUSES_IN_TTS_TEST * half)
-    tested, trained = _SHARE_RANDOM_ORDER_IN_TESTS, _SHARE_RANDOM_ORDER
     return _Free(
-        asr_test=list(source.mixed(size.num_asr_test // 2, True, tested)),
-        unheard_test=list(source.mixed(size.num_unheard_test // 2, True, tested)),
-        tts_test=[*source.clauses(num_clauses), *source.mixed(half - num_clauses, False, tested)],
-        clauses=list(source.clauses(size.num_clause_sentences)),
-        answer_voice=list(source.mixed(size.num_other_answer_voice_sentences, False, trained)),
-        question_voice=list(source.mixed(size.num_question_voice_sentences, True, trained)),
+        asr_test=list(source.mixed(size.num_asr_test // 2, True, IN_TESTS)),
+        unheard_test=list(source.mixed(size.num_unheard_test // 2, True, IN_TESTS)),
+        tts_test=[*source.clauses(num_clauses, IN_TESTS), *source.mixed(half - num_clauses, False, IN_TESTS)],
+        clauses=list(source.clauses(size.num_clause_sentences, IN_TRAINING)),
+        answer_voice=list(source.mixed(size.num_other_answer_voice_sentences, False, IN_TRAINING)),
+        question_voice=list(source.mixed(size.num_question_voice_sentences, True, IN_TRAINING)),
         short=list(source.short(size.num_short_sentences)),
     )
 

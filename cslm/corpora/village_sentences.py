@@ -19,6 +19,22 @@ _CLAUSES_PER_SENTENCE = (0.5, 0.4, 0.1)
 
 
 @dataclass(frozen=True)
+class Drill:
+    """How much of what is said is no sense at all, so that it must be heard and read word by word."""
+
+    random_order: float
+    """share of the village's words in any order among sentences that are no questions and no answer clauses"""
+    longest_random_order: int
+    """most words in a row; the fewest are two"""
+    any_value: float
+    """share of answer clauses with the value of any attribute: nobody plays a banana"""
+
+
+IN_TRAINING = Drill(random_order=0.75, longest_random_order=12, any_value=0.5)
+IN_TESTS = Drill(random_order=0.35, longest_random_order=8, any_value=0.0)
+
+
+@dataclass(frozen=True)
 class Question:
     """A question about one pair, to be told in any language."""
 
@@ -59,11 +75,10 @@ class Teller:
         form = self.language.question_forms[question.form]
         return self.language.finish([self.language.tell(form.text, phrase=self.phrase(question.pair))], [form.end])
 
-    def fact(self, pair: Pair, wording: int, value: int | None = None) -> str:
-        """A clause that states a pair's value (or another one)."""
-        chosen = int(self.world.facts[pair]) if value is None else value
-        table = self.tables[pair[1]]
-        return self.language.tell(table.facts[wording], name=self.names[pair[0]], value=table.values[chosen])
+    def fact(self, pair: Pair, wording: int, value: str | None = None) -> str:
+        """A clause that states a pair's value, or ``value`` in its place."""
+        told = self.world.value(self.language, pair) if value is None else value
+        return self.language.tell(self.tables[pair[1]].facts[wording], name=self.names[pair[0]], value=told)
 
     def answer_clauses(self, question: Question) -> tuple[list[str], list[str]]:
         """Clauses of the answer and their ends. The question alone decides them, so that they can be learnt."""
@@ -80,10 +95,10 @@ class Teller:
         """The answer as text."""
         return self.language.finish(*self.answer_clauses(question))
 
-    def random_order(self, generator: np.random.Generator) -> str:
-        """Two to eight of the village's words, two of three a name or a value. No sentence: no capital letter."""
+    def random_order(self, generator: np.random.Generator, longest: int) -> str:
+        """Two or more of the village's words, two of three a name or a value. No sentence: no capital letter."""
         words = []
-        for _ in range(int(generator.integers(2, 9))):
+        for _ in range(int(generator.integers(2, longest + 1))):
             kind = generator.random()
             pool = self.names if kind < 0.33 else self.values if kind < 0.67 else self.language.words
             words.append(pool[int(generator.integers(len(pool)))])
@@ -106,18 +121,18 @@ class FreeSentences:
         """Never say these."""
         self._seen.update(texts)
 
-    def clauses(self, count: int) -> Iterator[FreeSentence]:
+    def clauses(self, count: int, drill: Drill) -> Iterator[FreeSentence]:
         """Sentences made of an answer's clauses, with any name and value."""
-        return self._take(count, self._plan_clauses)
+        return self._take(count, lambda: self._plan_clauses(drill))
 
-    def mixed(self, count: int, question_like: bool, share_random_order: float) -> Iterator[FreeSentence]:
+    def mixed(self, count: int, question_like: bool, drill: Drill) -> Iterator[FreeSentence]:
         """Patterns and random orders, and with ``question_like`` sentences that sound like questions."""
         for _ in range(count):
             kind = self._generator.random()
             if question_like and kind < _SHARE_QUESTION_LIKE:
                 yield from self._take(1, self._plan_question)
-            elif self._generator.random() < share_random_order:
-                yield self._draw_random_order()
+            elif self._generator.random() < drill.random_order:
+                yield self._draw_random_order(drill)
             else:
                 yield from self._take(1, self._plan_pattern)
 
@@ -130,8 +145,9 @@ class FreeSentences:
         for _ in range(count):
             yield self._draw(lambda: (planner(), True))
 
-    def _draw_random_order(self) -> FreeSentence:
-        return self._draw(lambda: (lambda teller: teller.random_order(self._generator), False))
+    def _draw_random_order(self, drill: Drill) -> FreeSentence:
+        longest = drill.longest_random_order
+        return self._draw(lambda: (lambda teller: teller.random_order(self._generator, longest), False))
 
     def _draw(self, propose: Callable[[], tuple[Plan, bool]], again: bool = False) -> FreeSentence:
         for _ in range(10_000):
@@ -151,17 +167,18 @@ class FreeSentences:
     def _any_pair(self) -> Pair:
         return self._heard_pairs[self._any(len(self._heard_pairs))]
 
-    def _plan_clauses(self) -> Plan:
+    def _plan_clauses(self, drill: Drill) -> Plan:
         count = 1 + int(self._generator.choice(3, p=_CLAUSES_PER_SENTENCE))
-        parts = [self._plan_clause() for _ in range(count)]
+        parts = [self._plan_clause(drill) for _ in range(count)]
         ends = ["clause" if index % 2 == 0 and index + 1 < count else "sentence" for index in range(count)]
         return lambda teller: teller.language.finish([part(teller) for part in parts], ends)
 
-    def _plan_clause(self) -> Plan:
+    def _plan_clause(self, drill: Drill) -> Plan:
         if self._generator.random() < 0.75:
             pair, wording = self._any_pair(), self._any(len(self._first.tables[0].facts))
-            value = self._any(len(self._first.tables[pair[1]].values))
-            return lambda teller: teller.fact(pair, wording, value)
+            attribute = pair[1] if self._generator.random() >= drill.any_value else self._any(len(self._first.tables))
+            value = self._any(len(self._first.tables[attribute].values))
+            return lambda teller: teller.fact(pair, wording, teller.tables[attribute].values[value])
         form, part = self._any(self._first.size.num_answer_forms), self._any(4)
         return lambda teller: teller.language.tell(_filler(teller.language, form, part))
 

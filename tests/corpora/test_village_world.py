@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cslm.corpora.village_sentences import FreeSentences, Question, Teller
+from cslm.corpora.village_sentences import IN_TESTS, IN_TRAINING, Drill, FreeSentences, Question, Teller
 from cslm.corpora.village_tables import load_language, load_size
 from cslm.corpora.village_world import make_world
 
@@ -45,7 +45,9 @@ def test_questions_answers_and_facts_are_read_for_their_pair(tellers):
         for pair in teller.world.pairs:
             questions = [Question(pair, form) for form in range(8)]
             texts = [told(question) for question in questions for told in (teller.question, teller.answer)]
-            texts += [teller.fact(pair, wording, 3) for wording in range(3)] + [teller.phrase(pair)]
+            texts += [teller.fact(pair, wording, teller.tables[pair[1]].values[3]) for wording in range(3)] + [
+                teller.phrase(pair)
+            ]
             for text in texts:
                 people, attributes = teller.mentions.read(text)
                 assert people == {pair[0]} and pair[1] in attributes
@@ -62,19 +64,29 @@ def test_free_sentences_are_new_and_join_nothing_that_is_held_out(tellers, small
     source = FreeSentences(tellers, np.random.default_rng(0))
     reserved = [tellers[0].question(Question(pair, 0)) for pair in tellers[0].world.pairs]
     source.reserve(reserved)
-    sentences = list(
-        itertools.chain(source.clauses(150), source.mixed(150, True, 0.35), source.mixed(100, False, 0.35))
-    )
+    drawn = (source.clauses(150, IN_TRAINING), source.mixed(150, True, IN_TRAINING), source.mixed(100, False, IN_TESTS))
+    sentences = list(itertools.chain(*drawn))
     for teller in tellers:
         texts = [sentence.texts[teller.language.language] for sentence in sentences]
         assert len(set(texts)) == len(texts) == 400 and not set(texts) & set(reserved)
         for text in texts:
             assert not teller.mentions.join_held_out(text)
-    assert 0.05 < sum(not sentence.translated for sentence in sentences) / 400 < 0.4
+    assert 0.1 < sum(not sentence.translated for sentence in sentences) / 400 < 0.4
+
+
+def test_clauses_of_training_say_the_values_of_other_attributes_too_and_those_of_tests_do_not(tellers):
+    def odd(drill: Drill) -> float:
+        """The share of sentences that hold the words of one attribute and the value of another."""
+        texts = [one.texts["en"] for one in FreeSentences(tellers, np.random.default_rng(0)).clauses(200, drill)]
+        one_clause = [text for text in texts if "," not in text and text.count(".") == 1]
+        return np.mean([len(tellers[0].mentions.read(text)[1]) > 1 for text in one_clause])
+
+    assert odd(IN_TESTS) == 0
+    assert 0.1 < odd(IN_TRAINING) < 0.6
 
 
 def test_translated_free_sentences_name_the_same_people(tellers):
     source = FreeSentences(tellers, np.random.default_rng(0))
-    for sentence in source.clauses(100):
+    for sentence in source.clauses(100, IN_TESTS):
         read = [teller.mentions.read(sentence.texts[teller.language.language])[0] for teller in tellers]
         assert read[0] == read[1]
