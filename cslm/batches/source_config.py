@@ -48,6 +48,8 @@ class SourceConfig:
     """of a code-switched document"""
     unit_noise: float = 0.0
     """share of the units to be spoken that are read as others, from 0 to below 1: speaks what the text says, sooner"""
+    loss_weight: float = 1.0
+    """how often each learnt token counts: a source that learns few of its tokens (asr, heard spans) may need more"""
 
 
 class Source(Protocol):

@@ -124,7 +124,8 @@ class BatchStream:
         Each row is a dictionary: ``input_ids``, ``position_ids`` int64 (1, tokens), the latter from 0 in each document;
         ``cu_seqlens`` int32 (documents + 1,); ``target_positions``, ``target_ids``, ``label_group`` int64 (targets,):
         the position that predicts, the id it should predict (which noise may have changed among ``input_ids``), and
-        the place in ``groups`` of what that id is. A row without documents is one padding token with nothing to learn.
+        the place in ``groups`` of what that id is; and ``target_weights`` float32 (targets,). A row without documents
+        is one padding token with nothing to learn.
 
         Raises:
             UserError: 1,000 documents in a row that are too long.
@@ -174,6 +175,7 @@ class BatchStream:
         ids = np.concatenate([document.ids for document in documents]) if documents else np.array([self._pad_id])
         read = np.concatenate([d.ids if d.read is None else d.read for d in documents]) if documents else ids
         starts = np.repeat(boundaries[:-1], lengths)
+        weights = np.repeat([document.loss_weight for document in documents] or [1.0], lengths)
         targets, groups = self._targets(documents, boundaries)
         return {
             "input_ids": torch.from_numpy(read.astype(np.int64))[None],
@@ -181,6 +183,7 @@ class BatchStream:
             "cu_seqlens": torch.from_numpy(boundaries.astype(np.int32)),
             "target_positions": torch.from_numpy(targets - 1),
             "target_ids": torch.from_numpy(ids[targets].astype(np.int64)),
+            "target_weights": torch.from_numpy(weights[targets].astype(np.float32)),
             "label_group": torch.from_numpy(groups[targets]),
         }
 

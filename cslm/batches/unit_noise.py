@@ -13,45 +13,7 @@ import dataclasses
 
 import numpy as np
 
-from cslm.batches.source_config import Source
 from cslm.sequences.sequence import Sequence
-from cslm.units.store import UnitStore
-
-
-class NoisyUnits:
-    """A source in whose documents a share of the units that are learnt is read as others; what is learnt stays."""
-
-    def __init__(self, source: Source, share: float) -> None:
-        self._source, self._share = source, share
-
-    @property
-    def task(self) -> str:
-        """What the sequences are."""
-        return self._source.task
-
-    @property
-    def num_documents(self) -> int:
-        """How many there are in an epoch."""
-        return self._source.num_documents
-
-    @property
-    def languages(self) -> list[str]:
-        """Languages of what is trained, sorted."""
-        return self._source.languages
-
-    @property
-    def mean_length(self) -> float:
-        """Mean number of ids of a document."""
-        return self._source.mean_length
-
-    @property
-    def store(self) -> UnitStore | None:
-        """The unit store, for a source that has one."""
-        return self._source.store
-
-    def sequence(self, index: int, draw_seed: int) -> Sequence:
-        """The document ``index``; the seed draws the noise too."""
-        return read_with_noise(self._source.sequence(index, draw_seed), self._share, draw_seed)
 
 
 def read_with_noise(document: Sequence, share: float, seed: int) -> Sequence:

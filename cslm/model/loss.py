@@ -16,7 +16,7 @@ class LossOutput(NamedTuple):
     """What a trained module returns for one micro-batch. The loop divides ``loss_sum`` by the count of all ranks."""
 
     loss_sum: Tensor
-    """() the summed loss, with gradient; 0 where nothing is trained, and still part of the graph"""
+    """() the summed loss, weighted, with gradient; 0 where nothing is trained, and still part of the graph"""
     count: int  # type: ignore[assignment]  # a tuple has a method of this name
     """what the sum is over: trained tokens, or frames for a decoder"""
     group_sums: Tensor
@@ -45,7 +45,8 @@ class LanguageModelLoss(nn.Module):
         Args:
             micro_batch: ``input_ids``, ``position_ids`` (1, tokens); ``cu_seqlens`` (documents + 1,);
                 ``target_positions``, ``target_ids``, ``label_group`` (targets,): the position that predicts, the id
-                it should predict, the group that the loss is reported under.
+                it should predict, the group that the loss is reported under; ``target_weights`` float32 (targets,)
+                where not every target counts once.
         """
         arguments = {}
         ids = micro_batch["input_ids"]
@@ -63,7 +64,8 @@ class LanguageModelLoss(nn.Module):
         values = (losses.detach(), torch.ones_like(correct), correct)
         groups = micro_batch["label_group"]
         by_group = [correct.new_zeros(self.num_groups).index_add_(0, groups, value) for value in values]
-        return LossOutput(losses.sum(), len(targets), *by_group)
+        weights = micro_batch.get("target_weights")
+        return LossOutput(losses.sum() if weights is None else losses @ weights, len(targets), *by_group)
 
 
 class _TokenLoss(torch.autograd.Function):

@@ -38,7 +38,7 @@ class Sequence:
     """One document: ``ids`` int32 and ``trained`` bool, both ``(num_ids,)``, and the spans that cover them in order.
 
     ``trained[i]`` says that the model learns to write ``ids[i]`` from what stands before it; what stands there is
-    ``read`` where it is given, int32 ``(num_ids,)``, else ``ids``.
+    ``read`` where it is given, int32 ``(num_ids,)``, else ``ids``. In the loss each counts ``loss_weight`` times.
     """
 
     ids: npt.NDArray[np.int32]
@@ -46,6 +46,7 @@ class Sequence:
     spans: tuple[Span, ...]
     task: str
     read: npt.NDArray[np.int32] | None = None
+    loss_weight: float = 1.0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -59,7 +60,7 @@ class Sequence:
             if span.start < stop and span.stop > start
         )  # fmt: skip
         read = None if self.read is None else self.read[start:stop]
-        return Sequence(self.ids[start:stop], self.trained[start:stop], spans, self.task, read)
+        return Sequence(self.ids[start:stop], self.trained[start:stop], spans, self.task, read, self.loss_weight)
 
 
 class SequenceBuilder:

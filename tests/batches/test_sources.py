@@ -149,3 +149,14 @@ def test_documents_are_read_at_their_places(tmp_path):
     lines = JsonLines(path, ("text",))
     offsets = [offset for offset, _ in lines.scan()]
     assert [lines.read(offset)["text"] for offset in reversed(offsets)] == texts[::-1]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"unit_noise": share} for share in (-0.1, 1.0, float("nan"))]
+    + [{"loss_weight": weight} for weight in (0.0, -1.0, float("inf"))],
+)
+def test_noise_and_weight_out_of_range_are_refused_by_name(world, form, bad):
+    (key,) = bad
+    with pytest.raises(UserError, match=f"the source tts has {key}"):
+        open_sources({"tts": dataclasses.replace(world["tts"], **bad)}, form)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 from itertools import pairwise
 
@@ -196,3 +197,13 @@ def test_the_millionth_step_costs_what_the_first_does(stream):
 def test_configurations_can_be_left_out(world, form):
     stream = new_stream({**world, "off": SourceConfig("asr", 0)}, form)
     assert "off" not in stream.sources
+
+
+def test_each_learnt_token_weighs_what_its_source_says(world, form):
+    heavy = world | {"asr": dataclasses.replace(world["asr"], loss_weight=3.0)}
+    stream = new_stream(heavy, form)
+    weighed = {"asr": set(), "others": set()}
+    for row in stream.step({"slot": 40}).micro_batches:
+        for group, weight in zip(row["label_group"].tolist(), row["target_weights"].tolist(), strict=True):
+            weighed["asr" if stream.groups[group].startswith("asr/") else "others"].add(weight)
+    assert weighed == {"asr": {3.0}, "others": {1.0}}

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from cslm.batches.sources import open_sources
 from cslm.batches.stream import open_stream
 from cslm.batches.unit_noise import read_with_noise
-from cslm.errors import UserError
 from cslm.sequences.sequence import Sequence, Span
 
 
@@ -90,12 +89,6 @@ def test_noise_is_the_same_for_any_number_of_processes(world, form):
 def test_no_noise_reads_what_is_written(world, form):
     (source,) = open_sources({"tts": world["tts"]}, form).values()
     assert source.sequence(0, 1).read is None
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
-def test_a_share_that_is_none_is_refused_by_name(world, form, share):
-    with pytest.raises(UserError, match="the source tts has unit_noise"):
-        open_sources({"tts": dataclasses.replace(world["tts"], unit_noise=share)}, form)
 
 
 def test_a_model_reads_the_noise(world, form):

@@ -92,3 +92,18 @@ def slice_of(row, document):
         "target_ids": row["target_ids"][inside],
         "label_group": row["label_group"][inside],
     }
+
+
+def test_a_weight_of_two_is_a_target_that_stands_there_twice():
+    model = LanguageModelLoss(tiny_model(attention="document"), num_groups=3)
+    row = packed_row(LENGTHS)
+    heavy = torch.arange(len(row["target_ids"])) % 3 == 0
+    doubled = {key: torch.cat((row[key], row[key][heavy])) for key in ("target_positions", "target_ids", "label_group")}
+    weighted = model(row | {"target_weights": 1.0 + heavy.float()})
+    twice = model(row | doubled)
+    torch.testing.assert_close(weighted.loss_sum, twice.loss_sum)
+    torch.testing.assert_close(weighted.group_sums, model(row).group_sums)
+    assert weighted.count == len(row["target_ids"])
+    gradients = [torch.autograd.grad(loss, list(model.parameters())) for loss in (weighted.loss_sum, twice.loss_sum)]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
