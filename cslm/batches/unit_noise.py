@@ -3,8 +3,8 @@
 The units before a unit foretell most of it: a word that has begun goes on by itself, and the text is needed at the
 beginnings of words only. A model that learns from clean units speaks the words that usually follow and hardly learns
 where in the text it is. With some of the units that it reads replaced, it has to look at every one. The same is done to
-words in text generation (word dropout, arXiv 1511.06349, section 3.1) and to frames in speech synthesis (the dropout
-of the pre-net, without which alignments are not learnt; arXiv 1712.05884, section 2.2).
+words in text generation (word dropout, arXiv 1511.06349, section 3.1) and to frames in speech synthesis (a pre-net with
+dropout, found essential for learning attention; arXiv 1712.05884, section 2.2).
 """
 
 from __future__ import annotations
