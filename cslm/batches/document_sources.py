@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cslm.batches.documents import JsonLines
 from cslm.batches.source_config import (
-    SampledLength,
+    CommonSource,
     SourceConfig,
     checked_order,
     documents_path,
@@ -27,13 +27,14 @@ from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import instruction, plain_text, translation
 
 
-class DialogueSource(SampledLength):
+class DialogueSource(CommonSource):
     """Spoken questions and answers: documents that name utterances of a store."""
 
     task = "dialogue"
     fields = ("question", "question_language", "question_text", "answer", "answer_language", "answer_text")
 
     def __init__(self, name: str, config: SourceConfig, form: SequenceFormat) -> None:
+        super().__init__(name, config)
         self._form, self._order = form, checked_order(name, config)
         self.store = open_store(name, config, form)
         self._documents = JsonLines(documents_path(name, config), self.fields)
@@ -53,7 +54,7 @@ class DialogueSource(SampledLength):
         self._rows: npt.NDArray[np.int64] = np.array(rows, dtype=np.int64)
         self.languages = sorted(languages)
 
-    def sequence(self, index: int, draw_seed: int) -> Sequence:
+    def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
         """The document ``index``; nothing of it is drawn.
 
         Raises:
@@ -81,10 +82,11 @@ class DialogueSource(SampledLength):
         )
 
 
-class TextSource(SampledLength):
+class TextSource(CommonSource):
     """Documents of text: ``translation``, ``instruction``, ``text``, ``text_dialogue``."""
 
     def __init__(self, name: str, config: SourceConfig, form: SequenceFormat) -> None:
+        super().__init__(name, config)
         self.task, self._form, self.store = config.task, form, None
         self._order = checked_order(name, config)
         self._write, fields, language_fields = TEXT_TASKS[config.task]
@@ -100,7 +102,7 @@ class TextSource(SampledLength):
         self._offsets = np.array(offsets, dtype=np.int64)
         self.languages = sorted(languages)
 
-    def sequence(self, index: int, draw_seed: int) -> Sequence:
+    def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
         """The document ``index``."""
         return self._write(self, self._documents.read(int(self._offsets[index])), draw_seed)
 

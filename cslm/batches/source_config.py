@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cslm.batches.unit_noise import read_with_noise
 from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import ORDERS, Order
 from cslm.sequences.interleaving import MEAN_SPAN_WORDS, SPANS
@@ -85,20 +87,38 @@ class Source(Protocol):
         ...
 
 
-class SampledLength:
-    """A source whose mean length is measured on a sample."""
+class CommonSource:
+    """What all sources share: noise on the units that are read, the weight in the loss, a mean length from a sample.
+
+    Raises:
+        UserError: a share of noise or a weight out of range.
+    """
 
     num_documents: int
 
+    def __init__(self, name: str, config: SourceConfig) -> None:
+        self._unit_noise, self._loss_weight = config.unit_noise, config.loss_weight
+        if not 0 <= self._unit_noise < 1:
+            raise UserError(f"the source {name} has unit_noise {self._unit_noise}: give 0 or more, and less than 1")
+        if not 0 < self._loss_weight < float("inf"):
+            raise UserError(f"the source {name} has loss_weight {self._loss_weight}: give a number above 0")
+
     def sequence(self, index: int, draw_seed: int) -> Sequence:
-        """The document ``index``; a source writes this itself."""
+        """The document ``index``; the seed draws the noise too."""
+        document = self.clean_sequence(index, draw_seed)
+        if self._unit_noise:
+            document = read_with_noise(document, self._unit_noise, draw_seed)
+        return dataclasses.replace(document, loss_weight=self._loss_weight)
+
+    def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
+        """The document ``index`` before noise and weight; a source writes this itself."""
         raise AssertionError(f"{type(self).__name__} writes no sequences")
 
     @cached_property
     def mean_length(self) -> float:
         """Mean number of ids of a document, from an evenly spaced sample."""
         places = np.unique(np.linspace(0, self.num_documents - 1, _LENGTH_SAMPLE).round().astype(np.int64))
-        return float(np.mean([len(self.sequence(int(place), int(place))) for place in places]))
+        return float(np.mean([len(self.clean_sequence(int(place), int(place))) for place in places]))
 
 
 def open_store(name: str, config: SourceConfig, form: SequenceFormat) -> UnitStore:

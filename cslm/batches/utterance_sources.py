@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cslm.batches.source_config import SampledLength, SourceConfig, checked_spans, kept_rows, not_empty, open_store
+from cslm.batches.source_config import CommonSource, SourceConfig, checked_spans, kept_rows, not_empty, open_store
 from cslm.errors import UserError
 from cslm.sequences.interleaving import code_switched, interleaved
 from cslm.sequences.sequence import Sequence
@@ -16,10 +16,11 @@ from cslm.sequences.tasks import asr, tts
 from cslm.units.store import StoreRow
 
 
-class UtteranceSource(SampledLength):
+class UtteranceSource(CommonSource):
     """Utterances of a store: ``asr``, ``tts``, ``interleaved``."""
 
     def __init__(self, name: str, config: SourceConfig, form: SequenceFormat) -> None:
+        super().__init__(name, config)
         self.task, self._form, self._spans = config.task, form, checked_spans(name, config)
         self._span_words = config.span_words
         self.store = open_store(name, config, form)
@@ -28,7 +29,7 @@ class UtteranceSource(SampledLength):
         self.num_documents = not_empty(name, config, len(self._rows))
         self.languages = sorted(set(self.store.column("language")[keep].tolist()))
 
-    def sequence(self, index: int, draw_seed: int) -> Sequence:
+    def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
         """The document ``index``."""
         row = self.store.row(int(self._rows[index]))
         if self.task == "asr":
@@ -41,7 +42,7 @@ class UtteranceSource(SampledLength):
         return interleaved(self._form, row.units, row.text, row.words, row.language, rate, generator, *spans)
 
 
-class CodeSwitchedSource(SampledLength):
+class CodeSwitchedSource(CommonSource):
     """Groups of a store that say one thing in several languages.
 
     A document begins at each group and goes on to the next ones.
@@ -50,6 +51,7 @@ class CodeSwitchedSource(SampledLength):
     task = "code_switched"
 
     def __init__(self, name: str, config: SourceConfig, form: SequenceFormat) -> None:
+        super().__init__(name, config)
         self._form, self._num_sentences = form, config.num_sentences
         if config.num_sentences < 2:
             raise UserError(f"the source {name} has num_sentences {config.num_sentences}: give 2 or more")
@@ -63,7 +65,7 @@ class CodeSwitchedSource(SampledLength):
         self._rows, self._language = rows[order], language[order]
         self.num_documents = not_empty(name, config, len(self._starts) - 1)
 
-    def sequence(self, index: int, draw_seed: int) -> Sequence:
+    def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
         """The document ``index``: as many sentences as asked for, or as there are groups."""
         generator = np.random.default_rng(draw_seed)
         count = min(self._num_sentences, self.num_documents)
