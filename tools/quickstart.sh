@@ -92,7 +92,6 @@ make_environment .venv "$python" constraints/latest.txt ".[tts,ear]" "$index_url
 [ -f "$stages/install.json" ] || mark install "$(cat .venv/installed_seconds)"
 enter_environment .venv
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)}
-export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000}  # a thread that waits gives way: twice as fast beside another busy process
 
 stage prepare_corpus \
     python tools/prepare_corpus.py village "$out/corpus" --size "$size" --seed "$seed"

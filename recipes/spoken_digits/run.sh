@@ -32,7 +32,6 @@ PATH="$(dirname "$(command -v "$PYTHON")"):$PATH"
 export PATH
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(nproc)}"
-export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-1000}" # a thread that waits gives way to another process
 mkdir -p "$out"
 
 settings="$(cd "$recordings" && pwd) $test_speakers $seed"
