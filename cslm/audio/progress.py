@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -53,3 +54,17 @@ def _how_far(done: int, total: int | None, elapsed_sec: float) -> str:
         return f"{done}, {elapsed_sec:.0f} s"
     left_sec = elapsed_sec / done * max(total - done, 0)
     return f"{done}/{total}, {elapsed_sec:.0f} s, about {left_sec:.0f} s left"
+
+
+@contextmanager
+def without_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing bars for what takes a moment."""
+    from transformers.utils import logging as transformers_logging  # here: audio needs no transformers
+
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

@@ -10,8 +10,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from cslm.audio.progress import without_progress_bar
 from cslm.errors import UserError
-from cslm.model.checkpoint import check_checkpoint, without_progress_bar
+from cslm.model.checkpoint import check_checkpoint
 from cslm.model.document_attention import DOCUMENT_ATTENTION
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

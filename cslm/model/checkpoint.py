@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
+from cslm.audio.progress import without_progress_bar
 from cslm.errors import UserError
 from cslm.model.extension import num_embeddings
 from cslm.sequences.text_tokenizer import save_text_tokenizer
@@ -92,18 +90,6 @@ def read_speech_section(folder: str | os.PathLike[str]) -> dict[str, Any] | None
         return None
     section = json.loads(path.read_text(encoding="utf-8")).get(SPEECH_KEY)
     return section if isinstance(section, dict) else None
-
-
-@contextmanager
-def without_progress_bar() -> Iterator[None]:
-    """Keep transformers from drawing bars for what takes a moment."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
 
 
 def _prepare_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_of_turn: int | None) -> None:

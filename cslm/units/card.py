@@ -23,8 +23,18 @@ from safetensors.numpy import load_file, save
 
 from cslm.errors import UserError
 from cslm.units.atomic_file import write_atomically
-from cslm.units.codec import UnitCodec, family_class
+from cslm.units.codec import Runtime, UnitCodec, family_class
 from cslm.units.fingerprint import check_fingerprint
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where the weights of a neural tokenizer are; the fingerprint holds what they are."""
+
+    source: str
+    """A hub id, or a folder."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,8 @@ class Card:
     """Number of units in each codebook."""
     parameters: dict[str, Any]
     """What else the family needs to know; decides the units, so it is in the fingerprint."""
+    weights: Weights | None = None
+    """Where the weights are that do not travel with the card."""
     artefact: str | None = None
     """File with the tensors (safetensors), relative to the card."""
     fingerprint: str | None = None
@@ -103,6 +115,8 @@ def save_card(card: Card, path: str | os.PathLike[str], tensors: Mapping[str, ND
         ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
         write_atomically(path.with_name(artefact), save(ordered))
     values = {key: value for key, value in dataclasses.asdict(card).items() if key != "path" and value is not None}
+    if card.weights is not None:
+        values["weights"] = {key: value for key, value in values["weights"].items() if value is not None}
     values["codebook_sizes"] = list(card.codebook_sizes)
     write_atomically(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode("utf-8"))
     return card
@@ -115,7 +129,9 @@ def card_tensors(card: Card) -> dict[str, NDArray[Any]]:
         UserError: the file is missing or not safetensors.
     """
     if card.artefact is None or card.path is None:
-        raise UserError(f"the card {card.path or card.name} names no file with tensors (key artefact)")
+        centroids = card.origin.get("centroids")
+        hint = f": download {centroids} and run cslm convert-kmeans" if centroids else " (key artefact)"
+        raise UserError(f"the card {card.path or card.name} names no file with tensors{hint}")
     file = card.path.parent / card.artefact
     try:
         return load_file(file)
@@ -132,14 +148,14 @@ def copy_card(path_or_name: str | os.PathLike[str], folder: str | os.PathLike[st
     return cast(Path, save_card(card, Path(folder) / "card.yaml", card_tensors(card)).path)
 
 
-def load_codec(path_or_name: str | os.PathLike[str]) -> UnitCodec:
-    """Open the codec of a card and check that it is the one the card speaks of.
+def load_codec(path_or_name: str | os.PathLike[str], runtime: Runtime | None = None) -> UnitCodec:
+    """Open the codec of a card and check that it is the one the card speaks of; it runs as ``runtime`` says.
 
     Raises:
         UserError: no such card or family, tensors that do not fit, or another fingerprint than the card's.
     """
     card = load_card(path_or_name)
-    codec = cast(UnitCodec, family_class(card.family).from_card(card))
+    codec = cast(UnitCodec, family_class(card.family).from_card(card, runtime or Runtime()))
     if card.fingerprint is not None:
         check_fingerprint(card.fingerprint, codec.fingerprint, f"the card {card.path}", "what its file holds")
     return codec
@@ -161,4 +177,14 @@ def _card_from(values: Any, path: Path) -> Card:
         raise UserError(f"{path}: bad number in codebook_sizes or a rate: {error}") from None
     if not isinstance(values["parameters"], dict):
         raise UserError(f"{path}: parameters must be keys and values")
-    return Card(**{**values, **rates, "codebook_sizes": sizes, "path": path})
+    weights = _weights_from(values.get("weights"), path)
+    return Card(**{**values, **rates, "codebook_sizes": sizes, "weights": weights, "path": path})
+
+
+def _weights_from(values: Any, path: Path) -> Weights | None:
+    if values is None:
+        return None
+    known = {f.name for f in dataclasses.fields(Weights)}
+    if not isinstance(values, dict) or "source" not in values or set(values) - known:
+        raise UserError(f"{path}: weights must be {{source: HUB_ID or folder, revision: ...}}, is {values!r}")
+    return Weights(**values)

@@ -7,7 +7,7 @@ A *unit* is an index into a codebook. A codec gives one row of units a frame; ru
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from cslm.errors import UserError
 # Families of codecs: name on a card -> "module:Class". Imported only when a card of the family is opened.
 FAMILIES = {
     "mel_kmeans": "cslm.units.mel_kmeans:MelKMeans",
+    "ssl_kmeans": "cslm.units.ssl_kmeans:SslKMeans",
 }
 
 # The longest run that one row of merged units may stand for: the store keeps durations in 16 bits.
@@ -107,8 +108,65 @@ def _split_long_runs(starts: NDArray[np.int64], durations: NDArray[np.int64]) ->
     return np.repeat(starts, pieces) + offsets, np.minimum(np.repeat(durations, pieces) - offsets, LONGEST_RUN)
 
 
+@dataclass
+class Runtime:
+    """How a codec runs, as opposed to what it computes: nothing of it is on the card or in the fingerprint.
+
+    Where neural networks are batched it may change a unit in ten thousand (``check-tokenizer`` measures it).
+    """
+
+    device: str = "cpu"
+    """Where networks run: ``cpu``, ``cuda``, ``cuda:1``."""
+    batch_sec: float = 60.0
+    """Audio in a batch, padding included; one longer utterance is a batch."""
+    num_frames: int = 0
+    """Frames that were batched so far."""
+    num_slots: int = 0
+    """The same with padding."""
+
+    def groups(self, lengths: Sequence[int], frame_rate_hz: float) -> Iterator[list[int]]:
+        """Indices of utterances, shortest first, a batch at a time; ``lengths`` in frames."""
+        limit, group = self.batch_sec * frame_rate_hz, list[int]()
+        for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+            if group and (len(group) + 1) * lengths[index] > limit:
+                yield self._counted(group, lengths)
+                group = []
+            group.append(index)
+        if group:
+            yield self._counted(group, lengths)
+
+    def _counted(self, group: list[int], lengths: Sequence[int]) -> list[int]:
+        self.num_frames += sum(lengths[i] for i in group)
+        self.num_slots += len(group) * lengths[group[-1]]
+        return group
+
+
+def make_runtime(device: str, batch_sec: float) -> Runtime:
+    """A runtime; ``auto`` is the first accelerator, or the CPU.
+
+    Raises:
+        UserError: a device that this machine does not have, or batches of no length.
+    """
+    import torch  # here: the store and the vocabulary read units without it
+
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if device == "auto":
+        device = str(accelerator) if accelerator is not None else "cpu"
+    if device.partition(":")[0] not in ("cpu", str(accelerator)):
+        raise UserError(f"device {device!r}: this machine has {accelerator or 'no accelerator'}; give auto or cpu")
+    if not batch_sec > 0:
+        raise UserError(f"batch_sec is {batch_sec}: more than 0 is needed")
+    return Runtime(device, batch_sec)
+
+
 class UnitCodec(Protocol):
     """What every family of speech tokenizers offers."""
+
+    is_neural: bool
+    """Runs a network: on an accelerator if there is one, and in batches, which may change units by rounding."""
+
+    runtime: Runtime
+    """How it runs."""
 
     @property
     def name(self) -> str:

@@ -18,7 +18,7 @@ from cslm.configuration import parse_configuration
 from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
 from cslm.errors import UserError
 from cslm.units.card import Card, load_card, save_card
-from cslm.units.codec import family_class
+from cslm.units.codec import family_class, make_runtime
 from cslm.units.fingerprint import canonical_json
 from cslm.units.manifests import with_manifests
 
@@ -46,6 +46,10 @@ class FitTokenizerConfig:
     """Name on the card (default: family and codebook size)."""
     parameters: dict[str, Any] = field(default_factory=dict)
     """Parameters of the family that differ from its defaults."""
+    device: str = "auto"
+    """Where networks run (auto: the first accelerator, else cpu)."""
+    batch_sec: float = 60.0
+    """Audio in a batch of a neural family."""
 
 
 def fit_tokenizer(config: FitTokenizerConfig) -> Card:
@@ -76,7 +80,12 @@ def fit_tokenizer(config: FitTokenizerConfig) -> Card:
     name = config.name or f"{config.family}-{config.codebook_size}"
     waveforms = _Waveforms(sample, family.sample_rate_of(parameters), config.sample_hours)
     codec, facts = family.fit(
-        waveforms, name=name, parameters=parameters, codebook_size=config.codebook_size, seed=config.seed
+        waveforms,
+        name=name,
+        parameters=parameters,
+        codebook_size=config.codebook_size,
+        seed=config.seed,
+        runtime=make_runtime(config.device, config.batch_sec),
     )
     card = save_card(codec.card(origin={"fitted_on": {**request, **facts}}), config.output, codec.tensors)
     told = ", ".join(f"{key} {value}" for key, value in facts.items())

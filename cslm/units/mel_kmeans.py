@@ -9,7 +9,6 @@ speech, not on a grid of frames. After repeats are merged, 19 units a second are
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,8 +18,9 @@ from numpy.typing import NDArray
 
 from cslm.audio.waveform import RESAMPLER
 from cslm.errors import UserError
+from cslm.units.algorithm import algorithm, without_algorithm
 from cslm.units.card import Card, card_tensors
-from cslm.units.codec import Units
+from cslm.units.codec import Runtime, Units
 from cslm.units.fingerprint import fingerprint
 from cslm.units.mel_features import (
     Features,
@@ -36,19 +36,15 @@ __all__ = ["MelKMeans", "MelKMeansParameters"]
 # Version of the algorithm here and in mel_features: raise it when the units of the same card change.
 VERSION = 1
 
-_CHANNELS = "mean"  # of a file with several
-
 # Parameters that came later, with the value that leaves units as they were: cards of before, which do not name them,
 # keep their fingerprint and their units.
 _LATER = {"change_penalty": 0.0, "warp_step": 1}
 
-# Utterances that are searched side by side, and their frames in all: distances of 256 centroids take 16 MB.
-_SIDE_BY_SIDE = 64
-_FRAMES_SIDE_BY_SIDE = 8192
-
 
 class MelKMeans:
     """The codec. Tensors: ``centroids`` (K, dims), ``scale`` (dims,), ``mean`` (num_cepstra,), all float64."""
+
+    is_neural = False
 
     def __init__(
         self,
@@ -56,18 +52,18 @@ class MelKMeans:
         parameters: MelKMeansParameters,
         tensors: Mapping[str, NDArray[Any]],
         resampler: str = RESAMPLER,
+        runtime: Runtime | None = None,
     ) -> None:
         """Put together a codec; see ``fit`` and ``from_card``."""
         self.name = name
+        self.runtime = runtime or Runtime()
         self.parameters = parameters
         self.tensors = {
             key: np.ascontiguousarray(tensors[key], dtype=np.float64) for key in ("centroids", "scale", "mean")
         }
         self._identity = {
             **{key: value for key, value in dataclasses.asdict(parameters).items() if _LATER.get(key) != value},
-            "version": VERSION,
-            "channels": _CHANNELS,
-            "resampler": resampler,
+            **algorithm(VERSION, resampler),
         }
         self.fingerprint = fingerprint(self.tensors, self._identity)
         self._features = Features(parameters)
@@ -101,7 +97,8 @@ class MelKMeans:
         if self.parameters.change_penalty == 0:
             return [_units(torch.cat([block.argmin(1) for block in self._distances(one)])) for one in waveforms]
         paths: list[torch.Tensor] = [torch.empty(0)] * len(waveforms)
-        for chosen in _groups([self._features.num_frames(len(waveform)) for waveform in waveforms]):
+        lengths = [self._features.num_frames(len(waveform)) for waveform in waveforms]
+        for chosen in self.runtime.groups(lengths, self.frame_rate_hz):
             for index, path in zip(chosen, self._steady([waveforms[i] for i in chosen]), strict=True):
                 paths[index] = path
         return [_units(path) for path in paths]
@@ -147,23 +144,14 @@ class MelKMeans:
         )
 
     @classmethod
-    def from_card(cls, card: Card) -> MelKMeans:
+    def from_card(cls, card: Card, runtime: Runtime) -> MelKMeans:
         """Open the codec of a card.
 
         Raises:
             UserError: parameters or tensors that do not fit, or a card of another version of the algorithm.
         """
-        values = {**_LATER, **card.parameters}
-        for key, here in (("version", VERSION), ("channels", _CHANNELS)):
-            found = values.pop(key, None)
-            if found != here:
-                raise UserError(
-                    f"{card.path} has {key} {found!r}, this version of cslm {here!r}: install the other, or fit"
-                )
-        resampler = str(values.pop("resampler", None))
-        if resampler != RESAMPLER:
-            here_and_there = f"{resampler} on the card {card.path}, {RESAMPLER} in this installation"
-            warnings.warn(f"resamplers differ, so a few units may: {here_and_there}", stacklevel=2)
+        named, resampler = without_algorithm(card, VERSION)
+        values = {**_LATER, **named}
         tensors = card_tensors(card)
         parameters = cls.parameters_from(values, str(card.path))
         dims = 2 * parameters.num_cepstra
@@ -172,7 +160,7 @@ class MelKMeans:
             if key not in tensors or tensors[key].shape != shape:
                 found = tensors[key].shape if key in tensors else "missing"
                 raise UserError(f"{card.artefact} of {card.path}: {key} should be {shape}, is {found}")
-        return cls(card.name, parameters, tensors, resampler)
+        return cls(card.name, parameters, tensors, resampler, runtime)
 
     @staticmethod
     def parameters_from(values: Mapping[str, Any], where: str) -> MelKMeansParameters:
@@ -193,6 +181,7 @@ class MelKMeans:
         parameters: MelKMeansParameters,
         codebook_size: int,
         seed: int,
+        runtime: Runtime | None = None,
     ) -> tuple[MelKMeans, dict[str, Any]]:
         """Fit on waveforms of ``sample_rate_hz``; keeps features (about 2 MB a minute), not audio.
 
@@ -206,21 +195,8 @@ class MelKMeans:
         from cslm.units.mel_kmeans_fitting import fit_tensors
 
         tensors, facts = fit_tensors(waveforms, parameters, codebook_size, seed)
-        return cls(name, parameters, tensors), facts
+        return cls(name, parameters, tensors, runtime=runtime), facts
 
 
 def _units(path: torch.Tensor) -> Units:
     return Units(path.numpy()[:, None])
-
-
-def _groups(lengths: list[int]) -> Iterator[list[int]]:
-    """Indices of utterances of similar length, a few at a time."""
-    group: list[int] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if len(group) == _SIDE_BY_SIDE or (len(group) + 1) * lengths[index] > _FRAMES_SIDE_BY_SIDE:
-            if group:
-                yield group
-            group = []
-        group.append(index)
-    if group:
-        yield group

@@ -26,7 +26,7 @@ from cslm.configuration import parse_configuration
 from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
 from cslm.errors import UserError
 from cslm.units.card import load_codec
-from cslm.units.codec import UnitCodec
+from cslm.units.codec import Runtime, UnitCodec, make_runtime
 from cslm.units.manifests import corpus_digest, with_manifests
 from cslm.units.shards import StoreHeader
 from cslm.units.tokenize_shard import Job, tokenize_shard
@@ -49,6 +49,10 @@ class TokenizeCorpusConfig:
     """Processes that tokenize (0: one a core). Does not change the store."""
     utterances_per_shard: int = 1000
     """Utterances in a shard: what a kill loses at most."""
+    device: str = "auto"
+    """Where neural tokenizers run (auto: one process on each accelerator, or on each core where there is none)."""
+    batch_sec: float = 60.0
+    """Audio in a batch of a neural tokenizer, padding included; another size may change a unit in ten thousand."""
 
 
 def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader:
@@ -61,9 +65,10 @@ def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader:
     """
     if config.utterances_per_shard < 1 or config.num_workers < 0:
         raise UserError("utterances_per_shard must be at least 1 and num_workers at least 0")
-    codec = load_codec(config.tokenizer)
+    codec = load_codec(config.tokenizer, make_runtime(config.device, config.batch_sec))
     corpus, num_utterances = corpus_digest(config.manifests)
-    plan = Plan(codec.fingerprint, corpus, config.utterances_per_shard, num_utterances)
+    batch_sec = config.batch_sec if codec.is_neural else None
+    plan = Plan(codec.fingerprint, corpus, config.utterances_per_shard, num_utterances, batch_sec)
     progress = TokenizingProgress(Path(config.output), plan)
     finished = progress.finished_header()
     if finished is not None:
@@ -71,10 +76,12 @@ def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader:
         return finished
     progress.begin()
     started = time.monotonic()
-    audio_sec = _tokenize_shards(config, codec, progress)
+    done = _tokenize_shards(config, codec, progress)
     seconds = time.monotonic() - started
     header = progress.finish(codec)
-    speed = f"; {audio_sec / seconds:.0f} x real time" if audio_sec else ""
+    speed = f"; {done.audio_sec / seconds:.0f} x real time" if done.audio_sec else ""
+    if codec.is_neural and done.num_slots:
+        speed += f", {1 - done.num_frames / done.num_slots:.1%} of the batches was padding"
     print(f"{config.output}: {_summary(header)}{speed}", file=sys.stderr)
     return header
 
@@ -87,23 +94,47 @@ def _summary(header: StoreHeader) -> str:
     )
 
 
-def _tokenize_shards(config: TokenizeCorpusConfig, codec: UnitCodec, progress: TokenizingProgress) -> float:
-    """Go through the shards until each has its receipt; returns the seconds of audio tokenized here."""
-    num_workers = config.num_workers or len(os.sched_getaffinity(0))
-    audio_sec, missing = 0.0, progress.missing_shards()
+@dataclass
+class _Done:
+    """What was tokenized here."""
+
+    audio_sec: float = 0.0
+    num_frames: int = 0
+    num_slots: int = 0
+
+    def add(self, receipt: Receipt) -> None:
+        self.audio_sec += receipt.shard.audio_sec if receipt.shard is not None else 0.0
+        self.num_frames += receipt.num_frames
+        self.num_slots += receipt.num_slots
+
+
+def _tokenize_shards(config: TokenizeCorpusConfig, codec: UnitCodec, progress: TokenizingProgress) -> _Done:
+    """Go through the shards until each has its receipt."""
+    devices = _devices(config, codec)
+    done, missing = _Done(), progress.missing_shards()
     while missing:
         jobs = _jobs(config, missing)
-        if num_workers == 1 or len(missing) == 1:
-            receipts: Iterator[Receipt | None] = (tokenize_shard(job, codec, progress) for job in jobs)
+        if len(devices) == 1 or len(missing) == 1:
+            receipts = _in_this_process(jobs, codec, progress)
         else:
-            receipts = _in_processes(jobs, config.tokenizer, progress, min(num_workers, len(missing)))
+            receipts = _in_processes(jobs, config, progress, devices[: len(missing)])
         label = f"tokenizing ({config.utterances_per_shard} utterances a step)"
         for receipt in progress_bar(receipts, len(missing), label):
-            audio_sec += receipt.shard.audio_sec if receipt is not None and receipt.shard is not None else 0.0
-        missing, num_workers = progress.missing_shards(), 1  # what is left now, others hold: see what they leave
+            if receipt is not None:
+                done.add(receipt)
+        missing, devices = progress.missing_shards(), devices[:1]  # what is left now, others hold: see what they leave
         if missing:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
-    return audio_sec
+    return done
+
+
+def _devices(config: TokenizeCorpusConfig, codec: UnitCodec) -> list[str]:
+    """Where each worker runs its networks."""
+    device = codec.runtime.device
+    if not codec.is_neural or device == "cpu":
+        return ["cpu"] * (config.num_workers or len(os.sched_getaffinity(0)))
+    every = [device] if ":" in device else [f"{device}:{i}" for i in range(torch.accelerator.device_count())]
+    return [every[i % len(every)] for i in range(config.num_workers or len(every))]
 
 
 def _jobs(config: TokenizeCorpusConfig, missing: list[int]) -> Iterator[Job]:
@@ -121,13 +152,30 @@ def _jobs(config: TokenizeCorpusConfig, missing: list[int]) -> Iterator[Job]:
         yield Job(index // config.utterances_per_shard, rows)
 
 
+def _in_this_process(jobs: Iterator[Job], codec: UnitCodec, progress: TokenizingProgress) -> Iterator[Receipt | None]:
+    """One thread, as in the workers: the same sums in the same order."""
+    num_threads = torch.get_num_threads()
+    try:
+        for job in jobs:
+            torch.set_num_threads(1)
+            receipt = tokenize_shard(job, codec, progress)
+            torch.set_num_threads(num_threads)
+            yield receipt
+    finally:
+        torch.set_num_threads(num_threads)
+
+
 def _in_processes(
-    jobs: Iterator[Job], card: str, progress: TokenizingProgress, workers: int
+    jobs: Iterator[Job], config: TokenizeCorpusConfig, progress: TokenizingProgress, devices: list[str]
 ) -> Iterator[Receipt | None]:
     """Results in the order of the jobs; only a few jobs wait at a time, so the manifest is never held."""
     context = multiprocessing.get_context("spawn")
     waiting: deque[Future[Receipt | None]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_open_worker, initargs=(card,)) as pool:
+    workers, free = len(devices), context.Queue()
+    for device in devices:
+        free.put(device)
+    own = (config.tokenizer, config.batch_sec, free)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_open_worker, initargs=own) as pool:
         try:
             for job in jobs:
                 waiting.append(pool.submit(_work, job, progress))
@@ -143,11 +191,11 @@ def _in_processes(
 _worker_codec: UnitCodec | None = None
 
 
-def _open_worker(card: str) -> None:
+def _open_worker(card: str, batch_sec: float, devices: multiprocessing.Queue[str]) -> None:
     global _worker_codec
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _worker_codec = load_codec(card)
+    _worker_codec = load_codec(card, Runtime(devices.get(), batch_sec))
 
 
 def _leave_with_parent() -> None:

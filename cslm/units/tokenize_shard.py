@@ -1,4 +1,8 @@
-"""Tokenize one shard: load its audio a window at a time, encode, write, leave a receipt."""
+"""Tokenize one shard: load its audio a window at a time, encode, write, leave a receipt.
+
+A window is what is sorted by length to make batches: longer windows, less padding. The manifest and the size of a batch
+alone decide which utterances share one.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +19,8 @@ from cslm.units.codec import UnitCodec, Units, merge_repeats
 from cslm.units.shards import StoreRow, write_shard
 from cslm.units.tokenizing_progress import Receipt, Rejected, TokenizingProgress
 
-# Audio in memory at a time, unless one utterance is longer.
-_WINDOW_SEC = 300.0
+# Audio in memory at a time, unless one utterance is longer: an hour is 230 MB at 16 kHz.
+_WINDOW_BATCHES = 60
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,15 @@ def tokenize_shard(job: Job, codec: UnitCodec, progress: TokenizingProgress) -> 
         if not mine:
             return None
         rejected: list[Rejected] = []
+        runtime = codec.runtime
+        frames, slots = runtime.num_frames, runtime.num_slots
         rows = [
             _row(clip, units, codec)
             for window in _windows(job, codec, rejected)
             for clip, units in _encode(window, codec)
         ]
         shard = write_shard(progress.folder, job.shard, rows, codec.codebook_sizes) if rows else None
-        receipt = Receipt(job.shard, shard, rejected)
+        receipt = Receipt(job.shard, shard, rejected, runtime.num_frames - frames, runtime.num_slots - slots)
         progress.write_receipt(receipt)
         return receipt
 
@@ -62,7 +68,7 @@ def _windows(job: Job, codec: UnitCodec, rejected: list[Rejected]) -> Iterator[l
             continue
         window.append(clip)
         window_sec += len(clip.waveform) / codec.sample_rate_hz
-        if window_sec >= _WINDOW_SEC:
+        if window_sec >= _WINDOW_BATCHES * codec.runtime.batch_sec:
             yield window
             window, window_sec = [], 0.0
     if window:
@@ -78,11 +84,8 @@ def _load(path: str, utterance: Utterance, codec: UnitCodec) -> NDArray[np.float
 
 
 def _encode(window: list[_Clip], codec: UnitCodec) -> Iterator[tuple[_Clip, Units]]:
-    """The units of each clip, encoded in the order of length (a codec may batch its list), given in the window's."""
-    order = sorted(range(len(window)), key=lambda i: len(window[i].waveform))
-    units = codec.encode([window[i].waveform for i in order])
-    by_clip = dict(zip(order, units, strict=True))
-    return ((clip, by_clip[i]) for i, clip in enumerate(window))
+    """Each clip with its units."""
+    return zip(window, codec.encode([clip.waveform for clip in window]), strict=True)
 
 
 def _row(clip: _Clip, units: Units, codec: UnitCodec) -> StoreRow:

@@ -29,6 +29,8 @@ class Plan:
     corpus: str
     utterances_per_shard: int
     num_utterances: int
+    batch_sec: float | None = None
+    """Of a family whose units batches may change by rounding."""
 
     @property
     def num_shards(self) -> int:
@@ -52,6 +54,9 @@ class Receipt:
     index: int
     shard: ShardInfo | None
     rejected: list[Rejected] = field(default_factory=list)
+    num_frames: int = 0
+    """Frames that were batched, and the same with padding."""
+    num_slots: int = 0
 
 
 class TokenizingProgress:
@@ -73,7 +78,8 @@ class TokenizingProgress:
             return None
         header = read_header(self.folder)
         num_utterances = header.num_utterances + header.num_rejected
-        self._check(Plan(header.fingerprint, header.corpus, self.plan.utterances_per_shard, num_utterances))
+        found = Plan(header.fingerprint, header.corpus, self.plan.utterances_per_shard, num_utterances)
+        self._check(dataclasses.replace(found, batch_sec=self.plan.batch_sec))
         for shard in header.shards:
             if not _is_intact(self.folder, shard):
                 raise UserError(
@@ -170,7 +176,7 @@ class TokenizingProgress:
         check_fingerprint(
             self.plan.fingerprint, found.fingerprint, "the tokenizer you name", f"the store {self.folder}"
         )
-        for name in ("corpus", "num_utterances", "utterances_per_shard"):
+        for name in ("corpus", "num_utterances", "utterances_per_shard", "batch_sec"):
             if getattr(found, name) != getattr(self.plan, name):
                 here, there = getattr(self.plan, name), getattr(found, name)
                 where = f"{self.folder} holds other work ({name} {there}, asked for {here})"
@@ -189,7 +195,7 @@ class TokenizingProgress:
     def _read_receipt(self, index: int) -> Receipt:
         values = json.loads(self._receipt_path(index).read_text(encoding="utf-8"))
         shard = ShardInfo(**values["shard"]) if values["shard"] else None
-        return Receipt(values["index"], shard, [Rejected(**row) for row in values["rejected"]])
+        return Receipt(**{**values, "shard": shard, "rejected": [Rejected(**row) for row in values["rejected"]]})
 
 
 def _is_intact(folder: Path, shard: ShardInfo) -> bool:

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from cslm.errors import UserError
+from cslm.units import algorithm
 from cslm.units import card as card_module
-from cslm.units import mel_kmeans
 from cslm.units.card import card_folders, card_tensors, copy_card, find_card, load_card, load_codec, save_card
 from tests.units.small_corpus import contents
 
@@ -134,7 +134,7 @@ def test_a_card_of_another_version(own_card):
 
 
 def test_another_resampler_warns_and_keeps_the_fingerprint(own_card, monkeypatch):
-    monkeypatch.setattr(mel_kmeans, "RESAMPLER", "soxr-hq-9")
+    monkeypatch.setattr(algorithm, "RESAMPLER", "soxr-hq-9")
     with pytest.warns(UserWarning, match="resamplers differ, so a few units may: soxr-hq-.* soxr-hq-9 in this"):
         codec = load_codec(own_card)
     assert codec.fingerprint == load_card(own_card).fingerprint

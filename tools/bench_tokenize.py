@@ -1,0 +1,34 @@
+"""How fast a card tokenizes, beside the ways others do it: ``python tools/bench_tokenize.py CARD MANIFEST``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from cslm.errors import exit_with_status
+from cslm.evaluation.tokenizing_speed import RANDOM_MODELS, table, tokenizing_speed
+
+
+def main() -> None:
+    """Measure and print; the ways are explained in ``cslm/evaluation/tokenizing_speed.py``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "card", help=f"card of the speech tokenizer, or, with random weights: {', '.join(RANDOM_MODELS)}"
+    )
+    parser.add_argument("manifest", help="audio to cut clips of 1 to 20 s from")
+    parser.add_argument("--minutes", type=float, default=10.0, help="audio in all")
+    parser.add_argument("--batch_size", type=int, default=8, help="clips in a batch of the other ways")
+    parser.add_argument("--batch_sec", type=float, default=60.0, help="seconds in a batch of ours")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of every way")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    given = parser.parse_args()
+    rows = tokenizing_speed(given.card, given.manifest, given.minutes, given.batch_size, given.batch_sec, given.threads)
+    print("\n".join(table(rows)))
+    if given.json is not None:
+        given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    exit_with_status(main)
