@@ -32,7 +32,7 @@ class Weights:
     """Where the weights of a neural tokenizer are; the fingerprint holds what they are."""
 
     source: str
-    """A hub id, or a folder."""
+    """A hub id, a name that the family's package knows, or a file or folder (in a card: from the card's place on)."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
 
@@ -187,4 +187,5 @@ def _weights_from(values: Any, path: Path) -> Weights | None:
     known = {f.name for f in dataclasses.fields(Weights)}
     if not isinstance(values, dict) or "source" not in values or set(values) - known:
         raise UserError(f"{path}: weights must be {{source: HUB_ID or folder, revision: ...}}, is {values!r}")
-    return Weights(**values)
+    beside = path.parent / str(values["source"])
+    return Weights(**{**values, "source": str(beside.resolve()) if beside.exists() else str(values["source"])})

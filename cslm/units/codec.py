@@ -20,6 +20,8 @@ from cslm.errors import UserError
 FAMILIES = {
     "mel_kmeans": "cslm.units.mel_kmeans:MelKMeans",
     "ssl_kmeans": "cslm.units.ssl_kmeans:SslKMeans",
+    "s3": "cslm.units.s3:S3",
+    "speechtokenizer": "cslm.units.speechtokenizer_rvq:SpeechTokenizerRvq",
 }
 
 # The longest run that one row of merged units may stand for: the store keeps durations in 16 bits.

@@ -1,0 +1,179 @@
+"""``speechtokenizer``: the residual quantizer whose first codebook is semantic, through the package of that name.
+
+The encoder is convolutions and a bidirectional LSTM. In a padded batch both reach into the padding, so here the
+convolutions run on each utterance alone and the LSTM on packed sequences, which end where the utterance does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
+
+from cslm.audio.waveform import RESAMPLER
+from cslm.errors import MissingExtraError, UserError
+from cslm.units.algorithm import algorithm, without_algorithm
+from cslm.units.card import Card, Weights
+from cslm.units.codec import Runtime, Units, expand_repeats
+from cslm.units.fingerprint import fingerprint
+
+# Version of the algorithm here: raise it when the units of the same card change.
+VERSION = 1
+
+_CONFIG, _WEIGHTS = "config.json", "SpeechTokenizer.pt"
+
+
+class SpeechTokenizerRvq:
+    """The codec. The weights stay where they are published; the card names them, the fingerprint holds them."""
+
+    is_neural = True
+
+    def __init__(
+        self,
+        name: str,
+        weights: Weights,
+        network: Any,
+        num_codebooks: int,
+        runtime: Runtime,
+        resampler: str = RESAMPLER,
+    ) -> None:
+        """Put together a codec; see ``from_card``."""
+        self.name = name
+        self.weights = weights
+        self.runtime = runtime
+        self.num_codebooks = num_codebooks
+        self._network = network.to(runtime.device).eval().requires_grad_(False)
+        layers = list(network.encoder.model)
+        self._lstm = next(i for i, layer in enumerate(layers) if hasattr(layer, "lstm"))
+        used = {
+            key: value.float().cpu().numpy()
+            for key, value in network.state_dict().items()
+            if key.startswith(("encoder.", "quantizer.")) and not key.endswith(("inited", "cluster_size", "embed_avg"))
+        }
+        identity = {"num_codebooks": num_codebooks, **algorithm(VERSION, resampler)}
+        self.fingerprint = fingerprint(used, {**identity, "strides": [int(s) for s in network.encoder.ratios]})
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of the waveforms."""
+        return int(self._network.sample_rate)
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Rows of units a second."""
+        return self.sample_rate_hz / int(self._network.downsample_rate)
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """As many codebooks as the card takes, from the first on."""
+        return (int(self._network.quantizer.bins),) * self.num_codebooks
+
+    @property
+    def min_num_samples(self) -> int:
+        """One frame."""
+        return int(self._network.downsample_rate)
+
+    @torch.inference_mode()
+    def encode(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Units]:
+        """Units (num_frames, num_codebooks) of each waveform ``(num_samples,)``.
+
+        Raises:
+            UserError: a waveform shorter than ``min_num_samples``.
+        """
+        for waveform in waveforms:
+            if len(waveform) < self.min_num_samples:
+                raise UserError(f"too short: {len(waveform)} samples, one frame has {self.min_num_samples}")
+        units: list[Units | None] = [None] * len(waveforms)
+        lengths = [-(-len(waveform) // self.min_num_samples) for waveform in waveforms]
+        for chosen in self.runtime.groups(lengths, self.frame_rate_hz):
+            for index, latent in zip(chosen, self._latents([waveforms[i] for i in chosen]), strict=True):
+                codes = self._network.quantizer.encode(latent[None], n_q=self.num_codebooks)  # (num_codebooks, 1, time)
+                units[index] = Units(codes[:, 0].T.cpu().numpy())
+        return [one for one in units if one is not None]
+
+    def _latents(self, waveforms: list[NDArray[np.float32]]) -> list[torch.Tensor]:
+        """What is quantized (dims, num_frames), of each."""
+        layers = self._network.encoder.model
+        recurrent = layers[self._lstm]
+        before = [layers[: self._lstm](self._samples(waveform))[0].T for waveform in waveforms]  # (time, channels)
+        packed = pack_sequence(before, enforce_sorted=False)
+        found, lengths = pad_packed_sequence(recurrent.lstm(packed)[0], batch_first=True)
+        after = []
+        for one, row, length in zip(before, found, lengths.tolist(), strict=True):
+            skipped = one.repeat(1, 2) if recurrent.bidirectional else one
+            hidden = row[:length] + skipped if recurrent.skip else row[:length]
+            after.append(layers[self._lstm + 1 :](hidden.T[None])[0])
+        return after
+
+    def _samples(self, waveform: NDArray[np.float32]) -> torch.Tensor:
+        samples = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
+        return samples.to(self.runtime.device)[None, None]
+
+    @torch.inference_mode()
+    def decode(self, units: Units) -> NDArray[np.float32]:
+        """A waveform ``(num_samples,)`` by the package's own decoder; the first codebook alone sounds poor."""
+        ids = torch.from_numpy(expand_repeats(units).ids.T[:, None].copy()).to(self.runtime.device)
+        waveform: NDArray[np.float32] = self._network.decode(ids)[0, 0].cpu().numpy()
+        return waveform
+
+    @classmethod
+    def from_card(cls, card: Card, runtime: Runtime) -> SpeechTokenizerRvq:
+        """Open the codec of a card.
+
+        Raises:
+            UserError: weights that are not there or do not fit, or a card of another version.
+            MissingExtraError: the package is not installed.
+        """
+        values, resampler = without_algorithm(card, VERSION)
+        num_codebooks, folder = values.pop("num_codebooks", 1), str(values.pop("folder", ""))
+        where = str(card.path)
+        if values or card.weights is None:
+            fault = f"unknown parameter {next(iter(values))}" if values else "no weights: {source: HUB_ID or folder}"
+            raise UserError(f"{where}: {fault}")
+        network = _network(card.weights, folder, where)
+        if not isinstance(num_codebooks, int) or not 1 <= num_codebooks <= network.n_q:
+            raise UserError(f"{where}: num_codebooks is {num_codebooks!r}, 1 to {network.n_q} are there")
+        codec = cls(card.name, card.weights, network, num_codebooks, runtime, resampler)
+        said = (card.sample_rate_hz, card.frame_rate_hz, card.codebook_sizes)
+        found = (codec.sample_rate_hz, codec.frame_rate_hz, codec.codebook_sizes)
+        if said != found:
+            raise UserError(f"{where} says {said} (samples, frames a second, codebooks), its weights have {found}")
+        return codec
+
+
+def _network(weights: Weights, folder: str, where: str) -> Any:
+    try:
+        from speechtokenizer import SpeechTokenizer
+    except ImportError:
+        raise MissingExtraError("speechtokenizer", "speechtokenizer", "the family speechtokenizer") from None
+    config, checkpoint = (_file(weights, f"{folder}/{name}".lstrip("/"), where) for name in (_CONFIG, _WEIGHTS))
+    try:
+        network = SpeechTokenizer(json.loads(config.read_text(encoding="utf-8")))
+        network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError) as error:
+        raise UserError(
+            f"{checkpoint} and its {_CONFIG}, named by {where}: {' '.join(str(error).split())[:200]}"
+        ) from None
+    return network
+
+
+def _file(weights: Weights, name: str, where: str) -> Path:
+    """A file of the weights' folder, or of the hub."""
+    if Path(weights.source).is_dir():
+        if not (Path(weights.source) / name).is_file():
+            raise UserError(f"{where}: there is no {Path(weights.source) / name}")
+        return Path(weights.source) / name
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(hf_hub_download(weights.source, name, revision=weights.revision))
+    except (OSError, HFValidationError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{where}: {weights.source} is no folder, and cannot be had from the hub: {reason}") from None
