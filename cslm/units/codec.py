@@ -21,6 +21,7 @@ FAMILIES = {
     "mel_kmeans": "cslm.units.mel_kmeans:MelKMeans",
     "ssl_kmeans": "cslm.units.ssl_kmeans:SslKMeans",
     "s3": "cslm.units.s3:S3",
+    "mimi": "cslm.units.mimi:Mimi",
     "speechtokenizer": "cslm.units.speechtokenizer_rvq:SpeechTokenizerRvq",
 }
 

@@ -8,9 +8,7 @@ alone; attention, which has a mask, runs on the batch. What is left is the order
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+from transformers import AutoFeatureExtractor
 
-from cslm.audio.progress import without_progress_bar
 from cslm.errors import UserError
 from cslm.units.codec import Runtime
+from cslm.units.pretrained_model import check_whole, first_line, pretrained_config, pretrained_model
 
 # model_type of the checkpoint -> what it reads.
 MODELS = {"hubert": "waveform", "wav2vec2": "waveform", "wavlm": "waveform", "wav2vec2-bert": "filter bank"}
@@ -84,7 +82,7 @@ class SslFeatures:
         Raises:
             UserError: no such model, one of another kind, a layer that it does not have, or missing weights.
         """
-        config = _config(source, revision, where)
+        config = pretrained_config(source, revision, MODELS, where)
         if not 1 <= layer <= config.num_hidden_layers:
             raise UserError(
                 f"{where}: layer {layer} of {source}, which has {config.num_hidden_layers} (1 is the first)"
@@ -210,48 +208,22 @@ class _EachAlone(nn.Module):
         return pad_sequence(rows, batch_first=True)
 
 
-def _config(source: str, revision: str | None, where: str) -> Any:
-    if os.sep in source and source.count("/") != 1 and not Path(source).is_dir():
-        raise UserError(f"{where}: there is no folder {source} with a model: give a hub id or a folder")
-    try:
-        config = AutoConfig.from_pretrained(source, revision=revision)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{where}: the model {source} cannot be read: {_first_line(error)}") from None
-    if config.model_type not in MODELS:
-        known = ", ".join(MODELS)
-        raise UserError(f"{where}: {source} is a model of type {config.model_type}; this family reads {known}")
-    return config
-
-
 def _extractor(source: str, revision: str | None, where: str, required: bool) -> Any:
     try:
         return AutoFeatureExtractor.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
         if not required:
             return None
-        raise UserError(f"{where}: {source} has no usable preprocessor_config.json: {_first_line(error)}") from None
+        raise UserError(f"{where}: {source} has no usable preprocessor_config.json: {first_line(error)}") from None
 
 
 def _model(source: str, revision: str | None, layer: int, where: str) -> Any:
-    try:
-        with without_progress_bar():
-            model, report = AutoModel.from_pretrained(
-                source, revision=revision, dtype=torch.float32, output_loading_info=True
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{where}: the weights of {source} cannot be read: {_first_line(error)}") from None
+    model, missing = pretrained_model(source, revision, where)
     model.encoder.layers = model.encoder.layers[:layer]
     if getattr(model.config, "do_stable_layer_norm", False):
         model.encoder.layer_norm = nn.Identity()  # comes after the last block, which may not be this one
     for unused in ("adapter", "intermediate_ffn"):
         if hasattr(model, unused):
             setattr(model, unused, None)
-    used = set(model.state_dict()) - {"masked_spec_embed"}
-    missing = sorted(used & set(report["missing_keys"]))
-    if missing:
-        raise UserError(f"{where}: {source} has no weights for {missing[0]} and {len(missing) - 1} more: is it whole?")
-    return model.eval().requires_grad_(False)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    check_whole(set(model.state_dict()) - {"masked_spec_embed"}, missing, source, where)
+    return model

@@ -129,4 +129,3 @@ def test_shipped_cards_say_where_everything_is():
         assert {"licence_of_weights", "paper"} <= set(card.origin)
         if card.family == "ssl_kmeans":
             assert {"centroids", "centroids_sha256"} <= set(card.origin)
-        assert card.weights.revision is not None or "weights_sha256" in card.origin
