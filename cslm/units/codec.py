@@ -20,6 +20,7 @@ from cslm.errors import UserError
 FAMILIES = {
     "mel_kmeans": "cslm.units.mel_kmeans:MelKMeans",
     "ssl_kmeans": "cslm.units.ssl_kmeans:SslKMeans",
+    "fairseq2_kmeans": "cslm.units.fairseq2_kmeans:Fairseq2KMeans",
     "s3": "cslm.units.s3:S3",
     "mimi": "cslm.units.mimi:Mimi",
     "speechtokenizer": "cslm.units.speechtokenizer_rvq:SpeechTokenizerRvq",

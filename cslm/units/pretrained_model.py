@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import struct
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,22 @@ def pretrained_model(source: str, revision: str | None, where: str) -> tuple[Any
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{where}: the weights of {source} cannot be read: {first_line(error)}") from None
     return model.eval().requires_grad_(False), set(report["missing_keys"])
+
+
+def torch_file(source: str, where: str) -> Any:
+    """What a file of ``torch.save`` holds, or its URL: tensors and plain values only, never other objects.
+
+    Raises:
+        UserError: it is not there, or holds something else.
+    """
+    try:
+        if "://" in source:
+            return torch.hub.load_state_dict_from_url(source, map_location="cpu", weights_only=True)
+        return torch.load(source, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{where}: there is no file {source}") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, struct.error, pickle.UnpicklingError) as error:
+        raise UserError(f"{where}: {source} cannot be read: {first_line(error)}") from None
 
 
 def check_whole(used: Collection[str], missing: set[str], source: str, where: str) -> None:

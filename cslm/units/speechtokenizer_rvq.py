@@ -22,6 +22,7 @@ from cslm.units.algorithm import algorithm, without_algorithm
 from cslm.units.card import Card, Weights
 from cslm.units.codec import Runtime, Units, expand_repeats
 from cslm.units.fingerprint import fingerprint
+from cslm.units.pretrained_model import torch_file
 
 # Version of the algorithm here: raise it when the units of the same card change.
 VERSION = 1
@@ -155,8 +156,10 @@ def _network(weights: Weights, folder: str, where: str) -> Any:
     config, checkpoint = (_file(weights, f"{folder}/{name}".lstrip("/"), where) for name in (_CONFIG, _WEIGHTS))
     try:
         network = SpeechTokenizer(json.loads(config.read_text(encoding="utf-8")))
-        network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError) as error:
+        network.load_state_dict(torch_file(str(checkpoint), where))
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(
             f"{checkpoint} and its {_CONFIG}, named by {where}: {' '.join(str(error).split())[:200]}"
         ) from None

@@ -136,6 +136,10 @@ class SslFeatures:
             num_samples = max(0, 1 + (num_samples - kernel) // stride)
         return num_samples
 
+    def parameters(self) -> dict[str, Any]:
+        """What a card says of the features."""
+        return {"layer": self.layer, "normalize_waveform": self.normalize_waveform}
+
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """The weights that are used, by the names that transformers gives them."""
         named = {name.replace(".module.", "."): value for name, value in self.model.state_dict().items()}

@@ -7,10 +7,10 @@ where they are published; a card says where, and its fingerprint holds them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -30,6 +30,14 @@ __all__ = ["SslKMeans", "SslKMeansParameters"]
 VERSION = 1
 
 
+_KINDS: dict[str, tuple[type, ...]] = {
+    "model": (str,),
+    "layer": (int,),
+    "revision": (str, type(None)),
+    "normalize_waveform": (bool, type(None)),
+}
+
+
 @dataclass(frozen=True)
 class SslKMeansParameters:
     """What to fit on: ``--parameters.model facebook/hubert-base-ls960 --parameters.layer 9``."""
@@ -44,16 +52,56 @@ class SslKMeansParameters:
     """Bring each waveform to mean 0 and variance 1 (default: as the checkpoint's processor says)."""
 
 
+class Features(Protocol):
+    """Hidden states that are clustered: ``ssl_features``, ``fairseq2_features``."""
+
+    layer: int
+    runtime: Runtime
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of the waveforms."""
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames a second."""
+
+    @property
+    def dims(self) -> int:
+        """Size of a feature."""
+
+    @property
+    def min_num_samples(self) -> int:
+        """The shortest waveform with a frame."""
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of a waveform."""
+
+    def parameters(self) -> dict[str, Any]:
+        """What a card says of the features."""
+
+    def tensors(self) -> dict[str, NDArray[np.float32]]:
+        """The weights that are used."""
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the features besides the weights."""
+
+    def __call__(self, waveforms: Sequence[NDArray[np.float32]]) -> Iterator[tuple[int, torch.Tensor]]:
+        """Index and features (num_frames, dims) of each waveform."""
+
+
 class SslKMeans:
     """The codec. Tensors of the card: ``centroids`` (K, dims), float32."""
 
     is_neural = True
+    family = "ssl_kmeans"
+    parameters_class = SslKMeansParameters
 
     def __init__(
         self,
         name: str,
         weights: Weights,
-        features: SslFeatures,
+        features: Features,
         centroids: NDArray[Any],
         resampler: str = RESAMPLER,
     ) -> None:
@@ -63,11 +111,7 @@ class SslKMeans:
         self.runtime = features.runtime
         self.tensors = {"centroids": np.ascontiguousarray(centroids, dtype=np.float32)}
         self._features = features
-        self._identity = {
-            "layer": features.layer,
-            "normalize_waveform": features.normalize_waveform,
-            **algorithm(VERSION, resampler),
-        }
+        self._identity = {**features.parameters(), **algorithm(VERSION, resampler)}
         self.fingerprint = fingerprint({**features.tensors(), **self.tensors}, {**self._identity, **features.facts()})
         self._centroids = torch.from_numpy(self.tensors["centroids"]).to(features.runtime.device)
         self._norms = self._centroids.square().sum(1)  # (K,)
@@ -119,7 +163,7 @@ class SslKMeans:
         """The card of this codec; ``save_card`` writes it with ``tensors``."""
         return Card(
             name=self.name,
-            family="ssl_kmeans",
+            family=self.family,
             sample_rate_hz=self.sample_rate_hz,
             frame_rate_hz=self.frame_rate_hz,
             codebook_sizes=self.codebook_sizes,
@@ -137,9 +181,9 @@ class SslKMeans:
             UserError: weights, layer or centroids that do not fit or are not there, or a card of another version.
         """
         values, resampler = without_algorithm(card, VERSION)
-        parameters = _from_values({**values, **_model_of(card)}, str(card.path))
+        parameters = cls.parameters_from({**values, **_model_of(card)}, str(card.path))
         tensors = card_tensors(card)
-        features = _features(parameters, runtime, str(card.path))
+        features = cls.open_features(parameters, runtime, str(card.path))
         expected = (card.codebook_sizes[0], features.dims)
         found = tensors["centroids"].shape if "centroids" in tensors else "missing"
         if found != expected:
@@ -151,13 +195,30 @@ class SslKMeans:
         return cls(card.name, Weights(parameters.model, parameters.revision), features, tensors["centroids"], resampler)
 
     @staticmethod
-    def parameters_from(values: Mapping[str, Any], where: str) -> SslKMeansParameters:
+    def open_features(parameters: Any, runtime: Runtime, where: str) -> Features:
+        """The features of a card, or of the parameters to fit with."""
+        return SslFeatures(
+            parameters.model, parameters.revision, parameters.layer, parameters.normalize_waveform, runtime, where
+        )
+
+    @classmethod
+    def parameters_from(cls, values: Mapping[str, Any], where: str) -> SslKMeansParameters:
         """Parameters from plain values.
 
         Raises:
             UserError: an unknown name, a wrong type, or no model or layer.
         """
-        return _from_values(values, where)
+        known = [field.name for field in dataclasses.fields(cls.parameters_class)]
+        for name, value in values.items():
+            if name not in known:
+                raise UserError(f"{where}: unknown parameter {name}; known: {', '.join(known)}")
+            kinds = _KINDS.get(name, (object,))
+            if not isinstance(value, kinds) or (name == "layer" and isinstance(value, bool)):
+                raise UserError(f"{where}: {name} must be of type {kinds[0].__name__}, is {value!r}")
+        for name in ("model", "layer"):
+            if name not in values:
+                raise UserError(f"{where}: {name} is missing: give --parameters.{name}")
+        return cls.parameters_class(**values)
 
     @staticmethod
     def sample_rate_of(parameters: SslKMeansParameters) -> int:
@@ -185,20 +246,18 @@ class SslKMeans:
         """
         from cslm.units.kmeans_fitting import FrameSample, fit_centroids  # scikit-learn takes seconds to import
 
-        features = _features(parameters, runtime or Runtime(), "parameters of ssl_kmeans")
+        features = cls.open_features(parameters, runtime or Runtime(), f"parameters of {cls.family}")
         sample = FrameSample(codebook_size, features.dims, seed)
         for few in _by_the_batch(waveforms, features):
             for _, frames in sorted(features(few), key=lambda pair: pair[0]):
                 sample.add(frames.cpu().numpy())
         centroids, facts = fit_centroids(sample, codebook_size, seed)
-        folder = Path(parameters.model)
-        weights = Weights(str(folder.resolve()) if folder.is_dir() else parameters.model, parameters.revision)
+        found = Path(parameters.model)
+        weights = Weights(str(found.resolve()) if found.exists() else parameters.model, parameters.revision)
         return cls(name, weights, features, centroids), facts
 
 
-def _by_the_batch(
-    waveforms: Iterable[NDArray[np.float32]], features: SslFeatures
-) -> Iterable[list[NDArray[np.float32]]]:
+def _by_the_batch(waveforms: Iterable[NDArray[np.float32]], features: Features) -> Iterable[list[NDArray[np.float32]]]:
     """A few minutes of audio at a time; what is shorter than a frame is left out."""
     wanted, few, count = 8 * features.runtime.batch_sec * features.sample_rate_hz, list[NDArray[np.float32]](), 0
     for waveform in waveforms:
@@ -213,32 +272,7 @@ def _by_the_batch(
         yield few
 
 
-def _features(parameters: SslKMeansParameters, runtime: Runtime, where: str) -> SslFeatures:
-    return SslFeatures(
-        parameters.model, parameters.revision, parameters.layer, parameters.normalize_waveform, runtime, where
-    )
-
-
 def _model_of(card: Card) -> dict[str, Any]:
     if card.weights is None:
         raise UserError(f"the card {card.path} does not say where its model is: give weights: {{source: HUB_ID}}")
     return {"model": card.weights.source, "revision": card.weights.revision}
-
-
-def _from_values(values: Mapping[str, Any], where: str) -> SslKMeansParameters:
-    kinds: dict[str, tuple[type, ...]] = {
-        "model": (str,),
-        "layer": (int,),
-        "revision": (str, type(None)),
-        "normalize_waveform": (bool, type(None)),
-    }
-    known = ", ".join(field.name for field in dataclasses.fields(SslKMeansParameters))
-    for name, value in values.items():
-        if name not in kinds:
-            raise UserError(f"{where}: unknown parameter {name}; known: {known}")
-        if not isinstance(value, kinds[name]) or (name == "layer" and isinstance(value, bool)):
-            raise UserError(f"{where}: {name} must be of type {kinds[name][0].__name__}, is {value!r}")
-    for name in ("model", "layer"):
-        if name not in values:
-            raise UserError(f"{where}: {name} is missing: give --parameters.{name}")
-    return SslKMeansParameters(**values)

@@ -136,3 +136,6 @@ def test_bad_cards_and_weights_are_named(folder, tmp_path):
     (broken / "SpeechTokenizer.pt").write_bytes((folder / "SpeechTokenizer.pt").read_bytes())
     with pytest.raises(UserError, match="size mismatch"):
         load_codec(card(broken, tmp_path, 1))
+    (broken / "SpeechTokenizer.pt").write_bytes(b"junk")
+    with pytest.raises(UserError, match="SpeechTokenizer.pt cannot be read"):
+        load_codec(card(broken, tmp_path, 1))
