@@ -17,6 +17,11 @@ CORPORA = {
     "village": "cslm.corpora.village:prepare_village",
     "spoken_digits": "cslm.corpora.spoken_digits:prepare_spoken_digits",
     "table": "cslm.corpora.table:prepare_table",
+    "audio_folder": "cslm.corpora.audio_folder:prepare_audio_folder",
+    "kaldi": "cslm.corpora.kaldi:prepare_kaldi",
+    "tar_shards": "cslm.corpora.tar_shards:prepare_tar_shards",
+    "lhotse_cuts": "cslm.corpora.lhotse_cuts:prepare_lhotse_cuts",
+    "hugging_face": "cslm.corpora.hugging_face:prepare_hugging_face",
 }
 """Name of a corpus to ``module:function``; it takes (output, config), whose class holds the options."""
 

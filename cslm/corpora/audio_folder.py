@@ -1,0 +1,91 @@
+"""A folder of audio files without texts, as a manifest; long files are cut where they are quiet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cslm.audio.progress import progress_bar
+from cslm.audio.silences import cut_at_silences
+from cslm.audio.waveform import load_waveform
+from cslm.corpora.manifest import Utterance, write_json_lines, write_manifest
+from cslm.errors import UserError
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aiff", ".aif")
+_RATE_HZ = 8000  # enough to find silences
+
+
+@dataclass
+class AudioFolderConfig:
+    """Where the audio is, and how long a piece may be."""
+
+    audio_dir: str
+    """Folder of the audio files; those of the folders in it count too."""
+    language: str
+    """BCP 47 language that is spoken: en, zh."""
+    max_sec: float | None = 30.0
+    """Longer files are cut in their quietest moments into pieces no longer than this (null: not cut)."""
+    min_sec: float = 1.0
+    """No piece is shorter than this, unless its file is."""
+    speaker_from: str = "none"
+    """Speaker of a file: none, or folder (the name of the folder that it is in)."""
+
+
+def prepare_audio_folder(output: Path, config: AudioFolderConfig) -> None:
+    """Write ``manifest.jsonl`` with an utterance for every file or piece, without text; the audio stays where it is.
+
+    Files that cannot be read are left out and listed, with reasons, in ``rejected.jsonl``.
+
+    Raises:
+        UserError: no such folder, no audio in it, lengths that make no sense, or not one file that can be read.
+    """
+    if not os.path.isdir(config.audio_dir):
+        raise UserError(f"{config.audio_dir}: no such folder; --audio_dir names the one with the audio files")
+    if config.max_sec is not None and not config.max_sec >= 2 * config.min_sec > 0:
+        raise UserError(f"--max_sec {config.max_sec} must be at least twice --min_sec {config.min_sec}")
+    if config.speaker_from not in ("none", "folder"):
+        raise UserError(f"--speaker_from is none or folder, not {config.speaker_from!r}")
+    files = sorted(file for file in Path(config.audio_dir).rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise UserError(f"{config.audio_dir}: no audio in it ({', '.join(SUFFIXES)})")
+    rejected: list[dict[str, str]] = []
+    count = write_manifest(_utterances(files, output, config, rejected), output / "manifest.jsonl")
+    if not count:
+        raise UserError(f"not one of {len(files)} files can be read; the first: {rejected[0]['reason']}")
+    write_json_lines(rejected, output / "rejected.jsonl")
+    left_out = f", {len(rejected)} files left out (see rejected.jsonl)" if rejected else ""
+    print(f"{len(files)} files, {count} utterances{left_out}")
+
+
+def _utterances(
+    files: list[Path], output: Path, config: AudioFolderConfig, rejected: list[dict[str, str]]
+) -> Iterator[Utterance]:
+    for file in progress_bar(files, len(files), "reading audio"):
+        name = file.relative_to(config.audio_dir).with_suffix("").as_posix()
+        audio = os.path.relpath(file, output)
+        speaker = file.parent.name if config.speaker_from == "folder" else None
+        try:
+            waveform, rate_hz = load_waveform(file, sample_rate_hz=_RATE_HZ)
+        except UserError as error:
+            rejected.append({"id": name, "audio": audio, "reason": str(error)})
+            continue
+        pieces = [(0.0, len(waveform) / rate_hz)]
+        if config.max_sec is not None:
+            pieces = cut_at_silences(waveform, rate_hz, config.max_sec, config.min_sec)
+        for index, (start_sec, duration_sec) in enumerate(pieces):
+            if len(pieces) == 1:
+                yield Utterance(name, audio, "", config.language, speaker=speaker)
+            else:
+                # the last piece goes to the end of the file, whatever its own rate makes of it
+                last = index == len(pieces) - 1
+                yield Utterance(
+                    f"{name}-{index:04d}",
+                    audio,
+                    "",
+                    config.language,
+                    start_sec=start_sec,
+                    duration_sec=None if last else duration_sec,
+                    speaker=speaker,
+                )
