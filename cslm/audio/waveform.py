@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,17 @@ RESAMPLER = f"soxr-hq-{soxr.__libsoxr_version__}"
 
 _PathLike = str | os.PathLike[str]
 
+_SLACK_SEC = 0.1  # what may be missing at the end: padding of an encoder, a rounded duration
+_SIZES = re.compile(r"^\s*(?:data|SSND|RIFF|FORM|riff|Riff size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+_UNKNOWN_SIZE = 0x7FFFFF00
+
 
 def load_waveform(
     path: _PathLike,
     start_sec: float | None = None,
     duration_sec: float | None = None,
     sample_rate_hz: int | None = None,
+    max_sec: float | None = None,
 ) -> tuple[np.ndarray, int]:
     """Read a file, or a part of it, as mono: the mean over the channels.
 
@@ -34,15 +40,19 @@ def load_waveform(
         start_sec: where the part begins (default: the beginning).
         duration_sec: how long the part is (default: to the end).
         sample_rate_hz: resample to this rate (default: the file's own).
+        max_sec: refuse what is longer, before it is read (default: no limit).
 
     Returns:
         The waveform, float32 ``(num_samples,)`` in [-1, 1], and its sample rate in Hz.
 
     Raises:
-        UserError: the file is missing, cannot be read as audio, is empty, or holds values that are not numbers.
+        UserError: the file is missing, cannot be read as audio, is empty, cut short or too long, does not hold the part, or
+            holds values that are not numbers.
     """
     with _open(path) as file:
         rate_hz = file.samplerate
+        _check_whole(file, path)
+        _check_length(file, path, start_sec, duration_sec, max_sec)
         samples = _read_part(file, path, start_sec, duration_sec)
     if samples.shape[0] == 0:
         raise UserError(f"{path}: holds no samples; remove it or record it again")
@@ -102,7 +112,7 @@ def _open(path: _PathLike) -> Iterator[Any]:
         try:
             source: Any = stack.enter_context(fsspec.open(name, "rb")) if "://" in name else name
             file = stack.enter_context(soundfile.SoundFile(source))
-        except (OSError, soundfile.SoundFileError) as error:
+        except (OSError, ValueError, ImportError, soundfile.SoundFileError) as error:
             if "://" not in name and not os.path.isfile(name):
                 raise UserError(f"{name}: no such audio file; check the path in the manifest") from None
             raise UserError(f"{name}: cannot be read as audio ({error}); remove it or convert it again") from None
@@ -123,4 +133,34 @@ def _read_part(file: Any, path: _PathLike, start_sec: float | None, duration_sec
         samples: np.ndarray = file.read(num_samples, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
         raise UserError(f"{path}: cannot be read as audio ({error}); remove it or convert it again") from None
+    slack = _SLACK_SEC * file.samplerate
+    if 0 < len(samples) < file.frames - start - slack and num_samples < 0:
+        found_sec, said_sec = len(samples) / file.samplerate, (file.frames - start) / file.samplerate
+        raise UserError(f"{path}: is cut short: {found_sec:.2f} s of {said_sec:.2f} s; copy or download it again")
+    if len(samples) < num_samples - slack:
+        raise UserError(
+            f"{path}: asked for {duration_sec} s from {start_sec or 0} s on, "
+            f"but the file holds {file.frames / file.samplerate:.3f} s; correct the manifest"
+        )
     return samples
+
+
+def _check_length(
+    file: Any, path: _PathLike, start_sec: float | None, duration_sec: float | None, max_sec: float | None
+) -> None:
+    seconds = file.frames / file.samplerate - (start_sec or 0.0) if duration_sec is None else duration_sec
+    if max_sec is not None and seconds > max_sec:
+        raise UserError(f"{path}: too long: {seconds:.1f} s, at most {max_sec:g} s can be used at once; cut it")
+
+
+def _check_whole(file: Any, path: _PathLike) -> None:
+    """Refuse a file whose header announces more than is there; libsndfile only notes it in its log.
+
+    Raises:
+        UserError: the file is cut short.
+    """
+    slack = _SLACK_SEC * file.samplerate * file.channels
+    for said, found in _SIZES.findall(file.extra_info):
+        # what is written while its length is not known says the largest number there is
+        if int(said) < _UNKNOWN_SIZE and int(said) - int(found) > slack:
+            raise UserError(f"{path}: is cut short: {found} bytes of {said}; copy or download it again")

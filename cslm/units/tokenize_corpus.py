@@ -33,6 +33,7 @@ from cslm.units.tokenize_shard import Job, tokenize_shard
 from cslm.units.tokenizing_progress import Plan, Receipt, TokenizingProgress
 
 _SECONDS_BETWEEN_LOOKS = 1.0
+_NEURAL_MAX_SEC = 120.0
 
 
 @dataclass
@@ -49,6 +50,10 @@ class TokenizeCorpusConfig:
     """Processes that tokenize (0: one a core). Does not change the store."""
     utterances_per_shard: int = 1000
     """Utterances in a shard: what a kill loses at most."""
+    max_sec: float | None = None
+    """Longer utterances are rejected (default: 120 for a neural tokenizer, no limit for others)."""
+    root: str | None = None
+    """Audio outside this folder is rejected: a manifest from others may name any file (default: any may be read)."""
     device: str = "auto"
     """Where neural tokenizers run (auto: one process on each accelerator, or on each core where there is none)."""
     batch_sec: float = 60.0
@@ -67,8 +72,15 @@ def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader:
         raise UserError("utterances_per_shard must be at least 1 and num_workers at least 0")
     codec = load_codec(config.tokenizer, make_runtime(config.device, config.batch_sec))
     corpus, num_utterances = corpus_digest(config.manifests)
-    batch_sec = config.batch_sec if codec.is_neural else None
-    plan = Plan(codec.fingerprint, corpus, config.utterances_per_shard, num_utterances, batch_sec)
+    plan = Plan(
+        codec.fingerprint,
+        corpus,
+        config.utterances_per_shard,
+        num_utterances,
+        batch_sec=config.batch_sec if codec.is_neural else None,
+        max_sec=config.max_sec or (_NEURAL_MAX_SEC if codec.is_neural else None),
+        root=None if config.root is None else os.path.realpath(config.root),
+    )
     progress = TokenizingProgress(Path(config.output), plan)
     finished = progress.finished_header()
     if finished is not None:

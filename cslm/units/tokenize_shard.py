@@ -6,6 +6,7 @@ alone decide which utterances share one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from cslm.corpora.manifest import Utterance
 from cslm.errors import UserError
 from cslm.units.codec import UnitCodec, Units, merge_repeats
 from cslm.units.shards import StoreRow, write_shard
-from cslm.units.tokenizing_progress import Receipt, Rejected, TokenizingProgress
+from cslm.units.tokenizing_progress import Plan, Receipt, Rejected, TokenizingProgress
 
 # Audio in memory at a time, unless one utterance is longer: an hour is 230 MB at 16 kHz.
 _WINDOW_BATCHES = 60
@@ -47,7 +48,7 @@ def tokenize_shard(job: Job, codec: UnitCodec, progress: TokenizingProgress) -> 
         frames, slots = runtime.num_frames, runtime.num_slots
         rows = [
             _row(clip, units, codec)
-            for window in _windows(job, codec, rejected)
+            for window in _windows(job, codec, progress.plan, rejected)
             for clip, units in _encode(window, codec)
         ]
         shard = write_shard(progress.folder, job.shard, rows, codec.codebook_sizes) if rows else None
@@ -56,13 +57,13 @@ def tokenize_shard(job: Job, codec: UnitCodec, progress: TokenizingProgress) -> 
         return receipt
 
 
-def _windows(job: Job, codec: UnitCodec, rejected: list[Rejected]) -> Iterator[list[_Clip]]:
+def _windows(job: Job, codec: UnitCodec, plan: Plan, rejected: list[Rejected]) -> Iterator[list[_Clip]]:
     """Clips in the order of the manifest, a few minutes of audio at a time; what cannot be used is put on the list."""
     window: list[_Clip] = []
     window_sec = 0.0
     for path, utterance in job.utterances:
         try:
-            clip = _Clip(utterance, _load(path, utterance, codec))
+            clip = _Clip(utterance, _load(path, utterance, codec, plan))
         except UserError as error:
             rejected.append(Rejected(utterance.id, utterance.audio, str(error).replace(path, utterance.audio)))
             continue
@@ -75,12 +76,18 @@ def _windows(job: Job, codec: UnitCodec, rejected: list[Rejected]) -> Iterator[l
         yield window
 
 
-def _load(path: str, utterance: Utterance, codec: UnitCodec) -> NDArray[np.float32]:
-    waveform, _ = load_waveform(path, utterance.start_sec, utterance.duration_sec, codec.sample_rate_hz)
+def _load(path: str, utterance: Utterance, codec: UnitCodec, plan: Plan) -> NDArray[np.float32]:
+    if plan.root is not None and not _is_below(path, plan.root):
+        raise UserError(f"{path}: lies outside the folder that audio may come from")
+    waveform, _ = load_waveform(path, utterance.start_sec, utterance.duration_sec, codec.sample_rate_hz, plan.max_sec)
     if len(waveform) < codec.min_num_samples:
         found_sec, least_sec = (n / codec.sample_rate_hz for n in (len(waveform), codec.min_num_samples))
         raise UserError(f"{path}: too short: {found_sec:.4f} s, this tokenizer needs {least_sec:.4f} s")
     return waveform
+
+
+def _is_below(path: str, root: str) -> bool:
+    return "://" not in path and os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep)
 
 
 def _encode(window: list[_Clip], codec: UnitCodec) -> Iterator[tuple[_Clip, Units]]:

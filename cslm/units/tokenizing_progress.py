@@ -31,6 +31,10 @@ class Plan:
     num_utterances: int
     batch_sec: float | None = None
     """Of a family whose units batches may change by rounding."""
+    max_sec: float | None = None
+    """Longer utterances are rejected."""
+    root: str | None = None
+    """Audio outside this folder is rejected."""
 
     @property
     def num_shards(self) -> int:
@@ -79,7 +83,8 @@ class TokenizingProgress:
         header = read_header(self.folder)
         num_utterances = header.num_utterances + header.num_rejected
         found = Plan(header.fingerprint, header.corpus, self.plan.utterances_per_shard, num_utterances)
-        self._check(dataclasses.replace(found, batch_sec=self.plan.batch_sec))
+        unrecorded = {name: getattr(self.plan, name) for name in ("batch_sec", "max_sec", "root")}
+        self._check(dataclasses.replace(found, **unrecorded))
         for shard in header.shards:
             if not _is_intact(self.folder, shard):
                 raise UserError(
@@ -176,7 +181,7 @@ class TokenizingProgress:
         check_fingerprint(
             self.plan.fingerprint, found.fingerprint, "the tokenizer you name", f"the store {self.folder}"
         )
-        for name in ("corpus", "num_utterances", "utterances_per_shard", "batch_sec"):
+        for name in ("corpus", "num_utterances", "utterances_per_shard", "batch_sec", "max_sec", "root"):
             if getattr(found, name) != getattr(self.plan, name):
                 here, there = getattr(self.plan, name), getattr(found, name)
                 where = f"{self.folder} holds other work ({name} {there}, asked for {here})"

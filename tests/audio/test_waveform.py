@@ -102,6 +102,32 @@ def test_a_part_outside_the_file(tmp_path):
         load_waveform(tmp_path / "a.wav", start_sec=3.0)
 
 
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "MP3", "AIFF", "W64", "RF64"])
+def test_a_file_cut_short_is_refused_not_read_in_part(tmp_path, kind):
+    soundfile.write(tmp_path / "whole", tone(2.0), 16000, format=kind)
+    assert len(load_waveform(tmp_path / "whole")[0]) == pytest.approx(32000, abs=1600)
+    content = (tmp_path / "whole").read_bytes()
+    (tmp_path / "half").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="half: (is cut short|cannot be read as audio)"):
+        load_waveform(tmp_path / "half")
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF])
+def test_a_wav_written_to_a_pipe_does_not_know_its_length(tmp_path, size):
+    soundfile.write(tmp_path / "a.wav", tone(1.0), 16000)
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    content[4:8] = content[40:44] = size.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(content)
+    assert len(load_waveform(tmp_path / "a.wav")[0]) == 16000
+
+
+def test_a_part_that_goes_past_the_end(tmp_path):
+    save_waveform(tmp_path / "a.wav", tone(1.0), 16000)
+    assert len(load_waveform(tmp_path / "a.wav", 0.5, 0.55)[0]) == 8000  # a duration that was rounded
+    with pytest.raises(UserError, match="asked for 2.0 s from 0.5 s on, but the file holds 1.000 s"):
+        load_waveform(tmp_path / "a.wav", 0.5, 2.0)
+
+
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError("disk full")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -183,6 +184,71 @@ def test_what_cannot_be_used_is_listed_and_the_rest_is_there(card, tmp_path, cap
     assert run(manifest, card, tmp_path / "one") == header
     with pytest.raises(UserError, match="was it rejected"):
         UnitStore.open(tmp_path / "one").index_of("u003")
+
+
+# Twelve ways to break a file, and the reason that each is rejected for.
+BREAKAGES = {
+    "missing": "no such audio file",
+    "empty": "cannot be read as audio",
+    "text": "cannot be read as audio",
+    "folder": "(no such audio file|cannot be read as audio)",
+    "header only": "(holds no samples|cannot be read|cut short)",
+    "no samples": "holds no samples",
+    "cut short": "is cut short: .* copy or download it again",
+    "cut short flac": "cannot be read as audio",
+    "not numbers": "holds samples that are not numbers",
+    "5 ms": "too short: 0.0050 s",
+    "too long": r"too long: 4.0 s, at most 3 s can be used at once",
+    "outside": "lies outside the folder that audio may come from",
+}
+
+
+def broken(kind: str, folder: Path, name: str) -> str:
+    """Write a broken file; returns the path for the manifest."""
+    file, tone = folder / f"{name}.wav", glide(1, 1.0)
+    soundfile.write(file, tone, 16000)
+    content = file.read_bytes()
+    if kind in ("missing", "folder"):
+        file.unlink()
+        if kind == "folder":
+            file.mkdir()
+    elif kind in ("empty", "text", "header only", "cut short"):
+        file.write_bytes({"empty": b"", "text": b"hello", "header only": content[:44]}.get(kind, content[:9000]))
+    elif kind == "no samples":
+        soundfile.write(file, np.zeros(0, np.float32), 16000)
+    elif kind == "cut short flac":
+        soundfile.write(file, tone, 16000, format="FLAC")
+        file.write_bytes(file.read_bytes()[:9000])
+    elif kind == "not numbers":
+        soundfile.write(file, np.full(800, np.nan, np.float32), 16000, subtype="FLOAT")
+    elif kind in ("5 ms", "too long"):
+        soundfile.write(file, glide(1, 0.005 if kind == "5 ms" else 4.0), 16000)
+    else:
+        file.rename(folder.parent / f"{name}.wav")
+        return f"../{name}.wav"
+    return f"{name}.wav"
+
+
+def test_files_broken_in_twelve_ways_among_good_ones(card, tmp_path):
+    folder, lines = tmp_path / "corpus", []
+    folder.mkdir()
+    for index in range(60):
+        kind = list(BREAKAGES)[index // 2 % 12] if index % 2 else "good"
+        if kind == "good":
+            soundfile.write(folder / f"{index}.wav", glide(index, 0.4), 16000)
+        audio = f"{index}.wav" if kind == "good" else broken(kind, folder, str(index))
+        lines.append(json.dumps({"id": f"{kind} {index}", "audio": audio, "text": "a", "language": "en"}))
+    (folder / "m.jsonl").write_text("\n".join(lines))
+    options = {"max_sec": 3.0, "root": str(folder)}
+    config = TokenizeCorpusConfig([str(folder / "m.jsonl")], str(card), str(tmp_path / "s"), 1, 7, **options)
+    header = tokenize_corpus(config)
+    rejected = [json.loads(line) for line in (tmp_path / "s" / "rejected.jsonl").read_text().splitlines()]
+    assert (header.num_utterances, len(rejected)) == (30, 30)
+    assert all(row.id.startswith("good") for row in UnitStore.open(tmp_path / "s"))
+    for row in rejected:
+        kind, _, _ = row["id"].rpartition(" ")
+        assert re.search(BREAKAGES[kind], row["reason"]), row
+    assert {row["id"].rpartition(" ")[0] for row in rejected} == set(BREAKAGES)
 
 
 def test_a_shard_of_bad_files_only(card, tmp_path):
