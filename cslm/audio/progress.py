@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -16,27 +16,34 @@ Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def progress_bar(iterable: Iterable[Item], total: int | None, description: str) -> Iterator[Item]:
+def progress_bar(
+    iterable: Iterable[Item], total: int | None, description: str, note: Callable[[], str] = str
+) -> Iterator[Item]:
     """Yield the items of ``iterable`` and show on stderr how far it is and how long the rest will take.
 
     Args:
         iterable: what to go through.
         total: how many items it has; None where nobody knows.
         description: what is being done, a few words.
+        note: what else to show; called again as the work goes on.
     """
     if sys.stderr.isatty():
-        yield from _bar(iterable, total, description)
+        yield from _bar(iterable, total, description, note)
     else:
-        yield from _lines(iterable, total, description)
+        yield from _lines(iterable, total, description, note)
 
 
-def _bar(iterable: Iterable[Item], total: int | None, description: str) -> Iterator[Item]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def _bar(iterable: Iterable[Item], total: int | None, description: str, note: Callable[[], str]) -> Iterator[Item]:
+    told = TextColumn("{task.fields[note]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), told)
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield from progress.track(iterable, total=total, description=description)
+        task = progress.add_task(description, total=total, note="")
+        for item in iterable:
+            yield item
+            progress.update(task, advance=1, note=note())
 
 
-def _lines(iterable: Iterable[Item], total: int | None, description: str) -> Iterator[Item]:
+def _lines(iterable: Iterable[Item], total: int | None, description: str, note: Callable[[], str]) -> Iterator[Item]:
     start = last = time.monotonic()
     done = 0
     for item in iterable:
@@ -45,7 +52,8 @@ def _lines(iterable: Iterable[Item], total: int | None, description: str) -> Ite
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
-            print(f"{description}: {_how_far(done, total, now - start)}", file=sys.stderr, flush=True)
+            how_far = ", ".join(part for part in (_how_far(done, total, now - start), note()) if part)
+            print(f"{description}: {how_far}", file=sys.stderr, flush=True)
     print(f"{description}: {done} done in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
 
 

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -50,6 +50,8 @@ class TokenizeCorpusConfig:
     """Processes that tokenize (0: one a core). Does not change the store."""
     utterances_per_shard: int = 1000
     """Utterances in a shard: what a kill loses at most."""
+    shard: str = "0/1"
+    """Do only this part of the shards, i/n with i from 0 on, as one task of an array; the last to finish completes."""
     max_sec: float | None = None
     """Longer utterances are rejected (default: 120 for a neural tokenizer, no limit for others)."""
     root: str | None = None
@@ -59,15 +61,31 @@ class TokenizeCorpusConfig:
     batch_sec: float = 60.0
     """Audio in a batch of a neural tokenizer, padding included; another size may change a unit in ten thousand."""
 
+    @property
+    def part(self) -> tuple[int, int]:
+        """``shard`` as numbers.
 
-def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader:
+        Raises:
+            UserError: it is not i/n with 0 <= i < n.
+        """
+        part, _, count = self.shard.partition("/")
+        if not (part.isdecimal() and count.isdecimal() and int(part) < int(count)):
+            raise UserError(f"--shard is {self.shard!r}: i/n is wanted, i from 0 to n - 1 (0/4, 1/4, 2/4, 3/4)")
+        return int(part), int(count)
+
+
+def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader | None:
     """Tokenize every utterance of the manifests; go on where an earlier run of the same work stopped.
 
     Utterances that cannot be used are left out and listed, with reasons, in ``rejected.jsonl``.
 
+    Returns:
+        The header, or None where other parts (``shard``) are still to be done.
+
     Raises:
         UserError: a bad manifest or card, a folder that holds other work, or a corpus without one usable utterance.
     """
+    config.part  # noqa: B018  (checked before anything is done)
     if config.utterances_per_shard < 1 or config.num_workers < 0:
         raise UserError("utterances_per_shard must be at least 1 and num_workers at least 0")
     codec = load_codec(config.tokenizer, make_runtime(config.device, config.batch_sec))
@@ -90,6 +108,10 @@ def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader:
     started = time.monotonic()
     done = _tokenize_shards(config, codec, progress)
     seconds = time.monotonic() - started
+    left = len(progress.missing_shards())
+    if left:
+        print(f"{config.output}: part {config.shard} is done; {left} shards are left to the others", file=sys.stderr)
+        return None
     header = progress.finish(codec)
     speed = f"; {done.audio_sec / seconds:.0f} x real time" if done.audio_sec else ""
     if codec.is_neural and done.num_slots:
@@ -113,8 +135,18 @@ class _Done:
     audio_sec: float = 0.0
     num_frames: int = 0
     num_slots: int = 0
+    num_rejected: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def __str__(self) -> str:
+        """Hours of audio, the rate, what was rejected, and how much of the batches was padding."""
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        padding = f", {1 - self.num_frames / self.num_slots:.1%} padding" if self.num_slots else ""
+        rejected = f", {self.num_rejected} rejected" if self.num_rejected else ""
+        return f"{self.audio_sec / 3600:.2f} hours at {self.audio_sec / seconds:.0f} hours an hour{rejected}{padding}"
 
     def add(self, receipt: Receipt) -> None:
+        self.num_rejected += len(receipt.rejected)
         self.audio_sec += receipt.shard.audio_sec if receipt.shard is not None else 0.0
         self.num_frames += receipt.num_frames
         self.num_slots += receipt.num_slots
@@ -123,7 +155,7 @@ class _Done:
 def _tokenize_shards(config: TokenizeCorpusConfig, codec: UnitCodec, progress: TokenizingProgress) -> _Done:
     """Go through the shards until each has its receipt."""
     devices = _devices(config, codec)
-    done, missing = _Done(), progress.missing_shards()
+    done, missing = _Done(), _own(progress.missing_shards(), config)
     while missing:
         jobs = _jobs(config, missing)
         if len(devices) == 1 or len(missing) == 1:
@@ -131,13 +163,22 @@ def _tokenize_shards(config: TokenizeCorpusConfig, codec: UnitCodec, progress: T
         else:
             receipts = _in_processes(jobs, config, progress, devices[: len(missing)])
         label = f"tokenizing ({config.utterances_per_shard} utterances a step)"
-        for receipt in progress_bar(receipts, len(missing), label):
+        for receipt in progress_bar(receipts, len(missing), label, done.__str__):
             if receipt is not None:
                 done.add(receipt)
-        missing, devices = progress.missing_shards(), devices[:1]  # what is left now, others hold: see what they leave
+        missing, devices = (
+            _own(progress.missing_shards(), config),
+            devices[:1],
+        )  # others hold these: see what they leave
         if missing:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
     return done
+
+
+def _own(missing: list[int], config: TokenizeCorpusConfig) -> list[int]:
+    """Of the missing shards, those that this invocation sees to: all, or those of ``--shard i/n``."""
+    part, count = config.part
+    return [index for index in missing if index % count == part]
 
 
 def _devices(config: TokenizeCorpusConfig, codec: UnitCodec) -> list[str]:

@@ -68,6 +68,21 @@ def test_same_bytes_for_any_number_of_workers(corpus, card, whole, tmp_path):
     assert contents(tmp_path / "two") == contents(whole)
 
 
+def test_parts_of_an_array_make_one_store(corpus, card, whole, tmp_path, capsys):
+    def part(shard: str) -> StoreHeader | None:
+        config = TokenizeCorpusConfig([str(corpus)], str(card), str(tmp_path / "s"), 1, 5, shard=shard)
+        return tokenize_corpus(config)
+
+    assert part("1/3") is None
+    assert "part 1/3 is done; 3 shards are left to the others" in capsys.readouterr().err
+    assert part("0/3") is None
+    assert part("2/3") is not None
+    assert contents(tmp_path / "s") == contents(whole)
+    for wrong in ("3/3", "1", "-1/2", "a/b"):
+        with pytest.raises(UserError, match="i/n is wanted"):
+            part(wrong)
+
+
 def test_same_bytes_from_another_place(corpus, card, whole, tmp_path, monkeypatch):
     shutil.copytree(corpus.parent, tmp_path / "moved")
     monkeypatch.chdir(tmp_path / "moved")
