@@ -46,8 +46,8 @@ def load_waveform(
         The waveform, float32 ``(num_samples,)`` in [-1, 1], and its sample rate in Hz.
 
     Raises:
-        UserError: the file is missing, cannot be read as audio, is empty, cut short or too long, does not hold the part,
-            or holds values that are not numbers.
+        UserError: the file is missing, cannot be read as audio, is empty, cut short or too long, does not hold the
+            part, or holds values that are not numbers.
     """
     with _open(path) as file:
         rate_hz = file.samplerate

@@ -166,10 +166,8 @@ def _tokenize_shards(config: TokenizeCorpusConfig, codec: UnitCodec, progress: T
         for receipt in progress_bar(receipts, len(missing), label, done.__str__):
             if receipt is not None:
                 done.add(receipt)
-        missing, devices = (
-            _own(progress.missing_shards(), config),
-            devices[:1],
-        )  # others hold these: see what they leave
+        missing = _own(progress.missing_shards(), config)  # what is left now, others hold: see what they leave
+        devices = devices[:1]
         if missing:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
     return done
