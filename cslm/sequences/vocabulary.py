@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cslm.errors import UserError
+from cslm.units.codec import unit_token
 from tokenizers import AddedToken
 
 if TYPE_CHECKING:
@@ -29,11 +30,6 @@ ANSWER = "[answer]"
 MARKERS = (START_OF_SPEECH, END_OF_SPEECH, QUESTION, ANSWER)
 
 PADDING_MULTIPLE = 64
-
-
-def unit_token(unit: int, codebook: int = 0) -> str:
-    """The surface form of a unit: ``<12>`` in the first codebook, ``<1:12>`` in the second."""
-    return f"<{unit}>" if codebook == 0 else f"<{codebook}:{unit}>"
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,16 @@ def cut(units: Units, start_frame: int, stop_frame: int) -> Units:
     return Units(units.ids[kept], inside[kept])
 
 
+def unit_token(unit: int, codebook: int = 0) -> str:
+    """The surface form of a unit: ``<12>`` in the first codebook, ``<1:12>`` in the second."""
+    return f"<{unit}>" if codebook == 0 else f"<{codebook}:{unit}>"
+
+
+def unit_string(ids: NDArray[np.int64]) -> str:
+    """The surface forms of units (num_rows, num_codebooks), row by row."""
+    return "".join(unit_token(unit, book) for row in ids.tolist() for book, unit in enumerate(row))
+
+
 def _split_long_runs(starts: NDArray[np.int64], durations: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
     pieces = -(-durations // LONGEST_RUN)
     first = np.repeat(np.cumsum(pieces) - pieces, pieces)

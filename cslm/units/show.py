@@ -14,6 +14,7 @@ from cslm.audio.waveform import save_waveform
 from cslm.configuration import parse_configuration
 from cslm.errors import MissingExtraError, UserError
 from cslm.units.card import load_codec
+from cslm.units.codec import unit_string, unit_token
 from cslm.units.store import StoreRow, UnitStore
 
 _LENGTHS_SEC = (0.5, 1, 2, 5, 10, 20, 30, 60, float("inf"))
@@ -141,17 +142,13 @@ def _utterance_lines(row: StoreRow) -> Iterator[str]:
     facts = f"{row.language}, {row.duration_sec:.2f} s, {row.units.num_frames_total} frames, {len(row.units)} units"
     yield f"{row.id}: {facts}" + "".join(f", {name}" for name in (row.speaker, row.group) if name)
     yield row.text
-    rows = ["".join(_surface(book, unit) for book, unit in enumerate(ids)) for ids in row.units.ids.tolist()]
     if row.units.durations is None:
-        yield "".join(rows)
+        yield unit_string(row.units.ids)
     else:
-        yield " ".join(f"{unit}x{count}" for unit, count in zip(rows, row.units.durations.tolist(), strict=True))
+        runs = zip(row.units.ids[:, 0].tolist(), row.units.durations.tolist(), strict=True)
+        yield " ".join(f"{unit_token(unit)}x{count}" for unit, count in runs)
     for word, start_sec, end_sec in row.words or ():
         yield f"  {start_sec:7.2f} to {end_sec:6.2f}  {word}"
-
-
-def _surface(book: int, unit: int) -> str:
-    return f"<{unit}>" if book == 0 else f"<{book}:{unit}>"
 
 
 def _play(config: ShowConfig, store: UnitStore, row: StoreRow) -> None:

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from cslm.cli import dispatch
+from cslm.errors import UserError
+from cslm.units.export_units import ExportUnitsConfig, export_units
+from cslm.units.import_units import ImportUnitsConfig, import_units
+from cslm.units.store import UnitStore
+from cslm.units.tokenize_corpus import TokenizeCorpusConfig, tokenize_corpus
+from cslm.units.verify import VerifyConfig, verify
+
+
+def lines(file, *records):
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return str(file)
+
+
+def take(tmp_path, *records, **options):
+    given = {"codebook_sizes": [16], "frame_rate_hz": 10.0, "language": "en", **options}
+    return import_units(ImportUnitsConfig([lines(tmp_path / "u.jsonl", *records)], str(tmp_path / "s"), **given))
+
+
+@pytest.mark.parametrize("repeats", ["merged", "kept"])
+def test_what_is_exported_comes_back(corpus, card, tmp_path, repeats):
+    tokenize_corpus(TokenizeCorpusConfig([str(corpus)], str(card), str(tmp_path / "a"), num_workers=1))
+    dispatch(["export-units", str(tmp_path / "a"), "--output", str(tmp_path / "u.jsonl"), "--repeats", repeats])
+    own = ["--tokenizer", str(card), "--manifest", str(corpus)]
+    dispatch(["import-units", str(tmp_path / "u.jsonl"), "--output", str(tmp_path / "b"), *own])
+    first, second = UnitStore.open(tmp_path / "a"), UnitStore.open(tmp_path / "b")
+    assert first.fingerprint == second.fingerprint
+    for one, other in zip(first, second, strict=True):
+        assert one.units.ids.tolist() == other.units.ids.tolist()
+        assert one.units.durations.tolist() == other.units.durations.tolist()
+        assert (one.id, one.text, one.language, one.speaker, one.group, one.words) == (
+            *(other.id, other.text, other.language, other.speaker, other.group),
+            other.words,
+        )
+    verify(VerifyConfig(str(tmp_path / "b"), str(card), [str(corpus)]))
+
+
+def test_what_others_write(tmp_path):
+    store = take(
+        tmp_path,
+        {"key": "s3", "code": [3, 3, 3, 1]},
+        {"id": "string", "units": "<5><5> <2>", "text": "hi", "language": "fr", "duration_sec": 0.31},
+        {"id": 7, "units": [[4], [4]]},
+    )
+    rows = list(store)
+    assert [(row.id, row.language, row.text) for row in rows] == [
+        ("s3", "en", ""),
+        ("string", "fr", "hi"),
+        ("7", "en", ""),
+    ]
+    assert [row.units.ids[:, 0].tolist() for row in rows] == [[3, 1], [5, 2], [4]]
+    assert [row.units.durations.tolist() for row in rows] == [[3, 1], [2, 1], [2]]
+    assert [row.duration_sec for row in rows] == [0.4, 0.31, 0.2]
+    assert store.fingerprint == "unknown"
+
+
+def test_several_codebooks(tmp_path):
+    store = take(tmp_path, {"id": "a", "units": "<3><1:1><0><1:2>"}, codebook_sizes=[4, 4])
+    assert store.row(0).units.ids.tolist() == [[3, 1], [0, 2]]
+    export_units(ExportUnitsConfig(str(store.path), str(tmp_path / "out.jsonl")))
+    assert json.loads((tmp_path / "out.jsonl").read_text())["units"] == "<3><1:1><0><1:2>"
+
+
+@pytest.mark.parametrize(
+    ("record", "options", "says"),
+    [
+        ({"units": [1]}, {}, "line 1: no field id; it has units"),
+        ({"id": "a", "code2": [1]}, {}, "line 1: no field units; it has id, code2"),
+        ({"id": "a", "units": [1]}, {"language": None}, "does not say its language"),
+        ({"id": "a", "units": [16]}, {}, "a unit outside its codebook of 16: 16"),
+        ({"id": "a", "units": [-1]}, {}, "a unit outside"),
+        ({"id": "a", "units": []}, {}, "no units, or not numbers"),
+        ({"id": "a", "units": ["x"]}, {}, "no units, or not numbers"),
+        ({"id": "a", "units": [[1, 2]]}, {}, "units of 2 codebooks, 1 are expected"),
+        ({"id": "a", "units": [[1], [1, 2]]}, {}, "rows of units of different lengths"),
+        ({"id": "a", "units": "<1><sosp>"}, {}, "'<sosp>' stands among the units"),
+        ({"id": "a", "units": "<1><1:2>"}, {}, "do not go through 1 codebooks"),
+        ({"id": "a", "units": [1, 2], "durations": [1]}, {}, "durations must be 2 numbers"),
+        ({"id": "a", "units": [1]}, {"codebook_sizes": None}, "name the card"),
+    ],
+)
+def test_bad_lines_are_named_and_leave_no_store(tmp_path, record, options, says):
+    with pytest.raises(UserError, match=says):
+        take(tmp_path, record, **options)
+    assert not (tmp_path / "s" / "header.json").exists()
+
+
+def test_an_id_twice(tmp_path):
+    with pytest.raises(UserError, match="line 2: the id 'a' stands in .*line 1 too"):
+        take(tmp_path, {"id": "a", "units": [1]}, {"id": "a", "units": [2]})
+
+
+def test_repeats_are_merged_or_kept(tmp_path):
+    store = take(tmp_path, {"id": "a", "units": [1, 1, 2]})
+    with pytest.raises(UserError, match="merged or kept"):
+        export_units(ExportUnitsConfig(str(store.path), str(tmp_path / "o.jsonl"), "dropped"))
+    export_units(ExportUnitsConfig(str(store.path), str(tmp_path / "o.jsonl"), "kept"))
+    assert json.loads((tmp_path / "o.jsonl").read_text())["units"] == "<1><1><2>"
+    assert np.isclose(store.header.audio_sec, 0.3)
