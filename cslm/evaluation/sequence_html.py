@@ -7,8 +7,8 @@ from html import escape
 from typing import Any
 
 from cslm.sequences.vocabulary import ANSWER, END_OF_SPEECH, QUESTION, START_OF_SPEECH
-from cslm.units.codec import unit_token
 from cslm.sequences.wordings import dialogue_request
+from cslm.units.codec import unit_token
 
 KINDS = {
     "prompt": "request",

@@ -8,14 +8,11 @@ Several invocations may work on one store: they share it out by shard.
 
 from __future__ import annotations
 
-import multiprocessing
+import dataclasses
 import os
 import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,11 +22,12 @@ from cslm.audio.progress import progress_bar
 from cslm.configuration import parse_configuration
 from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
 from cslm.errors import UserError
-from cslm.units.card import load_codec
-from cslm.units.codec import Runtime, UnitCodec, make_runtime
+from cslm.units.card import find_card, load_codec
+from cslm.units.codec import UnitCodec, make_runtime
 from cslm.units.manifests import corpus_digest, with_manifests
 from cslm.units.shards import StoreHeader
-from cslm.units.tokenize_shard import Job, tokenize_shard
+from cslm.units.tokenize_shard import Job
+from cslm.units.tokenize_workers import in_processes, in_this_process, on_ray
 from cslm.units.tokenizing_progress import Plan, Receipt, TokenizingProgress
 
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -56,6 +54,10 @@ class TokenizeCorpusConfig:
     """Longer utterances are rejected (default: 120 for a neural tokenizer, no limit for others)."""
     root: str | None = None
     """Audio outside this folder is rejected: a manifest from others may name any file (default: any may be read)."""
+    engine: str = "local"
+    """``local``: processes of this machine; ``ray``: a Ray cluster, which must see manifests, audio and output."""
+    ray_address: str | None = None
+    """Address of a Ray cluster (default: the one that RAY_ADDRESS names, or one on this machine alone)."""
     device: str = "auto"
     """Where neural tokenizers run (auto: one process on each accelerator, or on each core where there is none)."""
     batch_sec: float = 60.0
@@ -86,8 +88,11 @@ def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader | None:
         UserError: a bad manifest or card, a folder that holds other work, or a corpus without one usable utterance.
     """
     config.part  # noqa: B018  (checked before anything is done)
+    if config.engine not in ("local", "ray"):
+        raise UserError(f"--engine is local or ray, not {config.engine!r}")
     if config.utterances_per_shard < 1 or config.num_workers < 0:
         raise UserError("utterances_per_shard must be at least 1 and num_workers at least 0")
+    config = _with_absolute_paths(config) if config.engine == "ray" else config
     codec = load_codec(config.tokenizer, make_runtime(config.device, config.batch_sec))
     corpus, num_utterances = corpus_digest(config.manifests)
     plan = Plan(
@@ -118,6 +123,16 @@ def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader | None:
         speed += f", {1 - done.num_frames / done.num_slots:.1%} of the batches was padding"
     print(f"{config.output}: {_summary(header)}{speed}", file=sys.stderr)
     return header
+
+
+def _with_absolute_paths(config: TokenizeCorpusConfig) -> TokenizeCorpusConfig:
+    """Paths that mean the same in another working directory."""
+    return dataclasses.replace(
+        config,
+        manifests=[os.path.abspath(manifest) for manifest in config.manifests],
+        tokenizer=str(find_card(config.tokenizer).resolve()),
+        output=os.path.abspath(config.output),
+    )
 
 
 def _summary(header: StoreHeader) -> str:
@@ -154,14 +169,16 @@ class _Done:
 
 def _tokenize_shards(config: TokenizeCorpusConfig, codec: UnitCodec, progress: TokenizingProgress) -> _Done:
     """Go through the shards until each has its receipt."""
-    devices = _devices(config, codec)
+    devices, work = _devices(config, codec), (config.tokenizer, config.batch_sec)
     done, missing = _Done(), _own(progress.missing_shards(), config)
     while missing:
         jobs = _jobs(config, missing)
-        if len(devices) == 1 or len(missing) == 1:
-            receipts = _in_this_process(jobs, codec, progress)
+        if config.engine == "ray":
+            receipts = on_ray(jobs, work, progress, config.ray_address, devices[0])
+        elif len(devices) == 1 or len(missing) == 1:
+            receipts = in_this_process(jobs, codec, progress)
         else:
-            receipts = _in_processes(jobs, config, progress, devices[: len(missing)])
+            receipts = in_processes(jobs, work, progress, devices[: len(missing)])
         label = f"tokenizing ({config.utterances_per_shard} utterances a step)"
         for receipt in progress_bar(receipts, len(missing), label, done.__str__):
             if receipt is not None:
@@ -201,64 +218,6 @@ def _jobs(config: TokenizeCorpusConfig, missing: list[int]) -> Iterator[Job]:
                 rows = []
     if rows:
         yield Job(index // config.utterances_per_shard, rows)
-
-
-def _in_this_process(jobs: Iterator[Job], codec: UnitCodec, progress: TokenizingProgress) -> Iterator[Receipt | None]:
-    """One thread, as in the workers: the same sums in the same order."""
-    num_threads = torch.get_num_threads()
-    try:
-        for job in jobs:
-            torch.set_num_threads(1)
-            receipt = tokenize_shard(job, codec, progress)
-            torch.set_num_threads(num_threads)
-            yield receipt
-    finally:
-        torch.set_num_threads(num_threads)
-
-
-def _in_processes(
-    jobs: Iterator[Job], config: TokenizeCorpusConfig, progress: TokenizingProgress, devices: list[str]
-) -> Iterator[Receipt | None]:
-    """Results in the order of the jobs; only a few jobs wait at a time, so the manifest is never held."""
-    context = multiprocessing.get_context("spawn")
-    waiting: deque[Future[Receipt | None]] = deque()
-    workers, free = len(devices), context.Queue()
-    for device in devices:
-        free.put(device)
-    own = (config.tokenizer, config.batch_sec, free)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_open_worker, initargs=own) as pool:
-        try:
-            for job in jobs:
-                waiting.append(pool.submit(_work, job, progress))
-                if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-_worker_codec: UnitCodec | None = None
-
-
-def _open_worker(card: str, batch_sec: float, devices: multiprocessing.Queue[str]) -> None:
-    global _worker_codec
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    _worker_codec = load_codec(card, Runtime(devices.get(), batch_sec))
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)  # the parent was killed: nobody waits for this shard
-
-
-def _work(job: Job, progress: TokenizingProgress) -> Receipt | None:
-    assert _worker_codec is not None
-    return tokenize_shard(job, _worker_codec, progress)
 
 
 def main(arguments: list[str]) -> None:

@@ -1,0 +1,124 @@
+"""Who tokenizes the shards: this process, processes of this machine, or a Ray cluster. The work is the same."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cslm.errors import MissingExtraError, UserError
+from cslm.units.card import load_codec
+from cslm.units.codec import Runtime, UnitCodec
+from cslm.units.tokenize_shard import Job, tokenize_shard
+from cslm.units.tokenizing_progress import Receipt, TokenizingProgress
+
+Work = tuple[str, float]
+"""What a worker needs to make a codec of its own: the card, and the seconds in a batch."""
+
+
+def in_this_process(jobs: Iterator[Job], codec: UnitCodec, progress: TokenizingProgress) -> Iterator[Receipt | None]:
+    """One thread, as in the workers: the same sums in the same order."""
+    num_threads = torch.get_num_threads()
+    try:
+        for job in jobs:
+            torch.set_num_threads(1)
+            receipt = tokenize_shard(job, codec, progress)
+            torch.set_num_threads(num_threads)
+            yield receipt
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def in_processes(
+    jobs: Iterator[Job], work: Work, progress: TokenizingProgress, devices: list[str]
+) -> Iterator[Receipt | None]:
+    """A process for each of the devices; only a few jobs wait at a time, so the manifest is never held."""
+    context = multiprocessing.get_context("spawn")
+    waiting: deque[Future[Receipt | None]] = deque()
+    workers, free = len(devices), context.Queue()
+    for device in devices:
+        free.put(device)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_open_worker, initargs=(*work, free)) as pool:
+        try:
+            for job in jobs:
+                waiting.append(pool.submit(_work, job, progress))
+                if len(waiting) >= 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+_worker_codec: UnitCodec | None = None
+
+
+def _open_worker(card: str, batch_sec: float, devices: multiprocessing.Queue[str]) -> None:
+    global _worker_codec
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    _worker_codec = load_codec(card, Runtime(devices.get(), batch_sec))
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # the parent was killed: nobody waits for this shard
+
+
+def _work(job: Job, progress: TokenizingProgress) -> Receipt | None:
+    assert _worker_codec is not None
+    return tokenize_shard(job, _worker_codec, progress)
+
+
+def on_ray(
+    jobs: Iterator[Job], work: Work, progress: TokenizingProgress, address: str | None, device: str
+) -> Iterator[Receipt | None]:
+    """A core, or an accelerator, of a Ray cluster for each shard; what a lost node was doing is done again elsewhere.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        UserError: no cluster at that address.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtraError("ray", "ray", "--engine ray") from None
+    package = Path(__file__).resolve().parents[2]
+    try:
+        ray.init(address, runtime_env={"env_vars": {"PYTHONPATH": str(package)}}, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        raise UserError(f"no Ray cluster at {address}: {error}") from None
+    try:
+        kind = {"num_cpus": 1} if device == "cpu" else {"num_cpus": 1, "num_gpus": 1}
+        remote = ray.remote(**kind, max_retries=-1)(_work_on_ray)
+        slots = max(1, int(ray.cluster_resources().get("CPU" if device == "cpu" else "GPU", 1)))
+        waiting: list[Any] = []
+        for job in jobs:
+            waiting.append(remote.remote(job, progress, work, device))
+            if len(waiting) >= 2 * slots:
+                done, waiting = ray.wait(waiting, num_returns=1)
+                yield ray.get(done[0])
+        while waiting:
+            done, waiting = ray.wait(waiting, num_returns=1)
+            yield ray.get(done[0])
+    finally:
+        ray.shutdown()
+
+
+def _work_on_ray(job: Job, progress: TokenizingProgress, work: Work, device: str) -> Receipt | None:
+    global _worker_codec
+    if _worker_codec is None:  # Ray keeps the process for the next shards
+        torch.set_num_threads(1)
+        card, batch_sec = work
+        _worker_codec = load_codec(card, Runtime(device, batch_sec))
+    return _work(job, progress)
