@@ -13,7 +13,8 @@ from cslm.units.codec import Runtime
 from cslm.units.fit_tokenizer import FitTokenizerConfig, fit_tokenizer
 from cslm.units.ssl_features import SslFeatures
 from cslm.units.ssl_kmeans import SslKMeans, SslKMeansParameters
-from tests.units.small_corpus import glide
+from cslm.units.tokenize_corpus import TokenizeCorpusConfig, tokenize_corpus
+from tests.units.small_corpus import contents, glide
 from tests.units.ssl_models import KINDS, hidden_states, outputs, save_model
 
 CLIPS = [glide(seed, duration_sec) for seed, duration_sec in enumerate((0.31, 1.7, 0.9, 0.55, 1.2))]
@@ -205,3 +206,25 @@ def test_fit_and_tokenize_by_the_tools(hubert, corpus, tmp_path):
     assert card.weights is not None
     assert card.weights.source == str(hubert.resolve())
     assert load_codec(tmp_path / "card.yaml").fingerprint == card.fingerprint
+
+
+def test_the_store_is_the_same_for_any_number_of_workers(hubert, corpus, tmp_path):
+    codec = fit(hubert)
+    save_card(codec.card(), tmp_path / "card.yaml", codec.tensors)
+
+    def store(name: str, **options: object) -> dict[str, bytes]:
+        given = {"utterances_per_shard": 6, "batch_sec": 2.0, **options}
+        tokenize_corpus(TokenizeCorpusConfig([str(corpus)], str(tmp_path / "card.yaml"), str(tmp_path / name), **given))
+        return contents(tmp_path / name)
+
+    assert store("one", num_workers=1) == store("two", num_workers=2)
+
+
+def test_a_store_in_the_making_keeps_its_batches(hubert, corpus, tmp_path, monkeypatch):
+    """Rounding differs with the batch: half a store with one size and half with another would be no run's store."""
+    codec = fit(hubert)
+    save_card(codec.card(), tmp_path / "card.yaml", codec.tensors)
+    given = ([str(corpus)], str(tmp_path / "card.yaml"), str(tmp_path / "s"), 1, 6)
+    assert tokenize_corpus(TokenizeCorpusConfig(*given, shard="0/2", batch_sec=2.0)) is None
+    with pytest.raises(UserError, match=r"holds other work \(batch_sec 2.0, asked for 60.0\)"):
+        tokenize_corpus(TokenizeCorpusConfig(*given))
