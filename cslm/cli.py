@@ -17,6 +17,7 @@ VERBS = {
     "convert-kmeans": ("cslm.units.convert_kmeans", "put published centroids beside a card"),
     "import-units": ("cslm.units.import_units", "units of other tools, in JSON Lines, as a unit store"),
     "export-units": ("cslm.units.export_units", "a unit store as JSON Lines with unit strings"),
+    "take-codebooks": ("cslm.units.take_codebooks", "the first codebooks of a store that holds more"),
     "verify": ("cslm.units.verify", "read a unit store again and say what is wrong with it"),
     "show": ("cslm.units.show", "show what is in a unit store, or one utterance of it"),
     "pretrain": ("cslm.training.pretrain", "pre-train a language model on text, on speech and on both interleaved"),

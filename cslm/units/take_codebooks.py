@@ -1,0 +1,81 @@
+"""``take-codebooks``: the first codebooks of a store that holds more, as a store and a card of their own.
+
+With one codebook left, repeats are merged. Nothing is encoded again: the first codebooks do not depend on later ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cslm.audio.progress import progress_bar
+from cslm.configuration import parse_configuration
+from cslm.errors import UserError
+from cslm.units.card import load_card, load_codec, save_card
+from cslm.units.codec import Units, merge_repeats
+from cslm.units.fingerprint import check_fingerprint
+from cslm.units.store import StoreRow, UnitStore, write_store
+
+CARD = "card.yaml"
+
+
+@dataclass
+class TakeCodebooksConfig:
+    """The first codebooks of a store: ``take-codebooks STORE --tokenizer CARD --num_codebooks 1 --output FOLDER``."""
+
+    store: str
+    """Folder of the store with more codebooks."""
+    tokenizer: str
+    """Card that made it."""
+    output: str
+    """Folder for the new card (``card.yaml``) and the new store (``units``)."""
+    num_codebooks: int = 1
+    """How many to take, from the first on."""
+
+
+def take_codebooks(config: TakeCodebooksConfig) -> UnitStore:
+    """Write the card and the store.
+
+    Raises:
+        UserError: a card that did not make the store, or that has no more codebooks than are asked for.
+    """
+    card, store = load_card(config.tokenizer), UnitStore.open(config.store)
+    check_fingerprint(store.fingerprint, load_codec(config.tokenizer).fingerprint, config.store, config.tokenizer)
+    if "num_codebooks" not in card.parameters or not 1 <= config.num_codebooks < len(card.codebook_sizes):
+        count = len(card.codebook_sizes)
+        raise UserError(f"{config.tokenizer} has {count} codebooks: {config.num_codebooks} cannot be taken")
+    output = Path(config.output)
+    fewer = dataclasses.replace(
+        card,
+        name=f"{card.name}-{config.num_codebooks}",
+        codebook_sizes=card.codebook_sizes[: config.num_codebooks],
+        parameters={**card.parameters, "num_codebooks": config.num_codebooks},
+        fingerprint=None,
+    )
+    save_card(fewer, output / CARD)
+    codec = load_codec(output / CARD)
+    save_card(dataclasses.replace(fewer, fingerprint=codec.fingerprint), output / CARD)
+    made = write_store(
+        output / "units",
+        _rows(store, config.num_codebooks),
+        fingerprint=codec.fingerprint,
+        card=codec.name,
+        codebook_sizes=codec.codebook_sizes,
+        frame_rate_hz=codec.frame_rate_hz,
+    )
+    print(f"{output}: {len(made)} utterances with {config.num_codebooks} codebook(s)", file=sys.stderr)
+    return made
+
+
+def _rows(store: UnitStore, num_codebooks: int) -> Iterator[StoreRow]:
+    for row in progress_bar(store, len(store), "taking codebooks"):
+        units = Units(row.units.ids[:, :num_codebooks])
+        yield dataclasses.replace(row, units=merge_repeats(units) if num_codebooks == 1 else units)
+
+
+def main(arguments: list[str]) -> None:
+    """Command line: the store, then options."""
+    take_codebooks(parse_configuration(TakeCodebooksConfig, arguments, "take-codebooks", positionals=("store",)))

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from cslm.cli import dispatch
+from cslm.errors import UserError
+from cslm.units.card import load_codec
+from cslm.units.store import UnitStore
+from cslm.units.take_codebooks import TakeCodebooksConfig, take_codebooks
+from cslm.units.tokenize_corpus import TokenizeCorpusConfig, tokenize_corpus
+from cslm.units.verify import VerifyConfig, verify
+from tests.units.test_mimi import card as mimi_card
+from tests.units.test_mimi import folder  # noqa: F401  (a fixture)
+
+
+@pytest.fixture
+def four(folder, corpus, tmp_path):  # noqa: F811
+    """A store of four codebooks, and its card."""
+    path = mimi_card(folder, tmp_path / "card", 4)
+    tokenize_corpus(TokenizeCorpusConfig([str(corpus)], str(path), str(tmp_path / "four"), num_workers=1))
+    return tmp_path / "four", path
+
+
+def test_the_first_is_what_its_own_card_would_have_made(four, corpus, tmp_path):
+    store, path = four
+    dispatch(["take-codebooks", str(store), "--tokenizer", str(path), "--output", str(tmp_path / "one")])
+    one = tmp_path / "one"
+    assert load_codec(one / "card.yaml").codebook_sizes == (64,)
+    verify(VerifyConfig(str(one / "units"), str(one / "card.yaml"), [str(corpus)]))
+    first, every = UnitStore.open(one / "units").row(3), UnitStore.open(store).row(3)
+    assert first.units.num_frames_total == len(every.units)
+    assert first.units.durations is not None
+    assert (first.text, first.words) == (every.text, every.words)
+
+
+def test_two_of_four_keep_their_frames(four, tmp_path):
+    store, path = four
+    made = take_codebooks(TakeCodebooksConfig(str(store), str(path), str(tmp_path / "two"), 2))
+    assert made.row(0).units.ids.tolist() == UnitStore.open(store).row(0).units.ids[:, :2].tolist()
+    assert made.row(0).units.durations is None
+
+
+def test_what_cannot_be_taken(four, card, tmp_path):
+    store, path = four
+    with pytest.raises(UserError, match="has 4 codebooks: 4 cannot be taken"):
+        take_codebooks(TakeCodebooksConfig(str(store), str(path), str(tmp_path / "x"), 4))
+    with pytest.raises(UserError, match="another speech tokenizer"):
+        take_codebooks(TakeCodebooksConfig(str(store), str(card), str(tmp_path / "x"), 1))
+    assert not (tmp_path / "x").exists()
