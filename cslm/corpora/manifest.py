@@ -18,6 +18,7 @@ Word = tuple[str, float, float]
 _PathLike = str | os.PathLike[str]
 _REQUIRED = ("id", "audio", "text", "language")
 _STRINGS = (*_REQUIRED, "speaker", "group")
+_FOREVER = float("inf")
 
 
 @dataclass
@@ -51,9 +52,9 @@ def read_manifest(path: _PathLike) -> Iterator[Utterance]:
     """
     seen: set[str] = set()
     for number, record in read_json_lines(path):
-        where = f"{os.fspath(path)}, line {number}"
-        utterance = _utterance(record, where)
+        utterance = _plain_utterance(record) or _utterance(record, f"{os.fspath(path)}, line {number}")
         if utterance.id in seen:
+            where = f"{os.fspath(path)}, line {number}"
             raise UserError(f"{where}: the id {utterance.id!r} was used before; make every id unique")
         seen.add(utterance.id)
         yield utterance
@@ -118,6 +119,25 @@ def write_json_lines(records: Iterable[dict[str, Any]], path: _PathLike) -> int:
 def _record(utterance: Utterance) -> dict[str, Any]:
     values = {field.name: getattr(utterance, field.name) for field in fields(utterance)}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _plain_utterance(record: dict[str, Any]) -> Utterance | None:
+    """The utterance of a line that is as most are, checked quickly (a manifest may have millions); None of any other."""
+    get = record.get
+    name, audio, text, language = get("id"), get("audio"), get("text"), get("language")
+    if not (type(name) is type(audio) is type(text) is type(language) is str):
+        return None
+    start_sec, duration_sec, speaker, group = get("start_sec"), get("duration_sec"), get("speaker"), get("group")
+    plain = (
+        get("words") is None
+        and (start_sec is None or (type(start_sec) is float and 0 <= start_sec < _FOREVER))
+        and (duration_sec is None or (type(duration_sec) is float and 0 <= duration_sec < _FOREVER))
+        and (speaker is None or type(speaker) is str)
+        and (group is None or type(group) is str)
+    )
+    if not plain or name.isspace() or audio.isspace() or language.isspace() or not (name and audio and language):
+        return None
+    return Utterance(name, audio, text, language, start_sec, duration_sec, speaker, None, group)
 
 
 def _utterance(record: dict[str, Any], where: str) -> Utterance:
