@@ -8,7 +8,9 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import fsspec
 
 from cslm.errors import UserError
 
@@ -79,11 +81,7 @@ def read_json_lines(path: _PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
         UserError: no such file, or a line that is not a JSON object.
     """
     name = os.fspath(path)
-    try:
-        file = open(name, "rb")  # noqa: SIM115  (closed below; opening has errors of its own)
-    except OSError as error:
-        raise UserError(f"{name}: cannot be opened ({error.strerror}); check the path") from None
-    with file:
+    with open_bytes(name) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -94,6 +92,19 @@ def read_json_lines(path: _PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
             if not isinstance(record, dict):
                 raise UserError(f"{name}, line {number}: not a JSON object but {type(record).__name__}")
             yield number, record
+
+
+def open_bytes(name: str) -> IO[bytes]:
+    """A file by its path or its fsspec URL, open for reading.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    try:
+        return fsspec.open(name, "rb").open() if "://" in name else open(name, "rb")
+    except (OSError, ValueError, ImportError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{name}: cannot be opened ({reason}); check the path") from None
 
 
 def write_json_lines(records: Iterable[dict[str, Any]], path: _PathLike) -> int:
@@ -122,7 +133,7 @@ def _record(utterance: Utterance) -> dict[str, Any]:
 
 
 def _plain_utterance(record: dict[str, Any]) -> Utterance | None:
-    """The utterance of a line that is as most are, checked quickly (a manifest may have millions); None of any other."""
+    """The utterance of a line that is as most are, checked quickly (a manifest has millions); None of any other."""
     get = record.get
     name, audio, text, language = get("id"), get("audio"), get("text"), get("language")
     if not (type(name) is type(audio) is type(text) is type(language) is str):

@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,7 +71,7 @@ def import_units(config: ImportUnitsConfig) -> UnitStore:
         sizes, frame_rate_hz = tuple(config.codebook_sizes), config.frame_rate_hz
     known = {} if config.manifest is None else {u.id: u for u in read_manifest(config.manifest)}
     store = write_store(
-        Path(config.output),
+        config.output,
         _rows(config, known, sizes, frame_rate_hz),
         fingerprint=fingerprint,
         card=name,

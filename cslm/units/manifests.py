@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from cslm.corpora.manifest import read_manifest
+from cslm.corpora.manifest import open_bytes, read_manifest
 from cslm.errors import UserError
 
 
@@ -34,8 +34,11 @@ def corpus_digest(manifests: Sequence[str]) -> tuple[str, int]:
                         f"{manifest}: the id {utterance.id!r} is in an earlier manifest too; make ids unique"
                     )
                 seen.add(utterance.id)
-        with open(manifest, "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        with open_bytes(manifest) as file:
+            content = hashlib.sha256()
+            while block := file.read(1 << 20):
+                content.update(block)
+            digest.update(content.digest())
     if count == 0:
         raise UserError(f"{', '.join(manifests) or 'no manifest given'}: no utterances to tokenize")
     return f"sha256:{digest.hexdigest()}", count

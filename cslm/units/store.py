@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cslm.errors import UserError
+from cslm.units.atomic_file import folder_at
 from cslm.units.codec import Units
 from cslm.units.shards import (
     ShardInfo,
@@ -69,7 +70,7 @@ def write_store(
     Raises:
         UserError: the folder holds something.
     """
-    folder = Path(folder)
+    folder = folder_at(folder)
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty: remove it or write to another folder")
     digest, shards, stream = hashlib.sha256(), list[ShardInfo](), iter(rows)
@@ -119,7 +120,7 @@ class UnitStore:
         Raises:
             UserError: no store there, an unfinished one, or shards that are missing or changed.
         """
-        folder = Path(path)
+        folder = folder_at(path)
         header = read_header(folder)
         for shard in header.shards:
             file = folder / shard.file

@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
@@ -22,6 +21,7 @@ from cslm.audio.progress import progress_bar
 from cslm.configuration import parse_configuration
 from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
 from cslm.errors import UserError
+from cslm.units.atomic_file import folder_at
 from cslm.units.card import find_card, load_codec
 from cslm.units.codec import UnitCodec, make_runtime
 from cslm.units.manifests import corpus_digest, with_manifests
@@ -43,7 +43,7 @@ class TokenizeCorpusConfig:
     tokenizer: str
     """Card of the speech tokenizer: a path, or the name of a shipped one."""
     output: str
-    """Folder of the store."""
+    """Folder of the store: a path or an fsspec URL."""
     num_workers: int = 0
     """Processes that tokenize (0: one a core). Does not change the store."""
     utterances_per_shard: int = 1000
@@ -104,7 +104,7 @@ def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader | None:
         max_sec=config.max_sec or (_NEURAL_MAX_SEC if codec.is_neural else None),
         root=None if config.root is None else os.path.realpath(config.root),
     )
-    progress = TokenizingProgress(Path(config.output), plan)
+    progress = TokenizingProgress(folder_at(config.output), plan)
     finished = progress.finished_header()
     if finished is not None:
         print(f"{config.output} is already complete: {_summary(finished)}", file=sys.stderr)
@@ -129,10 +129,14 @@ def _with_absolute_paths(config: TokenizeCorpusConfig) -> TokenizeCorpusConfig:
     """Paths that mean the same in another working directory."""
     return dataclasses.replace(
         config,
-        manifests=[os.path.abspath(manifest) for manifest in config.manifests],
+        manifests=[_absolute(manifest) for manifest in config.manifests],
         tokenizer=str(find_card(config.tokenizer).resolve()),
-        output=os.path.abspath(config.output),
+        output=_absolute(config.output),
     )
+
+
+def _absolute(place: str) -> str:
+    return place if "://" in place else os.path.abspath(place)
 
 
 def _summary(header: StoreHeader) -> str:

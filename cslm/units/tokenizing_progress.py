@@ -7,13 +7,12 @@ import dataclasses
 import fcntl
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cslm.errors import UserError
-from cslm.units.atomic_file import create_atomically, write_atomically
+from cslm.units.atomic_file import create_atomically, is_remote, remove_folder, write_atomically
 from cslm.units.codec import UnitCodec
 from cslm.units.fingerprint import check_fingerprint
 from cslm.units.shards import HEADER, ShardInfo, StoreHeader, make_header, read_header, write_header
@@ -90,7 +89,7 @@ class TokenizingProgress:
                 raise UserError(
                     f"{self.folder / shard.file} is missing or changed: remove {self.folder} and tokenize again"
                 )
-        shutil.rmtree(self._state, ignore_errors=True)
+        remove_folder(self._state)
         return header
 
     def begin(self) -> None:
@@ -133,7 +132,7 @@ class TokenizingProgress:
             if not mine or (self.folder / HEADER).exists():
                 return read_header(self.folder)
             header = self._finish(codec)
-        shutil.rmtree(self._state, ignore_errors=True)
+        remove_folder(self._state)
         return header
 
     def _finish(self, codec: UnitCodec) -> StoreHeader:
@@ -141,7 +140,7 @@ class TokenizingProgress:
         rejected = [dataclasses.asdict(row) for receipt in receipts for row in receipt.rejected]
         shards = [receipt.shard for receipt in receipts if receipt.shard is not None]
         if not shards:
-            shutil.rmtree(self.folder)
+            remove_folder(self.folder)
             raise UserError(
                 f"not one of {len(rejected)} utterances could be tokenized; the first: {rejected[0]['reason']}"
             )
@@ -163,7 +162,13 @@ class TokenizingProgress:
 
     @contextlib.contextmanager
     def _locked(self, name: str, how: int) -> Iterator[bool]:
-        """Hold a lock that the system gives back when the process ends; false if it is held or the work is over."""
+        """Hold a lock that the system gives back when the process ends; false if it is held or the work is over.
+
+        At a URL there are no locks: two processes may make one shard there, with the same bytes.
+        """
+        if is_remote(self._state):
+            yield self._state.exists()
+            return
         try:
             file = (self._state / name).open("w")
         except FileNotFoundError:  # another process finished the store and removed its progress
@@ -207,5 +212,4 @@ def _is_intact(folder: Path, shard: ShardInfo) -> bool:
     file = folder / shard.file
     if not file.is_file() or file.stat().st_size != shard.num_bytes:
         return False
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest() == shard.sha256
+    return hashlib.sha256(file.read_bytes()).hexdigest() == shard.sha256

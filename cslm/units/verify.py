@@ -21,6 +21,7 @@ from cslm.audio.waveform import load_waveform
 from cslm.configuration import parse_configuration
 from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
 from cslm.errors import UserError
+from cslm.units.atomic_file import folder_at
 from cslm.units.card import load_codec
 from cslm.units.codec import UnitCodec, expand_repeats, make_runtime
 from cslm.units.shards import ShardInfo, StoreHeader, read_header, shard_schema
@@ -52,7 +53,7 @@ def verify(config: VerifyConfig) -> StoreHeader:
     Raises:
         UserError: the store is not there or unfinished, or something is wrong with it; each fault is printed first.
     """
-    folder = Path(config.store)
+    folder = folder_at(config.store)
     header = read_header(folder)
     faults, ids = list[str](), set[bytes]()
     for shard in progress_bar(header.shards, len(header.shards), "verifying"):

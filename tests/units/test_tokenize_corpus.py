@@ -92,7 +92,7 @@ def test_same_bytes_from_another_place(corpus, card, whole, tmp_path, monkeypatc
 
 def interrupted(corpus: Path, card: Path, output: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """A run that ends after so many shards."""
-    from cslm.units import tokenize_corpus as module
+    from cslm.units import tokenize_workers as module
 
     original, count = module.tokenize_shard, 0
 
