@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import yaml
@@ -25,6 +25,8 @@ from cslm.errors import UserError
 from cslm.units.atomic_file import write_atomically
 from cslm.units.codec import Runtime, UnitCodec, family_class
 from cslm.units.fingerprint import check_fingerprint
+
+Codec = TypeVar("Codec", bound=UnitCodec)
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,19 @@ def load_codec(path_or_name: str | os.PathLike[str], runtime: Runtime | None = N
     codec = cast(UnitCodec, family_class(card.family).from_card(card, runtime or Runtime()))
     if card.fingerprint is not None:
         check_fingerprint(card.fingerprint, codec.fingerprint, f"the card {card.path}", "what its file holds")
+    return codec
+
+
+def checked(codec: Codec, card: Card) -> Codec:
+    """A codec that has the rates and codebooks that its card says.
+
+    Raises:
+        UserError: it has others.
+    """
+    said = (card.sample_rate_hz, card.frame_rate_hz, card.codebook_sizes)
+    found = (codec.sample_rate_hz, codec.frame_rate_hz, codec.codebook_sizes)
+    if said != found:
+        raise UserError(f"{card.path} says {said} (samples, frames a second, codebooks), its weights have {found}")
     return codec
 
 

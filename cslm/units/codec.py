@@ -7,14 +7,16 @@ A *unit* is an index into a codebook. A codec gives one row of units a frame; ru
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cslm.errors import UserError
+
+Result = TypeVar("Result")
 
 # Families of codecs: name on a card -> "module:Class". Imported only when a card of the family is opened.
 FAMILIES = {
@@ -122,6 +124,22 @@ def _split_long_runs(starts: NDArray[np.int64], durations: NDArray[np.int64]) ->
     return np.repeat(starts, pieces) + offsets, np.minimum(np.repeat(durations, pieces) - offsets, LONGEST_RUN)
 
 
+def in_order(pairs: Iterable[tuple[int, Result]]) -> list[Result]:
+    """Results by their index, 0, 1, 2, ..."""
+    return [result for _, result in sorted(pairs, key=lambda pair: pair[0])]
+
+
+def check_long_enough(waveforms: Sequence[NDArray[np.float32]], min_num_samples: int) -> None:
+    """Make sure that every waveform has a frame.
+
+    Raises:
+        UserError: one has not.
+    """
+    for waveform in waveforms:
+        if len(waveform) < min_num_samples:
+            raise UserError(f"too short: {len(waveform)} samples, one frame has {min_num_samples}")
+
+
 @dataclass
 class Runtime:
     """How a codec runs, as opposed to what it computes: nothing of it is on the card or in the fingerprint.
@@ -148,6 +166,17 @@ class Runtime:
             group.append(index)
         if group:
             yield self._counted(group, lengths)
+
+    def in_batches(
+        self,
+        waveforms: Sequence[NDArray[np.float32]],
+        lengths: Sequence[int],
+        frame_rate_hz: float,
+        function: Callable[[list[NDArray[np.float32]]], Sequence[Result]],
+    ) -> Iterator[tuple[int, Result]]:
+        """Index and result of each waveform, from a function of a batch of them; ``lengths`` in frames."""
+        for chosen in self.groups(lengths, frame_rate_hz):
+            yield from zip(chosen, function([waveforms[i] for i in chosen]), strict=True)
 
     def _counted(self, group: list[int], lengths: Sequence[int]) -> list[int]:
         self.num_frames += sum(lengths[i] for i in group)

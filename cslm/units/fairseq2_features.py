@@ -123,8 +123,8 @@ class Fairseq2Features:
     @torch.inference_mode()
     def __call__(self, waveforms: Sequence[NDArray[np.float32]]) -> Iterator[tuple[int, torch.Tensor]]:
         """Index and features (num_frames, dims) of each waveform ``(num_samples,)``, batch by batch, by length."""
-        for chosen in self.runtime.groups([self.num_frames(len(one)) for one in waveforms], self.frame_rate_hz):
-            yield from zip(chosen, self._batch([waveforms[i] for i in chosen]), strict=True)
+        lengths = [self.num_frames(len(one)) for one in waveforms]
+        yield from self.runtime.in_batches(waveforms, lengths, self.frame_rate_hz, self._batch)
 
     def _batch(self, waveforms: list[NDArray[np.float32]]) -> list[torch.Tensor]:
         from fairseq2.nn import BatchLayout

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from cslm.audio.waveform import RESAMPLER
 from cslm.errors import MissingExtraError, UserError
 from cslm.units.algorithm import algorithm, without_algorithm
-from cslm.units.card import Card, Weights
-from cslm.units.codec import Runtime, Units
+from cslm.units.card import Card, Weights, checked
+from cslm.units.codec import Runtime, Units, check_long_enough, in_order
 from cslm.units.fingerprint import fingerprint
 
 # Version of the algorithm here: raise it when the units of the same card change.
@@ -95,19 +95,18 @@ class S3:
         """
         from s3tokenizer import log_mel_spectrogram, padding
 
+        check_long_enough(waveforms, self.min_num_samples)
         spectra: list[torch.Tensor] = []
         for waveform in waveforms:
-            if len(waveform) < self.min_num_samples:
-                raise UserError(f"too short: {len(waveform)} samples, one frame has {self.min_num_samples}")
             samples = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32)).to(self.runtime.device)
             spectra.append(log_mel_spectrogram(samples))
-        units: list[Units | None] = [None] * len(waveforms)
+        units: list[tuple[int, Units]] = []
         for chosen in self._batches([spectrum.shape[1] for spectrum in spectra]):
             batch, lengths = padding([spectra[i] for i in chosen])
             found, counts = self._network.quantize(batch.to(self.runtime.device), lengths.to(self.runtime.device))
             for index, row, count in zip(chosen, found.cpu(), counts.tolist(), strict=True):
-                units[index] = Units(row[:count].long().numpy()[:, None])
-        return [one for one in units if one is not None]
+                units.append((index, Units(row[:count].long().numpy()[:, None])))
+        return in_order(units)
 
     def _batches(self, lengths: list[int]) -> list[list[int]]:
         """Indices by batch: short utterances together, each long one alone (with it, short ones would be padded)."""
@@ -134,15 +133,9 @@ class S3:
         if model_name not in MODELS or values:
             found = f"model {model_name!r}" if model_name not in MODELS else f"unknown parameter {next(iter(values))}"
             raise UserError(f"{card.path}: {found}; s3 knows {', '.join(MODELS)}")
-        model = MODELS[model_name]
-        expected = (_SAMPLE_RATE_HZ, model.frame_rate_hz)
-        if (card.sample_rate_hz, card.frame_rate_hz) != expected:
-            raise UserError(f"{card.path}: {model_name} has {expected} samples and frames a second, not the card's")
         weights = card.weights or Weights(model_name)
         network = _network(model_name, weights.source, dimensions, str(card.path))
-        if card.codebook_sizes != (network.config.n_codebook_size,):
-            raise UserError(f"{card.path}: {model_name} has {network.config.n_codebook_size} units, not the card's")
-        return cls(card.name, model_name, weights, network, runtime, resampler)
+        return checked(cls(card.name, model_name, weights, network, runtime, resampler), card)
 
 
 def _network(model_name: str, source: str, dimensions: Mapping[str, int], where: str) -> Any:

@@ -19,8 +19,8 @@ from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
 from cslm.audio.waveform import RESAMPLER
 from cslm.errors import MissingExtraError, UserError
 from cslm.units.algorithm import algorithm, without_algorithm
-from cslm.units.card import Card, Weights
-from cslm.units.codec import Runtime, Units, expand_repeats
+from cslm.units.card import Card, Weights, checked
+from cslm.units.codec import Runtime, Units, check_long_enough, expand_repeats, in_order
 from cslm.units.fingerprint import fingerprint
 from cslm.units.pretrained_model import torch_file
 
@@ -87,16 +87,17 @@ class SpeechTokenizerRvq:
         Raises:
             UserError: a waveform shorter than ``min_num_samples``.
         """
-        for waveform in waveforms:
-            if len(waveform) < self.min_num_samples:
-                raise UserError(f"too short: {len(waveform)} samples, one frame has {self.min_num_samples}")
-        units: list[Units | None] = [None] * len(waveforms)
+        check_long_enough(waveforms, self.min_num_samples)
         lengths = [-(-len(waveform) // self.min_num_samples) for waveform in waveforms]
-        for chosen in self.runtime.groups(lengths, self.frame_rate_hz):
-            for index, latent in zip(chosen, self._latents([waveforms[i] for i in chosen]), strict=True):
-                codes = self._network.quantizer.encode(latent[None], n_q=self.num_codebooks)  # (num_codebooks, 1, time)
-                units[index] = Units(codes[:, 0].T.cpu().numpy())
-        return [one for one in units if one is not None]
+        return in_order(self.runtime.in_batches(waveforms, lengths, self.frame_rate_hz, self._encode_batch))
+
+    def _encode_batch(self, waveforms: list[NDArray[np.float32]]) -> list[Units]:
+        return [self._quantized(latent) for latent in self._latents(waveforms)]
+
+    def _quantized(self, latent: torch.Tensor) -> Units:
+        """Units of latents (dims, num_frames)."""
+        codes = self._network.quantizer.encode(latent[None], n_q=self.num_codebooks)  # (num_codebooks, 1, num_frames)
+        return Units(codes[:, 0].T.cpu().numpy())
 
     def _latents(self, waveforms: list[NDArray[np.float32]]) -> list[torch.Tensor]:
         """What is quantized (dims, num_frames), of each."""
@@ -140,12 +141,7 @@ class SpeechTokenizerRvq:
         network = _network(card.weights, folder, where)
         if not isinstance(num_codebooks, int) or not 1 <= num_codebooks <= network.n_q:
             raise UserError(f"{where}: num_codebooks is {num_codebooks!r}, 1 to {network.n_q} are there")
-        codec = cls(card.name, card.weights, network, num_codebooks, runtime, resampler)
-        said = (card.sample_rate_hz, card.frame_rate_hz, card.codebook_sizes)
-        found = (codec.sample_rate_hz, codec.frame_rate_hz, codec.codebook_sizes)
-        if said != found:
-            raise UserError(f"{where} says {said} (samples, frames a second, codebooks), its weights have {found}")
-        return codec
+        return checked(cls(card.name, card.weights, network, num_codebooks, runtime, resampler), card)
 
 
 def _network(weights: Weights, folder: str, where: str) -> Any:

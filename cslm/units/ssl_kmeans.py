@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from cslm.audio.waveform import RESAMPLER
 from cslm.errors import UserError
 from cslm.units.algorithm import algorithm, without_algorithm
-from cslm.units.card import Card, Weights, card_tensors
-from cslm.units.codec import Runtime, Units
+from cslm.units.card import Card, Weights, card_tensors, checked
+from cslm.units.codec import Runtime, Units, check_long_enough, in_order
 from cslm.units.fingerprint import fingerprint
 from cslm.units.ssl_features import SslFeatures
 
@@ -146,14 +146,13 @@ class SslKMeans:
         Raises:
             UserError: a waveform shorter than ``min_num_samples``.
         """
-        for waveform in waveforms:
-            if len(waveform) < self.min_num_samples:
-                raise UserError(f"too short: {len(waveform)} samples, one frame has {self.min_num_samples}")
-        units: list[Units | None] = [None] * len(waveforms)
-        for index, features in self._features(waveforms):
-            nearest = torch.addmm(self._norms, features, self._centroids.T, alpha=-2).argmin(1)
-            units[index] = Units(nearest.cpu().numpy()[:, None])
-        return [one for one in units if one is not None]
+        check_long_enough(waveforms, self.min_num_samples)
+        return in_order((index, self._nearest(features)) for index, features in self._features(waveforms))
+
+    def _nearest(self, features: torch.Tensor) -> Units:
+        """Units of features (num_frames, dims)."""
+        nearest = torch.addmm(self._norms, features, self._centroids.T, alpha=-2).argmin(1)
+        return Units(nearest.cpu().numpy()[:, None])
 
     def decode(self, units: Units) -> NDArray[np.float32]:
         """Always refuses: the card has no vocoder."""
@@ -188,11 +187,8 @@ class SslKMeans:
         found = tensors["centroids"].shape if "centroids" in tensors else "missing"
         if found != expected:
             raise UserError(f"{card.artefact} of {card.path}: centroids should be {expected}, is {found}")
-        rates = (features.sample_rate_hz, features.frame_rate_hz)
-        if rates != (card.sample_rate_hz, card.frame_rate_hz):
-            said = (card.sample_rate_hz, card.frame_rate_hz)
-            raise UserError(f"{card.path} says {said} samples and frames a second, {parameters.model} has {rates}")
-        return cls(card.name, Weights(parameters.model, parameters.revision), features, tensors["centroids"], resampler)
+        weights = Weights(parameters.model, parameters.revision)
+        return checked(cls(card.name, weights, features, tensors["centroids"], resampler), card)
 
     @staticmethod
     def open_features(parameters: Any, runtime: Runtime, where: str) -> Features:
@@ -249,7 +245,7 @@ class SslKMeans:
         features = cls.open_features(parameters, runtime or Runtime(), f"parameters of {cls.family}")
         sample = FrameSample(codebook_size, features.dims, seed)
         for few in _by_the_batch(waveforms, features):
-            for _, frames in sorted(features(few), key=lambda pair: pair[0]):
+            for frames in in_order(features(few)):
                 sample.add(frames.cpu().numpy())
         centroids, facts = fit_centroids(sample, codebook_size, seed)
         found = Path(parameters.model)
