@@ -6,7 +6,7 @@ The audio is written as it is encoded there, never decoded. From the hub it is s
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def _rows(config: HuggingFaceConfig) -> tuple[Iterable[dict[str, Any]], list[str
 
 
 def _utterances(rows: Iterable[dict[str, Any]], output: Path, config: HuggingFaceConfig) -> Iterator[Utterance]:
-    total = len(rows) if hasattr(rows, "__len__") else None
+    total = len(rows) if isinstance(rows, Sized) else None
     if config.max_utterances is not None:
         total = min(total or config.max_utterances, config.max_utterances)
     for index, row in enumerate(progress_bar(rows, total, "writing audio")):

@@ -99,8 +99,8 @@ def on_ray(
     except (ConnectionError, ValueError) as error:
         raise UserError(f"no Ray cluster at {address}: {error}") from None
     try:
-        kind = {"num_cpus": 1} if device == "cpu" else {"num_cpus": 1, "num_gpus": 1}
-        remote = ray.remote(**kind, max_retries=-1)(_work_on_ray)
+        num_gpus = 0 if device == "cpu" else 1
+        remote: Any = ray.remote(num_cpus=1, num_gpus=num_gpus, max_retries=-1)(_work_on_ray)
         slots = max(1, int(ray.cluster_resources().get("CPU" if device == "cpu" else "GPU", 1)))
         waiting: list[Any] = []
         for job in jobs:
