@@ -48,10 +48,10 @@ def cut_at_silences(
 
 def _levels(waveform: NDArray[np.float32], hop: int) -> NDArray[np.float64]:
     """Mean power around each frame (num_frames,)."""
-    count = -(-len(waveform) // hop)
-    padded = np.zeros(count * hop, np.float64)
-    padded[: len(waveform)] = waveform
-    power = np.square(padded.reshape(count, hop)).mean(axis=1)
+    whole = len(waveform) // hop * hop
+    frames, rest = waveform[:whole].reshape(-1, hop), waveform[whole:]
+    power = np.einsum("ij,ij->i", frames, frames, dtype=np.float64) / hop  # hours of audio are not copied
+    power = np.append(power, np.square(rest, dtype=np.float64).sum() / hop) if len(rest) else power
     kernel = np.ones(_SMOOTHING_FRAMES) / _SMOOTHING_FRAMES
     edge = _SMOOTHING_FRAMES // 2
     smoothed: NDArray[np.float64] = np.convolve(

@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from cslm.audio.tar_member import PREFIX, open_tar_member
 from cslm.errors import UserError
 
 RESAMPLER = f"soxr-hq-{soxr.__libsoxr_version__}"
@@ -110,7 +111,11 @@ def _open(path: _PathLike) -> Iterator[Any]:
     name = os.fspath(path)
     with contextlib.ExitStack() as stack:
         try:
-            source: Any = stack.enter_context(fsspec.open(name, "rb")) if "://" in name else name
+            source: Any = name
+            if name.startswith(PREFIX):
+                source = open_tar_member(name)
+            elif "://" in name:
+                source = stack.enter_context(fsspec.open(name, "rb"))
             file = stack.enter_context(soundfile.SoundFile(source))
         except (OSError, ValueError, ImportError, soundfile.SoundFileError) as error:
             if "://" not in name and not os.path.isfile(name):

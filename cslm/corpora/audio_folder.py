@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,6 @@ from cslm.corpora.manifest import Utterance, write_json_lines, write_manifest
 from cslm.errors import UserError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aiff", ".aif")
-_RATE_HZ = 8000  # enough to find silences
 
 
 @dataclass
@@ -62,12 +62,14 @@ def prepare_audio_folder(output: Path, config: AudioFolderConfig) -> None:
 def _utterances(
     files: list[Path], output: Path, config: AudioFolderConfig, rejected: list[dict[str, str]]
 ) -> Iterator[Utterance]:
+    sharing = Counter(file.with_suffix("") for file in files)
     for file in progress_bar(files, len(files), "reading audio"):
-        name = file.relative_to(config.audio_dir).with_suffix("").as_posix()
+        own = file if sharing[file.with_suffix("")] > 1 else file.with_suffix("")  # a.wav beside a.flac
+        name = own.relative_to(config.audio_dir).as_posix()
         audio = os.path.relpath(file, output)
         speaker = file.parent.name if config.speaker_from == "folder" else None
         try:
-            waveform, rate_hz = load_waveform(file, sample_rate_hz=_RATE_HZ)
+            waveform, rate_hz = load_waveform(file)
         except UserError as error:
             rejected.append({"id": name, "audio": audio, "reason": str(error)})
             continue
@@ -78,14 +80,12 @@ def _utterances(
             if len(pieces) == 1:
                 yield Utterance(name, audio, "", config.language, speaker=speaker)
             else:
-                # the last piece goes to the end of the file, whatever its own rate makes of it
-                last = index == len(pieces) - 1
                 yield Utterance(
                     f"{name}-{index:04d}",
                     audio,
                     "",
                     config.language,
                     start_sec=start_sec,
-                    duration_sec=None if last else duration_sec,
+                    duration_sec=duration_sec,
                     speaker=speaker,
                 )

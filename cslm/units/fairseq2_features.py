@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from cslm.errors import MissingExtraError, UserError
 from cslm.units.codec import Runtime
 from cslm.units.pretrained_model import check_whole, torch_file
+from cslm.units.ssl_features import frames_after, samples_for_a_frame
 
 # Encoders by name: what differs from the wav2vec 2.0 base of fairseq2.
 ARCHITECTURES: dict[str, dict[str, Any]] = {
@@ -92,16 +93,15 @@ class Fairseq2Features:
     @property
     def min_num_samples(self) -> int:
         """The shortest waveform with a frame."""
-        needed = 1
-        for _, kernel, stride in reversed(self.config.feature_extractor_layer_descs):
-            needed = (needed - 1) * stride + kernel
-        return needed
+        return samples_for_a_frame(self._convolutions)
 
     def num_frames(self, num_samples: int) -> int:
         """Frames of a waveform."""
-        for _, kernel, stride in self.config.feature_extractor_layer_descs:
-            num_samples = max(0, 1 + (num_samples - kernel) // stride)
-        return num_samples
+        return frames_after(num_samples, self._convolutions)
+
+    @property
+    def _convolutions(self) -> list[tuple[int, int]]:
+        return [(kernel, stride) for _, kernel, stride in self.config.feature_extractor_layer_descs]
 
     def parameters(self) -> dict[str, Any]:
         """What a card says of the features."""

@@ -7,7 +7,6 @@ transformers 4 leaves it out, and longer utterances would have other units there
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,10 @@ from cslm.audio.waveform import RESAMPLER
 from cslm.errors import UserError
 from cslm.units.algorithm import algorithm, without_algorithm
 from cslm.units.card import Card, Weights, checked
-from cslm.units.codec import Runtime, Units, check_long_enough, expand_repeats, in_order
+from cslm.units.codec import Runtime, Units, expand_repeats
 from cslm.units.fingerprint import fingerprint
 from cslm.units.pretrained_model import check_whole, pretrained_config, pretrained_model
+from cslm.units.residual_codec import ResidualCodec
 
 # Version of the algorithm here: raise it when the units of the same card change.
 VERSION = 1
@@ -42,10 +42,8 @@ _CONFIG_FACTS = (
 )
 
 
-class Mimi:
+class Mimi(ResidualCodec):
     """The codec. The weights stay where they are published; the card names them, the fingerprint holds them."""
-
-    is_neural = True
 
     def __init__(
         self, name: str, weights: Weights, model: Any, num_codebooks: int, runtime: Runtime, resampler: str = RESAMPLER
@@ -97,24 +95,9 @@ class Mimi:
         """One frame."""
         return int(self.sample_rate_hz / self.frame_rate_hz)
 
-    @torch.inference_mode()
-    def encode(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Units]:
-        """Units (num_frames, num_codebooks) of each waveform ``(num_samples,)``.
-
-        Raises:
-            UserError: a waveform shorter than ``min_num_samples``.
-        """
-        check_long_enough(waveforms, self.min_num_samples)
-        lengths = [-(-len(waveform) // self.min_num_samples) for waveform in waveforms]
-        return in_order(self.runtime.in_batches(waveforms, lengths, self.frame_rate_hz, self._encode_batch))
-
-    def _encode_batch(self, waveforms: list[NDArray[np.float32]]) -> list[Units]:
-        return [self._quantized(latent) for latent in self._latents(waveforms)]
-
-    def _quantized(self, latent: torch.Tensor) -> Units:
-        """Units of latents (dims, num_frames)."""
-        codes = self._parts["quantizer"].encode(latent[None], self.num_codebooks)  # (num_codebooks, 1, num_frames)
-        return Units(codes[:, 0].T.cpu().numpy())
+    def _codes(self, latents: torch.Tensor) -> torch.Tensor:
+        codes: torch.Tensor = self._parts["quantizer"].encode(latents, self.num_codebooks)
+        return codes
 
     def _latents(self, waveforms: list[NDArray[np.float32]]) -> list[torch.Tensor]:
         """What is quantized (dims, num_frames), of each."""
@@ -134,10 +117,6 @@ class Mimi:
         seen = (back >= 0) & (back < int(self._config.sliding_window))
         mask = torch.zeros(1, 1, length, length, device=self.runtime.device)
         return mask.masked_fill_(~seen, float("-inf"))
-
-    def _samples(self, waveform: NDArray[np.float32]) -> torch.Tensor:
-        samples = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
-        return samples.to(self.runtime.device)[None, None]
 
     @torch.inference_mode()
     def decode(self, units: Units) -> NDArray[np.float32]:

@@ -7,7 +7,6 @@ convolutions run on each utterance alone and the LSTM on packed sequences, which
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,10 @@ from cslm.audio.waveform import RESAMPLER
 from cslm.errors import MissingExtraError, UserError
 from cslm.units.algorithm import algorithm, without_algorithm
 from cslm.units.card import Card, Weights, checked
-from cslm.units.codec import Runtime, Units, check_long_enough, expand_repeats, in_order
+from cslm.units.codec import Runtime, Units, expand_repeats
 from cslm.units.fingerprint import fingerprint
 from cslm.units.pretrained_model import torch_file
+from cslm.units.residual_codec import ResidualCodec
 
 # Version of the algorithm here: raise it when the units of the same card change.
 VERSION = 1
@@ -30,10 +30,8 @@ VERSION = 1
 _CONFIG, _WEIGHTS = "config.json", "SpeechTokenizer.pt"
 
 
-class SpeechTokenizerRvq:
+class SpeechTokenizerRvq(ResidualCodec):
     """The codec. The weights stay where they are published; the card names them, the fingerprint holds them."""
-
-    is_neural = True
 
     def __init__(
         self,
@@ -80,24 +78,9 @@ class SpeechTokenizerRvq:
         """One frame."""
         return int(self._network.downsample_rate)
 
-    @torch.inference_mode()
-    def encode(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Units]:
-        """Units (num_frames, num_codebooks) of each waveform ``(num_samples,)``.
-
-        Raises:
-            UserError: a waveform shorter than ``min_num_samples``.
-        """
-        check_long_enough(waveforms, self.min_num_samples)
-        lengths = [-(-len(waveform) // self.min_num_samples) for waveform in waveforms]
-        return in_order(self.runtime.in_batches(waveforms, lengths, self.frame_rate_hz, self._encode_batch))
-
-    def _encode_batch(self, waveforms: list[NDArray[np.float32]]) -> list[Units]:
-        return [self._quantized(latent) for latent in self._latents(waveforms)]
-
-    def _quantized(self, latent: torch.Tensor) -> Units:
-        """Units of latents (dims, num_frames)."""
-        codes = self._network.quantizer.encode(latent[None], n_q=self.num_codebooks)  # (num_codebooks, 1, num_frames)
-        return Units(codes[:, 0].T.cpu().numpy())
+    def _codes(self, latents: torch.Tensor) -> torch.Tensor:
+        codes: torch.Tensor = self._network.quantizer.encode(latents, n_q=self.num_codebooks)
+        return codes
 
     def _latents(self, waveforms: list[NDArray[np.float32]]) -> list[torch.Tensor]:
         """What is quantized (dims, num_frames), of each."""
@@ -112,10 +95,6 @@ class SpeechTokenizerRvq:
             hidden = row[:length] + skipped if recurrent.skip else row[:length]
             after.append(layers[self._lstm + 1 :](hidden.T[None])[0])
         return after
-
-    def _samples(self, waveform: NDArray[np.float32]) -> torch.Tensor:
-        samples = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
-        return samples.to(self.runtime.device)[None, None]
 
     @torch.inference_mode()
     def decode(self, units: Units) -> NDArray[np.float32]:

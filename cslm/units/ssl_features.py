@@ -123,18 +123,17 @@ class SslFeatures:
         """The shortest waveform with a frame."""
         if not self.reads_waveform:
             return _WINDOW + _HOP * (int(self._extractor.stride) - 1)
-        needed = 1
-        for kernel, stride in zip(reversed(self.config.conv_kernel), reversed(self.config.conv_stride), strict=True):
-            needed = (needed - 1) * stride + kernel
-        return needed
+        return samples_for_a_frame(self._convolutions)
 
     def num_frames(self, num_samples: int) -> int:
         """Frames of a waveform."""
         if not self.reads_waveform:
             return max(0, 1 + (num_samples - _WINDOW) // _HOP) // int(self._extractor.stride)
-        for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):
-            num_samples = max(0, 1 + (num_samples - kernel) // stride)
-        return num_samples
+        return frames_after(num_samples, self._convolutions)
+
+    @property
+    def _convolutions(self) -> list[tuple[int, int]]:
+        return list(zip(self.config.conv_kernel, self.config.conv_stride, strict=True))
 
     def parameters(self) -> dict[str, Any]:
         """What a card says of the features."""
@@ -193,6 +192,21 @@ class SslFeatures:
         if self._extractor is None:
             raise UserError(f"{where}: {source} does not say whether to normalize waveforms: give normalize_waveform")
         return bool(self._extractor.do_normalize)
+
+
+def frames_after(num_samples: int, convolutions: Sequence[tuple[int, int]]) -> int:
+    """Frames that convolutions (kernel, stride) without padding leave of so many samples."""
+    for kernel, stride in convolutions:
+        num_samples = max(0, 1 + (num_samples - kernel) // stride)
+    return num_samples
+
+
+def samples_for_a_frame(convolutions: Sequence[tuple[int, int]]) -> int:
+    """The fewest samples of which they leave one."""
+    needed = 1
+    for kernel, stride in reversed(convolutions):
+        needed = (needed - 1) * stride + kernel
+    return needed
 
 
 class _EachAlone(nn.Module):

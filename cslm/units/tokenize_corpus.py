@@ -110,18 +110,14 @@ def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader | None:
         print(f"{config.output} is already complete: {_summary(finished)}", file=sys.stderr)
         return finished
     progress.begin()
-    started = time.monotonic()
     done = _tokenize_shards(config, codec, progress)
-    seconds = time.monotonic() - started
     left = len(progress.missing_shards())
     if left:
         print(f"{config.output}: part {config.shard} is done; {left} shards are left to the others", file=sys.stderr)
         return None
     header = progress.finish(codec)
-    speed = f"; {done.audio_sec / seconds:.0f} x real time" if done.audio_sec else ""
-    if codec.is_neural and done.num_slots:
-        speed += f", {1 - done.num_frames / done.num_slots:.1%} of the batches was padding"
-    print(f"{config.output}: {_summary(header)}{speed}", file=sys.stderr)
+    told = f"; {done.audio_sec / done.seconds:.0f} x real time{done.padding}" if done.audio_sec else ""
+    print(f"{config.output}: {_summary(header)}{told}", file=sys.stderr)
     return header
 
 
@@ -159,10 +155,19 @@ class _Done:
 
     def __str__(self) -> str:
         """Hours of audio, the rate, what was rejected, and how much of the batches was padding."""
-        seconds = max(time.monotonic() - self.started, 1e-9)
-        padding = f", {1 - self.num_frames / self.num_slots:.1%} padding" if self.num_slots else ""
         rejected = f", {self.num_rejected} rejected" if self.num_rejected else ""
-        return f"{self.audio_sec / 3600:.2f} hours at {self.audio_sec / seconds:.0f} hours an hour{rejected}{padding}"
+        rate = f"{self.audio_sec / self.seconds:.0f} hours an hour"
+        return f"{self.audio_sec / 3600:.2f} hours at {rate}{rejected}{self.padding}"
+
+    @property
+    def seconds(self) -> float:
+        """Since the work began."""
+        return max(time.monotonic() - self.started, 1e-9)
+
+    @property
+    def padding(self) -> str:
+        """How much of the batches was padding, as words."""
+        return f", {1 - self.num_frames / self.num_slots:.1%} padding" if self.num_slots else ""
 
     def add(self, receipt: Receipt) -> None:
         self.num_rejected += len(receipt.rejected)

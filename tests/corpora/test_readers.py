@@ -62,6 +62,22 @@ def test_a_folder_of_audio_long_files_in_pieces(tmp_path):
     assert [row["id"] for row in rejected] == ["bad"]
 
 
+def test_two_files_of_one_name_are_two_utterances(tmp_path):
+    save_waveform(tmp_path / "audio" / "a.wav", tone(1), RATE_HZ)
+    (tmp_path / "audio" / "a.flac").write_bytes(encoded(2.0))
+    rows = make("audio_folder", tmp_path, audio_dir=tmp_path / "audio", language="en")
+    assert [(row.id, seconds_of(tmp_path, row)) for row in rows] == [("a.flac", 2.0), ("a.wav", 1.0)]
+
+
+def test_pieces_leave_out_no_sample_at_any_rate(tmp_path):
+    waveform = np.random.default_rng(0).normal(0, 0.1, 1_102_501).astype(np.float32)  # 25 s at 44.1 kHz
+    save_waveform(tmp_path / "audio" / "a.wav", waveform, 44100)
+    rows = make("audio_folder", tmp_path, audio_dir=tmp_path / "audio", language="en", max_sec=10)
+    path = resolve_audio(tmp_path / "out" / "manifest.jsonl", rows[0])
+    pieces = [load_waveform(path, row.start_sec, row.duration_sec)[0] for row in rows]
+    np.testing.assert_array_equal(np.concatenate(pieces), load_waveform(path)[0])
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -165,6 +181,21 @@ def test_tar_shards_are_read_in_place(tmp_path):
         ("c/d", "deux", "zh", "7"),
     ]
     assert [round(seconds_of(tmp_path, row), 2) for row in rows] == [1.0, 2.0, 1.5]
+
+
+def test_a_shard_is_indexed_once_not_for_every_member(tmp_path, monkeypatch):
+    from cslm.audio import tar_member
+
+    tar(tmp_path / "s.tar", {f"{i}.wav": encoded(0.1, "WAV") for i in range(5)})
+    opened = []
+    monkeypatch.setattr(
+        tar_member.tarfile, "open", lambda *a, real=tarfile.open, **k: opened.append(1) or real(*a, **k)
+    )
+    for index in range(5):
+        assert len(load_waveform(f"tar://{index}.wav::{tmp_path}/s.tar")[0]) == RATE_HZ // 10
+    assert len(opened) == 1
+    with pytest.raises(UserError, match="has no member 9.wav"):
+        load_waveform(f"tar://9.wav::{tmp_path}/s.tar")
 
 
 def test_bad_tar_shards(tmp_path):
