@@ -4,7 +4,7 @@
 #   bash tools/quickstart.sh [OUT] [--size small|full] [--seed N] [--index_url URL] [--python PYTHON]
 #
 # OUT          where everything goes (default runs/village)
-# --size       small (about half an hour on two cores) or full (meant for two hours); recipes/village/SIZE says what it is
+# --size       small (meant for half an hour on two cores, took 39 minutes) or full (meant for two hours, took 127); see recipes/village
 # --seed       draws facts, voices and what is held out (default 0)
 # --index_url  torch from this package index (elsewhere the pinned version may bring CUDA)
 # --python     the interpreter to make .venv with (default: the first of python3, python3.13, ... that fits)
