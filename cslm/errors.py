@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
+
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN)
 
 
 class UserError(ValueError):
     """Bad input that the user can mend: the message says what was found, where, and what to do.
 
     A command prints the message on one line and leaves with status 2. Everything else that is raised is a fault of
-    the machine or of this package, and leaves with status 1 and its traceback.
+    the machine or of this package, and leaves with status 1 and its traceback, or one line where a disk is the fault.
     """
 
 
@@ -29,3 +32,10 @@ def exit_with_status(command: Callable[[], None]) -> None:
         message = " ".join(str(error).split())
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in _DISK_FAULTS:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        advice = "mend that and run the same command again, it goes on where it stopped"
+        print(f"error: {error.strerror}{where}; {advice}", file=sys.stderr)
+        raise SystemExit(1) from None

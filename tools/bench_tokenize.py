@@ -7,8 +7,9 @@ import json
 import os
 from pathlib import Path
 
-from cslm.errors import exit_with_status
+from cslm.errors import UserError, exit_with_status
 from cslm.evaluation.tokenizing_speed import RANDOM_MODELS, table, tokenizing_speed
+from cslm.units.codec import BATCH_SEC
 
 
 def main() -> None:
@@ -20,11 +21,15 @@ def main() -> None:
     parser.add_argument("manifest", help="audio to cut clips of 1 to 20 s from")
     parser.add_argument("--minutes", type=float, default=10.0, help="audio in all")
     parser.add_argument("--batch_size", type=int, default=8, help="clips in a batch of the other ways")
-    parser.add_argument("--batch_sec", type=float, default=60.0, help="seconds in a batch of ours")
+    parser.add_argument("--batch_sec", type=float, default=BATCH_SEC, help="seconds in a batch of ours")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of every way")
+    parser.add_argument("--rounds", type=int, default=3, help="times that every way runs, in turn")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     given = parser.parse_args()
-    rows = tokenizing_speed(given.card, given.manifest, given.minutes, given.batch_size, given.batch_sec, given.threads)
+    if given.json is not None and not given.json.parent.is_dir():
+        raise UserError(f"--json: there is no folder {given.json.parent}")
+    sizes = (given.minutes, given.batch_size, given.batch_sec, given.threads, given.rounds)
+    rows = tokenizing_speed(given.card, given.manifest, *sizes)
     print("\n".join(table(rows)))
     if given.json is not None:
         given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,11 @@ _SMOOTHING_FRAMES = 10  # a pause is where 0.2 s are quiet, not where one frame 
 
 
 def cut_at_silences(
-    waveform: NDArray[np.float32], sample_rate_hz: int, max_sec: float, min_sec: float = 1.0
+    waveform: NDArray[np.float32],
+    sample_rate_hz: int,
+    max_sec: float,
+    min_sec: float = 1.0,
+    spoken: Sequence[tuple[float, float]] = (),
 ) -> list[tuple[float, float]]:
     """Pieces of a waveform, none longer than ``max_sec``, cut in the middle of its quietest moments.
 
@@ -24,6 +29,7 @@ def cut_at_silences(
         sample_rate_hz: its rate.
         max_sec: the longest piece.
         min_sec: no piece is shorter than this, unless the whole is.
+        spoken: start and end, in seconds, of what is cut only where there is nothing else to cut.
 
     Returns:
         Start and duration of each piece, in seconds.
@@ -33,6 +39,9 @@ def cut_at_silences(
     total = len(waveform)
     longest, shortest = int(max_sec * sample_rate_hz), int(min_sec * sample_rate_hz)
     level = _levels(waveform, hop)
+    loudest = 1.0 + level.max(initial=0.0)
+    for start_sec, end_sec in spoken:
+        level[int(start_sec * sample_rate_hz / hop) : int(end_sec * sample_rate_hz / hop) + 1] += loudest
     borders = [0]
     while total - borders[-1] > longest:
         start = borders[-1]

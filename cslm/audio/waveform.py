@@ -120,6 +120,10 @@ def _open(path: _PathLike) -> Iterator[Any]:
         except (OSError, ValueError, ImportError, soundfile.SoundFileError) as error:
             if "://" not in name and not os.path.isfile(name):
                 raise UserError(f"{name}: no such audio file; check the path in the manifest") from None
+            if isinstance(error, FileNotFoundError):
+                raise UserError(f"{name}: no such audio file ({error}); check the path in the manifest") from None
+            if isinstance(error, ConnectionError | TimeoutError):
+                raise  # not the file's fault: the next run may find it
             raise UserError(f"{name}: cannot be read as audio ({error}); remove it or convert it again") from None
         yield file
 

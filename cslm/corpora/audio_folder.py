@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cslm.audio.progress import progress_bar
-from cslm.audio.silences import cut_at_silences
 from cslm.audio.waveform import load_waveform
+from cslm.corpora.long_utterances import check_lengths, pieces_of
 from cslm.corpora.manifest import Utterance, write_json_lines, write_manifest
 from cslm.errors import UserError
 
@@ -43,8 +43,7 @@ def prepare_audio_folder(output: Path, config: AudioFolderConfig) -> None:
     """
     if not os.path.isdir(config.audio_dir):
         raise UserError(f"{config.audio_dir}: no such folder; --audio_dir names the one with the audio files")
-    if config.max_sec is not None and not config.max_sec >= 2 * config.min_sec > 0:
-        raise UserError(f"--max_sec {config.max_sec} must be at least twice --min_sec {config.min_sec}")
+    check_lengths(config.max_sec, config.min_sec)
     if config.speaker_from not in ("none", "folder"):
         raise UserError(f"--speaker_from is none or folder, not {config.speaker_from!r}")
     files = sorted(file for file in Path(config.audio_dir).rglob("*") if file.suffix.lower() in SUFFIXES)
@@ -73,19 +72,6 @@ def _utterances(
         except UserError as error:
             rejected.append({"id": name, "audio": audio, "reason": str(error)})
             continue
-        pieces = [(0.0, len(waveform) / rate_hz)]
-        if config.max_sec is not None:
-            pieces = cut_at_silences(waveform, rate_hz, config.max_sec, config.min_sec)
-        for index, (start_sec, duration_sec) in enumerate(pieces):
-            if len(pieces) == 1:
-                yield Utterance(name, audio, "", config.language, speaker=speaker)
-            else:
-                yield Utterance(
-                    f"{name}-{index:04d}",
-                    audio,
-                    "",
-                    config.language,
-                    start_sec=start_sec,
-                    duration_sec=duration_sec,
-                    speaker=speaker,
-                )
+        utterance = Utterance(name, audio, "", config.language, speaker=speaker)
+        longest_sec = float("inf") if config.max_sec is None else config.max_sec
+        yield from pieces_of(utterance, waveform, rate_hz, longest_sec, config.min_sec)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cslm.corpora.manifest import Utterance, Word, write_manifest
+from cslm.corpora.manifest import Utterance, write_manifest
+from cslm.corpora.word_times import Word
 from cslm.errors import UserError
 
 

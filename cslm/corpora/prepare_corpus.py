@@ -21,6 +21,7 @@ CORPORA = {
     "kaldi": "cslm.corpora.kaldi:prepare_kaldi",
     "tar_shards": "cslm.corpora.tar_shards:prepare_tar_shards",
     "lhotse_cuts": "cslm.corpora.lhotse_cuts:prepare_lhotse_cuts",
+    "long_utterances": "cslm.corpora.long_utterances:prepare_long_utterances",
     "hugging_face": "cslm.corpora.hugging_face:prepare_hugging_face",
 }
 """Name of a corpus to ``module:function``; it takes (output, config), whose class holds the options."""

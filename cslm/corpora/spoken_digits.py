@@ -30,7 +30,8 @@ from cslm.audio.augment import (
 )
 from cslm.audio.progress import progress_bar
 from cslm.audio.waveform import load_waveform, resample, save_waveform
-from cslm.corpora.manifest import Utterance, Word, write_manifest
+from cslm.corpora.manifest import Utterance, write_manifest
+from cslm.corpora.word_times import Word
 from cslm.errors import UserError
 
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -15,8 +15,9 @@ import numpy as np
 from cslm.audio.espeak import Synthesizer
 from cslm.audio.progress import progress_bar
 from cslm.audio.waveform import save_waveform
-from cslm.corpora.manifest import Utterance, Word
+from cslm.corpora.manifest import Utterance
 from cslm.corpora.village_tables import Language, Voice
+from cslm.corpora.word_times import Word
 
 _LINES_PER_CHUNK = 128
 """Spoken in a row by one process. Part of what decides the samples: the synthesizer's noise goes on within a chunk."""

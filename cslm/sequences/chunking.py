@@ -13,9 +13,8 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+from cslm.corpora.word_times import Word, word_starts
 from cslm.units.codec import Units, cut
-
-Word = tuple[str, float, float]
 
 MINIMUM_WORDS = 7
 UNSPACED_LANGUAGES = frozenset({"zh", "yue", "wuu", "nan", "ja", "th", "lo", "km", "my"})
@@ -63,26 +62,6 @@ def join_chunks(chunks: Sequence[str]) -> str:
             text += " " if spaced else ""
         text += chunk
     return text.strip()
-
-
-def word_starts(text: str, words: Sequence[Word]) -> list[int] | None:
-    """Where each word starts in the text, compared by letters and digits only; None where the two do not agree."""
-    places = [index for index, character in enumerate(text) if character.isalnum()]
-    letters = "".join([text[place] for place in places])
-    spoken = [_letters(word) for word, _, _ in words]
-    said = "".join(spoken)
-    if len(said) != len(letters) or (said != letters and said.casefold() != letters.casefold()):
-        return None
-    starts: list[int] = []
-    read = 0
-    for word in spoken:
-        starts.append(places[min(read, len(places) - 1)] if places else 0)
-        read += len(word)
-    return starts
-
-
-def _letters(word: str) -> str:
-    return word if word.isalnum() else "".join([character for character in word if character.isalnum()])
 
 
 def speak_chunks(

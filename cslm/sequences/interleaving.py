@@ -15,7 +15,8 @@ from collections.abc import Sequence as Seq
 
 import numpy as np
 
-from cslm.sequences.chunking import Word, speak_chunks, word_starts
+from cslm.corpora.word_times import Word, word_starts
+from cslm.sequences.chunking import speak_chunks
 from cslm.sequences.sequence import Sequence, SequenceBuilder
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.units.codec import Units

@@ -19,7 +19,7 @@ from cslm.configuration import parse_configuration
 from cslm.corpora.manifest import read_manifest, resolve_audio
 from cslm.errors import UserError
 from cslm.units.card import load_codec
-from cslm.units.codec import UnitCodec, Units, make_runtime
+from cslm.units.codec import BATCH_SEC, UnitCodec, Units, make_runtime
 
 Waveforms = Sequence[NDArray[np.float32]]
 
@@ -36,7 +36,7 @@ class CheckTokenizerConfig:
     """Utterances to draw from; the more their lengths differ, the harder the check."""
     num_utterances: int = 64
     """How many are drawn."""
-    batch_sec: float = 60.0
+    batch_sec: float = BATCH_SEC
     """Audio in a batch, as ``tokenize-corpus`` will use."""
     device: str = "auto"
     """Where networks run (auto: the first accelerator, else cpu)."""

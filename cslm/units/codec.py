@@ -7,6 +7,7 @@ A *unit* is an index into a codebook. A codec gives one row of units a frame; ru
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -27,6 +28,11 @@ FAMILIES = {
     "mimi": "cslm.units.mimi:Mimi",
     "speechtokenizer": "cslm.units.speechtokenizer_rvq:SpeechTokenizerRvq",
 }
+
+# Audio in a batch: on a CPU, larger ones leave its caches and are slower; a large GPU may like more.
+BATCH_SEC = 20.0
+
+_MOST_LOADING_THREADS = 8  # reading is some 300 times faster than real time on a core
 
 # The longest run that one row of merged units may stand for: the store keeps durations in 16 bits.
 LONGEST_RUN = 65535
@@ -149,8 +155,10 @@ class Runtime:
 
     device: str = "cpu"
     """Where networks run: ``cpu``, ``cuda``, ``cuda:1``."""
-    batch_sec: float = 60.0
+    batch_sec: float = BATCH_SEC
     """Audio in a batch, padding included; one longer utterance is a batch."""
+    loading_threads: int = 1
+    """Threads that read audio while a network runs."""
     num_frames: int = 0
     """Frames that were batched so far."""
     num_slots: int = 0
@@ -197,9 +205,14 @@ def make_runtime(device: str, batch_sec: float) -> Runtime:
         device = str(accelerator) if accelerator is not None else "cpu"
     if device.partition(":")[0] not in ("cpu", str(accelerator)):
         raise UserError(f"device {device!r}: this machine has {accelerator or 'no accelerator'}; give auto or cpu")
+    if device.startswith("cuda"):
+        torch.backends.cudnn.allow_tf32 = False  # ten bits of mantissa would change units
     if not batch_sec > 0:
         raise UserError(f"batch_sec is {batch_sec}: more than 0 is needed")
-    return Runtime(device, batch_sec)
+    if device == "cpu":
+        return Runtime(device, batch_sec)
+    cores = len(os.sched_getaffinity(0)) // torch.accelerator.device_count()
+    return Runtime(device, batch_sec, max(1, min(_MOST_LOADING_THREADS, cores)))
 
 
 class UnitCodec(Protocol):

@@ -18,7 +18,7 @@ from cslm.configuration import parse_configuration
 from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
 from cslm.errors import UserError
 from cslm.units.card import Card, load_card, save_card
-from cslm.units.codec import family_class, make_runtime
+from cslm.units.codec import BATCH_SEC, family_class, make_runtime
 from cslm.units.fingerprint import canonical_json
 from cslm.units.manifests import with_manifests
 
@@ -48,7 +48,7 @@ class FitTokenizerConfig:
     """Parameters of the family that differ from its defaults."""
     device: str = "auto"
     """Where networks run (auto: the first accelerator, else cpu)."""
-    batch_sec: float = 60.0
+    batch_sec: float = BATCH_SEC
     """Audio in a batch of a neural family."""
 
 

@@ -19,15 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cslm.corpora.word_times import Word
 from cslm.errors import UserError
 from cslm.units.atomic_file import write_atomically
 from cslm.units.codec import Units
 
 FORMAT = 1
 HEADER = "header.json"
-
-Word = tuple[str, float, float]
-"""A word and the seconds at which it starts and ends."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from transformers import AutoFeatureExtractor
 
 from cslm.errors import UserError
 from cslm.units.codec import Runtime
+from cslm.units.convolutions import TimeFirstConvolutions
 from cslm.units.pretrained_model import check_whole, first_line, pretrained_config, pretrained_model
 
 # model_type of the checkpoint -> what it reads.
@@ -91,6 +92,8 @@ class SslFeatures:
         self._extractor = _extractor(source, revision, where, required=not self.reads_waveform)
         self.normalize_waveform = self._resolve_normalization(normalize_waveform, source, where)
         self.model = _model(source, revision, layer, where).to(runtime.device)
+        if self.reads_waveform:
+            self._convolve = TimeFirstConvolutions(self.model.feature_extractor.conv_layers)
         self.config, self.layer, self.runtime = config, layer, runtime
         self._alone: list[_EachAlone] = []
         encoder = self.model.encoder
@@ -181,8 +184,8 @@ class SslFeatures:
         if self.normalize_waveform:
             waveform = (waveform - waveform.mean()) / np.sqrt(waveform.var() + _EPSILON)
         samples = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32)).to(self.runtime.device)
-        convolved: torch.Tensor = self.model.feature_extractor(samples[None])[0]
-        return convolved.T
+        convolved: torch.Tensor = self._convolve(samples)
+        return convolved
 
     def _resolve_normalization(self, asked: bool | None, source: str, where: str) -> bool:
         if not self.reads_waveform:

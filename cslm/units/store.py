@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cslm.corpora.word_times import Word
 from cslm.errors import UserError
 from cslm.units.atomic_file import folder_at
 from cslm.units.codec import Units
@@ -31,7 +32,6 @@ from cslm.units.shards import (
     ShardInfo,
     StoreHeader,
     StoreRow,
-    Word,
     make_header,
     read_header,
     shard_schema,

@@ -22,12 +22,12 @@ from cslm.configuration import parse_configuration
 from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
 from cslm.errors import UserError
 from cslm.units.atomic_file import folder_at
-from cslm.units.card import find_card, load_codec
-from cslm.units.codec import UnitCodec, make_runtime
+from cslm.units.card import find_card, load_card, load_codec
+from cslm.units.codec import BATCH_SEC, UnitCodec, family_class, make_runtime
 from cslm.units.manifests import corpus_digest, with_manifests
 from cslm.units.shards import StoreHeader
 from cslm.units.tokenize_shard import Job
-from cslm.units.tokenize_workers import in_processes, in_this_process, on_ray
+from cslm.units.tokenize_workers import Work, in_processes, in_this_process, on_ray
 from cslm.units.tokenizing_progress import Plan, Receipt, TokenizingProgress
 
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -60,7 +60,7 @@ class TokenizeCorpusConfig:
     """Address of a Ray cluster (default: the one that RAY_ADDRESS names, or one on this machine alone)."""
     device: str = "auto"
     """Where neural tokenizers run (auto: one process on each accelerator, or on each core where there is none)."""
-    batch_sec: float = 60.0
+    batch_sec: float = BATCH_SEC
     """Audio in a batch of a neural tokenizer, padding included; another size may change a unit in ten thousand."""
 
     @property
@@ -93,7 +93,10 @@ def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader | None:
     if config.utterances_per_shard < 1 or config.num_workers < 0:
         raise UserError("utterances_per_shard must be at least 1 and num_workers at least 0")
     config = _with_absolute_paths(config) if config.engine == "ray" else config
-    codec = load_codec(config.tokenizer, make_runtime(config.device, config.batch_sec))
+    devices = _devices(config)
+    # workers have codecs of their own: this one is then asked for its facts alone
+    device = devices[0] if len(devices) == 1 and config.engine == "local" else "cpu"
+    codec = load_codec(config.tokenizer, make_runtime(device, config.batch_sec))
     corpus, num_utterances = corpus_digest(config.manifests)
     plan = Plan(
         codec.fingerprint,
@@ -110,7 +113,7 @@ def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader | None:
         print(f"{config.output} is already complete: {_summary(finished)}", file=sys.stderr)
         return finished
     progress.begin()
-    done = _tokenize_shards(config, codec, progress)
+    done = _tokenize_shards(config, codec, progress, devices)
     left = len(progress.missing_shards())
     if left:
         print(f"{config.output}: part {config.shard} is done; {left} shards are left to the others", file=sys.stderr)
@@ -176,18 +179,20 @@ class _Done:
         self.num_slots += receipt.num_slots
 
 
-def _tokenize_shards(config: TokenizeCorpusConfig, codec: UnitCodec, progress: TokenizingProgress) -> _Done:
+def _tokenize_shards(
+    config: TokenizeCorpusConfig, codec: UnitCodec, progress: TokenizingProgress, devices: list[str]
+) -> _Done:
     """Go through the shards until each has its receipt."""
-    devices, work = _devices(config, codec), (config.tokenizer, config.batch_sec)
+    work = Work(config.tokenizer, config.batch_sec, codec.is_neural)
     done, missing = _Done(), _own(progress.missing_shards(), config)
     while missing:
-        jobs = _jobs(config, missing)
+        jobs, devices = _jobs(config, missing), devices[: len(missing)]
         if config.engine == "ray":
-            receipts = on_ray(jobs, work, progress, config.ray_address, devices[0])
-        elif len(devices) == 1 or len(missing) == 1:
+            receipts = on_ray(jobs, work, progress, config.ray_address, config.device)
+        elif devices == [codec.runtime.device]:
             receipts = in_this_process(jobs, codec, progress)
         else:
-            receipts = in_processes(jobs, work, progress, devices[: len(missing)])
+            receipts = in_processes(jobs, work, progress, devices)
         label = f"tokenizing ({config.utterances_per_shard} utterances a step)"
         for receipt in progress_bar(receipts, len(missing), label, done.__str__):
             if receipt is not None:
@@ -205,10 +210,13 @@ def _own(missing: list[int], config: TokenizeCorpusConfig) -> list[int]:
     return [index for index in missing if index % count == part]
 
 
-def _devices(config: TokenizeCorpusConfig, codec: UnitCodec) -> list[str]:
-    """Where each worker runs its networks."""
-    device = codec.runtime.device
-    if not codec.is_neural or device == "cpu":
+def _devices(config: TokenizeCorpusConfig) -> list[str]:
+    """Where each worker of this machine runs its networks."""
+    if config.engine == "ray":
+        return ["cpu"]
+    is_neural = family_class(load_card(config.tokenizer).family).is_neural
+    device = make_runtime(config.device, config.batch_sec).device
+    if not is_neural or device == "cpu":
         return ["cpu"] * (config.num_workers or len(os.sched_getaffinity(0)))
     every = [device] if ":" in device else [f"{device}:{i}" for i in range(torch.accelerator.device_count())]
     return [every[i % len(every)] for i in range(config.num_workers or len(every))]

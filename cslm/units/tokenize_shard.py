@@ -6,8 +6,11 @@ alone decide which utterances share one.
 
 from __future__ import annotations
 
+import errno
 import os
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +25,7 @@ from cslm.units.tokenizing_progress import Plan, Receipt, Rejected, TokenizingPr
 
 # Audio in memory at a time, unless one utterance is longer: an hour is 230 MB at 16 kHz.
 _WINDOW_BATCHES = 60
+_CLIPS_AHEAD = 32  # of each thread that loads
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ def tokenize_shard(job: Job, codec: UnitCodec, progress: TokenizingProgress) -> 
             for window in _windows(job, codec, progress.plan, rejected)
             for clip, units in _encode(window, codec)
         ]
+        _check_still_there(job, rejected)
         shard = write_shard(progress.folder, job.shard, rows, codec.codebook_sizes) if rows else None
         receipt = Receipt(job.shard, shard, rejected, runtime.num_frames - frames, runtime.num_slots - slots)
         progress.write_receipt(receipt)
@@ -58,14 +63,12 @@ def tokenize_shard(job: Job, codec: UnitCodec, progress: TokenizingProgress) -> 
 
 
 def _windows(job: Job, codec: UnitCodec, plan: Plan, rejected: list[Rejected]) -> Iterator[list[_Clip]]:
-    """Clips in the order of the manifest, a few minutes of audio at a time; what cannot be used is put on the list."""
+    """Clips in the order of the manifest, an hour of audio at a time; what cannot be used is put on the list."""
     window: list[_Clip] = []
     window_sec = 0.0
-    for path, utterance in job.utterances:
-        try:
-            clip = _Clip(utterance, _load(path, utterance, codec, plan))
-        except UserError as error:
-            rejected.append(Rejected(utterance.id, utterance.audio, str(error).replace(path, utterance.audio)))
+    for clip in _clips(job, codec, plan):
+        if isinstance(clip, Rejected):
+            rejected.append(clip)
             continue
         window.append(clip)
         window_sec += len(clip.waveform) / codec.sample_rate_hz
@@ -74,6 +77,44 @@ def _windows(job: Job, codec: UnitCodec, plan: Plan, rejected: list[Rejected]) -
             window, window_sec = [], 0.0
     if window:
         yield window
+
+
+def _clips(job: Job, codec: UnitCodec, plan: Plan) -> Iterator[_Clip | Rejected]:
+    """The clips of a job in their order, loaded ahead by threads where a network would wait for them."""
+
+    def load(path: str, utterance: Utterance) -> _Clip | Rejected:
+        try:
+            return _Clip(utterance, _load(path, utterance, codec, plan))
+        except UserError as error:
+            return Rejected(utterance.id, utterance.audio, str(error).replace(path, utterance.audio))
+
+    num_threads = codec.runtime.loading_threads
+    if num_threads == 1:
+        yield from (load(*pair) for pair in job.utterances)
+        return
+    ahead: deque[Future[_Clip | Rejected]] = deque()
+    with ThreadPoolExecutor(num_threads) as pool:
+        for pair in job.utterances:
+            ahead.append(pool.submit(load, *pair))
+            if len(ahead) > _CLIPS_AHEAD * num_threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _check_still_there(job: Job, rejected: list[Rejected]) -> None:
+    """Tell files that are missing from a disk that is: then nothing of the shard is written.
+
+    Raises:
+        OSError: files and their folders are gone, and so is every file of the shard that could be read before.
+    """
+    left_out = {row.id for row in rejected}
+    local = [(path, utterance) for path, utterance in job.utterances if "://" not in path]
+    gone = [path for path, utterance in local if utterance.id in left_out and not os.path.exists(os.path.dirname(path))]
+    used = [path for path, utterance in local if utterance.id not in left_out]
+    if gone and not any(map(os.path.exists, used)):
+        where = os.path.dirname(gone[0])
+        raise OSError(errno.ENOTCONN, f"{where} is not there, nor any other file of shard {job.shard}: is it mounted?")
 
 
 def _load(path: str, utterance: Utterance, codec: UnitCodec, plan: Plan) -> NDArray[np.float32]:

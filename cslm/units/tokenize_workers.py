@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,21 @@ import torch
 
 from cslm.errors import MissingExtraError, UserError
 from cslm.units.card import load_codec
-from cslm.units.codec import Runtime, UnitCodec
+from cslm.units.codec import UnitCodec, make_runtime
 from cslm.units.tokenize_shard import Job, tokenize_shard
 from cslm.units.tokenizing_progress import Receipt, TokenizingProgress
 
-Work = tuple[str, float]
-"""What a worker needs to make a codec of its own: the card, and the seconds in a batch."""
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker needs to make a codec of its own."""
+
+    card: str
+    """Path of the card."""
+    batch_sec: float
+    """Audio in a batch."""
+    is_neural: bool
+    """Worth an accelerator."""
 
 
 def in_this_process(jobs: Iterator[Job], codec: UnitCodec, progress: TokenizingProgress) -> Iterator[Receipt | None]:
@@ -45,7 +55,7 @@ def in_processes(
     workers, free = len(devices), context.Queue()
     for device in devices:
         free.put(device)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_open_worker, initargs=(*work, free)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_open_worker, initargs=(work, free)) as pool:
         try:
             for job in jobs:
                 waiting.append(pool.submit(_work, job, progress))
@@ -61,11 +71,11 @@ def in_processes(
 _worker_codec: UnitCodec | None = None
 
 
-def _open_worker(card: str, batch_sec: float, devices: multiprocessing.Queue[str]) -> None:
+def _open_worker(work: Work, devices: multiprocessing.Queue[str]) -> None:
     global _worker_codec
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _worker_codec = load_codec(card, Runtime(devices.get(), batch_sec))
+    _worker_codec = load_codec(work.card, make_runtime(devices.get(), work.batch_sec))
 
 
 def _leave_with_parent() -> None:
@@ -85,6 +95,8 @@ def on_ray(
 ) -> Iterator[Receipt | None]:
     """A core, or an accelerator, of a Ray cluster for each shard; what a lost node was doing is done again elsewhere.
 
+    With ``device`` ``auto``, neural tokenizers run on the cluster's accelerators if it has any.
+
     Raises:
         MissingExtraError: Ray is not installed.
         UserError: no cluster at that address.
@@ -99,9 +111,10 @@ def on_ray(
     except (ConnectionError, ValueError) as error:
         raise UserError(f"no Ray cluster at {address}: {error}") from None
     try:
-        num_gpus = 0 if device == "cpu" else 1
-        remote: Any = ray.remote(num_cpus=1, num_gpus=num_gpus, max_retries=-1)(_work_on_ray)
-        slots = max(1, int(ray.cluster_resources().get("CPU" if device == "cpu" else "GPU", 1)))
+        resources = ray.cluster_resources()
+        accelerated = work.is_neural and device != "cpu" and (device != "auto" or "GPU" in resources)
+        remote: Any = ray.remote(num_cpus=1, num_gpus=int(accelerated), max_retries=-1)(_work_on_ray)
+        slots = max(1, int(resources.get("GPU" if accelerated else "CPU", 1)))
         waiting: list[Any] = []
         for job in jobs:
             waiting.append(remote.remote(job, progress, work, device))
@@ -119,6 +132,5 @@ def _work_on_ray(job: Job, progress: TokenizingProgress, work: Work, device: str
     global _worker_codec
     if _worker_codec is None:  # Ray keeps the process for the next shards
         torch.set_num_threads(1)
-        card, batch_sec = work
-        _worker_codec = load_codec(card, Runtime(device, batch_sec))
+        _worker_codec = load_codec(work.card, make_runtime(device, work.batch_sec))
     return _work(job, progress)

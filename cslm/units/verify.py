@@ -23,7 +23,7 @@ from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
 from cslm.errors import UserError
 from cslm.units.atomic_file import folder_at
 from cslm.units.card import load_codec
-from cslm.units.codec import UnitCodec, expand_repeats, make_runtime
+from cslm.units.codec import BATCH_SEC, UnitCodec, expand_repeats, make_runtime
 from cslm.units.shards import ShardInfo, StoreHeader, read_header, shard_schema
 from cslm.units.store import UnitStore
 from cslm.units.tokenizing_progress import REJECTED
@@ -61,7 +61,7 @@ def verify(config: VerifyConfig) -> StoreHeader:
     faults += _header_faults(folder, header)
     sample = ""
     if config.tokenizer is not None:
-        codec = load_codec(config.tokenizer, make_runtime(config.device, 60.0))
+        codec = load_codec(config.tokenizer, make_runtime(config.device, BATCH_SEC))
         if codec.fingerprint != header.fingerprint:
             faults.append(f"made with {header.fingerprint}, {config.tokenizer} is {codec.fingerprint}")
         elif config.manifests and not faults:

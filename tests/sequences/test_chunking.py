@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cslm.sequences.chunking import chunk_text, count_words, join_chunks, speak_chunks, word_starts
+from cslm.sequences.chunking import chunk_text, count_words, join_chunks, speak_chunks
 from tests.sequences.small_village import chinese_answer, english_answer, some_units, word_times
 
 
@@ -91,10 +91,3 @@ def test_a_word_that_runs_over_a_cut_is_not_torn():
     words = [("one", 0.0, 1.0), ("two three", 1.0, 2.0), ("four", 2.0, 3.0)]
     spoken = speak_chunks(["one two,", " three,", " four"], units, words, 25.0)
     assert [chunk for chunk, _ in spoken] == ["one two, three,", " four"]
-
-
-def test_words_are_found_by_letters_alone():
-    assert word_starts('"Don\'t!" she said.', [("dont", 0, 1), ("She", 1, 2), ("said", 2, 3)]) == [1, 9, 13]
-    assert word_starts("one two", [("one", 0, 1)]) is None
-    assert word_starts("one", [("one", 0, 1), ("two", 1, 2)]) is None
-    assert word_starts("", []) == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cslm.errors import UserError
-from cslm.units.card import load_card, load_codec, save_card
+from cslm.units.card import Weights, load_card, load_codec, save_card
 from cslm.units.codec import Runtime
 from cslm.units.fit_tokenizer import FitTokenizerConfig, fit_tokenizer
 from cslm.units.ssl_features import SslFeatures
@@ -17,6 +18,7 @@ from cslm.units.tokenize_corpus import TokenizeCorpusConfig, tokenize_corpus
 from tests.units.small_corpus import contents, glide
 from tests.units.ssl_models import KINDS, hidden_states, outputs, save_model
 
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "units" / "ssl_kmeans.json"
 CLIPS = [glide(seed, duration_sec) for seed, duration_sec in enumerate((0.31, 1.7, 0.9, 0.55, 1.2))]
 
 
@@ -110,6 +112,16 @@ def test_units_are_the_nearest_centroids(hubert):
     for units, frames in zip(codec.encode(CLIPS), found, strict=True):
         distances = torch.cdist(frames.double(), torch.from_numpy(codec.tensors["centroids"]).double())
         assert units.ids[:, 0].tolist() == distances.argmin(1).tolist()
+
+
+def test_fingerprint_and_units_are_those_of_the_other_stack(model):
+    """The file was written once, on one stack; every stack and machine has to agree with it."""
+    centroids = np.random.default_rng(5).normal(size=(12, 32)).astype(np.float32)
+    codec = SslKMeans("golden", Weights("none"), features(model, 3, normalize=True), centroids)
+    ids = codec.encode([glide(9, 2.0)])[0].ids[:, 0]
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))[model.name]
+    assert codec.fingerprint == golden["fingerprint"], {"fingerprint": codec.fingerprint, "units": ids.tolist()}
+    assert np.mean(ids != golden["units"]) <= 0.01  # rounding
 
 
 def test_fitting_twice_gives_the_same_centroids(hubert):
@@ -226,5 +238,5 @@ def test_a_store_in_the_making_keeps_its_batches(hubert, corpus, tmp_path, monke
     save_card(codec.card(), tmp_path / "card.yaml", codec.tensors)
     given = ([str(corpus)], str(tmp_path / "card.yaml"), str(tmp_path / "s"), 1, 6)
     assert tokenize_corpus(TokenizeCorpusConfig(*given, shard="0/2", batch_sec=2.0)) is None
-    with pytest.raises(UserError, match=r"holds other work \(batch_sec 2.0, asked for 60.0\)"):
+    with pytest.raises(UserError, match=r"holds other work \(batch_sec 2.0, asked for 20.0\)"):
         tokenize_corpus(TokenizeCorpusConfig(*given))

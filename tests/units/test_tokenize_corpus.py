@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -15,12 +16,15 @@ import pytest
 import soundfile
 
 from cslm.corpora.manifest import Utterance, read_manifest, write_manifest
-from cslm.errors import UserError
+from cslm.errors import UserError, exit_with_status
+from cslm.evaluation.broken_audio import BREAKAGES, LONGEST_SEC, write_broken_file
+from cslm.units import tokenize_shard
 from cslm.units.card import load_codec
-from cslm.units.codec import expand_repeats, merge_repeats
+from cslm.units.codec import Runtime, expand_repeats, merge_repeats
 from cslm.units.shards import StoreHeader
 from cslm.units.store import UnitStore
 from cslm.units.tokenize_corpus import TokenizeCorpusConfig, main, tokenize_corpus
+from cslm.units.tokenizing_progress import TokenizingProgress
 from tests.units.small_corpus import contents, fit_card, glide, write_corpus
 
 
@@ -201,49 +205,6 @@ def test_what_cannot_be_used_is_listed_and_the_rest_is_there(card, tmp_path, cap
         UnitStore.open(tmp_path / "one").index_of("u003")
 
 
-# Twelve ways to break a file, and the reason that each is rejected for.
-BREAKAGES = {
-    "missing": "no such audio file",
-    "empty": "cannot be read as audio",
-    "text": "cannot be read as audio",
-    "folder": "(no such audio file|cannot be read as audio)",
-    "header only": "(holds no samples|cannot be read|cut short)",
-    "no samples": "holds no samples",
-    "cut short": "is cut short: .* copy or download it again",
-    "cut short flac": "cannot be read as audio",
-    "not numbers": "holds samples that are not numbers",
-    "5 ms": "too short: 0.0050 s",
-    "too long": r"too long: 4.0 s, at most 3 s can be used at once",
-    "outside": "lies outside the folder that audio may come from",
-}
-
-
-def broken(kind: str, folder: Path, name: str) -> str:
-    """Write a broken file; returns the path for the manifest."""
-    file, tone = folder / f"{name}.wav", glide(1, 1.0)
-    soundfile.write(file, tone, 16000)
-    content = file.read_bytes()
-    if kind in ("missing", "folder"):
-        file.unlink()
-        if kind == "folder":
-            file.mkdir()
-    elif kind in ("empty", "text", "header only", "cut short"):
-        file.write_bytes({"empty": b"", "text": b"hello", "header only": content[:44]}.get(kind, content[:9000]))
-    elif kind == "no samples":
-        soundfile.write(file, np.zeros(0, np.float32), 16000)
-    elif kind == "cut short flac":
-        soundfile.write(file, tone, 16000, format="FLAC")
-        file.write_bytes(file.read_bytes()[:9000])
-    elif kind == "not numbers":
-        soundfile.write(file, np.full(800, np.nan, np.float32), 16000, subtype="FLOAT")
-    elif kind in ("5 ms", "too long"):
-        soundfile.write(file, glide(1, 0.005 if kind == "5 ms" else 4.0), 16000)
-    else:
-        file.rename(folder.parent / f"{name}.wav")
-        return f"../{name}.wav"
-    return f"{name}.wav"
-
-
 def test_files_broken_in_twelve_ways_among_good_ones(card, tmp_path):
     folder, lines = tmp_path / "corpus", []
     folder.mkdir()
@@ -251,10 +212,10 @@ def test_files_broken_in_twelve_ways_among_good_ones(card, tmp_path):
         kind = list(BREAKAGES)[index // 2 % 12] if index % 2 else "good"
         if kind == "good":
             soundfile.write(folder / f"{index}.wav", glide(index, 0.4), 16000)
-        audio = f"{index}.wav" if kind == "good" else broken(kind, folder, str(index))
+        audio = f"{index}.wav" if kind == "good" else write_broken_file(kind, folder, str(index))
         lines.append(json.dumps({"id": f"{kind} {index}", "audio": audio, "text": "a", "language": "en"}))
     (folder / "m.jsonl").write_text("\n".join(lines))
-    options = {"max_sec": 3.0, "root": str(folder)}
+    options = {"max_sec": LONGEST_SEC, "root": str(folder)}
     config = TokenizeCorpusConfig([str(folder / "m.jsonl")], str(card), str(tmp_path / "s"), 1, 7, **options)
     header = tokenize_corpus(config)
     rejected = [json.loads(line) for line in (tmp_path / "s" / "rejected.jsonl").read_text().splitlines()]
@@ -266,6 +227,19 @@ def test_files_broken_in_twelve_ways_among_good_ones(card, tmp_path):
     assert {row["id"].rpartition(" ")[0] for row in rejected} == set(BREAKAGES)
 
 
+def test_audio_that_threads_load_ahead_comes_in_order(card, tmp_path, monkeypatch):
+    manifest = write_corpus(tmp_path / "corpus")
+    for index in range(0, 23, 3):
+        (tmp_path / "corpus" / "audio" / f"{index:03d}.wav").unlink()
+        write_broken_file(list(BREAKAGES)[index // 3], tmp_path / "corpus" / "audio", f"{index:03d}")
+    run(manifest, card, tmp_path / "in turn")
+    monkeypatch.setattr("cslm.units.tokenize_corpus.make_runtime", lambda *_: Runtime(loading_threads=3))
+    monkeypatch.setattr("cslm.units.tokenize_shard._CLIPS_AHEAD", 1)
+    run(manifest, card, tmp_path / "ahead")
+    assert contents(tmp_path / "ahead") == contents(tmp_path / "in turn")
+    assert (tmp_path / "ahead" / "rejected.jsonl").read_text().count("\n") > 3
+
+
 def test_a_shard_of_bad_files_only(card, tmp_path):
     manifest = write_corpus(tmp_path / "corpus")
     for index in range(5, 10):
@@ -275,9 +249,49 @@ def test_a_shard_of_bad_files_only(card, tmp_path):
     assert UnitStore.open(tmp_path / "store").index_of("u010") == 5
 
 
+def test_a_disk_that_vanishes_is_no_reason_to_reject(corpus, card, whole, tmp_path, monkeypatch):
+    audio, away = corpus.parent / "audio", corpus.parent / "away"
+    load, calls = tokenize_shard.load_waveform, []
+
+    def vanish(path, *rest):
+        calls.append(path)
+        if len(calls) == 8:
+            audio.rename(away)
+        return load(path, *rest)
+
+    monkeypatch.setattr(tokenize_shard, "load_waveform", vanish)
+    with pytest.raises(OSError, match="nor any other file of shard 1: is it mounted"):
+        run(corpus, card, tmp_path / "s")
+    away.rename(audio)
+    run(corpus, card, tmp_path / "s")
+    assert contents(tmp_path / "s") == contents(whole)
+
+
+def test_a_full_disk_is_one_line_and_the_next_run_goes_on(corpus, card, whole, tmp_path, monkeypatch, capsys):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    begin = TokenizingProgress.begin
+
+    def begin_then_full(progress):
+        begin(progress)
+        monkeypatch.setattr("cslm.units.atomic_file.os.fsync", full)
+
+    monkeypatch.setattr(TokenizingProgress, "begin", begin_then_full)
+    with pytest.raises(SystemExit) as stopped:
+        exit_with_status(lambda: run(corpus, card, tmp_path / "s"))
+    assert stopped.value.code == 1
+    told = capsys.readouterr().err
+    assert "No space left on device: " in told and "shard-00000.parquet; mend that and run" in told
+    monkeypatch.undo()
+    run(corpus, card, tmp_path / "s")
+    assert contents(tmp_path / "s") == contents(whole)
+
+
 def test_nothing_can_be_used(card, tmp_path):
     manifest = write_corpus(tmp_path / "corpus", 3)
-    shutil.rmtree(tmp_path / "corpus" / "audio")
+    for file in (tmp_path / "corpus" / "audio").iterdir():
+        file.unlink()
     with pytest.raises(
         UserError, match=r"not one of 3 utterances could be tokenized; the first: audio/000\.wav: no such"
     ):
