@@ -17,6 +17,14 @@ class UserError(ValueError):
     """
 
 
+class StoppedError(Exception):
+    """A run was asked to stop, and has saved: the same command goes on."""
+
+
+STOPPED_STATUS = 75
+"""Exit status of a run that was asked to stop: EX_TEMPFAIL of ``sysexits.h``, try again."""
+
+
 class MissingExtraError(UserError):
     """A package that an optional feature needs is not installed."""
 
@@ -25,13 +33,16 @@ class MissingExtraError(UserError):
 
 
 def exit_with_status(command: Callable[[], None]) -> None:
-    """Run a command and set the exit status by blame: 0 done, 2 the user can mend it, 1 the machine failed."""
+    """Run a command and set the exit status: 0 done, 2 the user can mend it, 1 the machine failed, 75 asked to stop."""
     try:
         command()
     except UserError as error:
         message = " ".join(str(error).split())
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from None
+    except StoppedError as stopped:
+        print(f"stopped: {stopped}", file=sys.stderr)
+        raise SystemExit(STOPPED_STATUS) from None
     except OSError as error:
         if error.errno not in _DISK_FAULTS:
             raise

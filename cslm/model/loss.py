@@ -7,9 +7,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from cslm.model.document_attention import DOCUMENT_ATTENTION, DocumentGroups
+
+CHUNK_LOGITS = 1 << 26
+"""Logits that exist at a time: a quarter of a GiB in float32, and as much again for the exponentials."""
+# Backbones whose logits are the head's, under a cap where the configuration has one; others keep theirs whole.
+_PLAIN_HEADS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3", "olmo2", "phi3")
 
 
 class LossOutput(NamedTuple):
@@ -30,8 +36,9 @@ class LossOutput(NamedTuple):
 class LanguageModelLoss(nn.Module):
     """A causal language model of transformers with its loss over packed rows.
 
-    Logits exist only at the positions that predict a trained token: everything else never reaches the head. The head
-    is reached through the module (``logits_to_keep``), so soft caps, ties and ZeRO-3 work as the backbone has them.
+    Logits exist only at the positions that predict a trained token: everything else never reaches the head. Where
+    they would still be many, they exist a chunk at a time, and are computed again in the backward pass: the logits of
+    8,192 tokens over 132,356 ids, with what cross-entropy makes of them, would take 13 GB.
     """
 
     def __init__(self, model: PreTrainedModel, num_groups: int) -> None:
@@ -48,24 +55,35 @@ class LanguageModelLoss(nn.Module):
                 it should predict, the group that the loss is reported under; ``target_weights`` float32 (targets,)
                 where not every target counts once.
         """
-        arguments = {}
+        arguments: dict[str, Any] = {}
         ids = micro_batch["input_ids"]
         if self.model.config._attn_implementation == DOCUMENT_ATTENTION:
             arguments["documents"] = DocumentGroups.from_boundaries(micro_batch["cu_seqlens"].tolist(), ids.device)
-        logits = self.model(
-            input_ids=ids,
-            position_ids=micro_batch["position_ids"],
-            use_cache=False,
-            logits_to_keep=micro_batch["target_positions"],
-            **arguments,
-        ).logits.squeeze(0)
-        targets = micro_batch["target_ids"]
-        losses, correct = _TokenLoss.apply(logits.float(), targets)
+        arguments |= {"input_ids": ids, "position_ids": micro_batch["position_ids"], "use_cache": False}
+        positions, targets = micro_batch["target_positions"], micro_batch["target_ids"]
+        chunk = max(1, CHUNK_LOGITS // self.model.config.vocab_size)
+        if len(targets) > chunk and self.model.config.model_type in _PLAIN_HEADS:
+            hidden = self.model.get_decoder()(**arguments).last_hidden_state[:, positions]
+            pairs = zip(hidden.split(chunk, dim=1), targets.split(chunk), strict=True)
+            parts = [checkpoint(self._chunk_losses, *pair, use_reentrant=False) for pair in pairs]
+            losses, correct = (torch.cat(part) for part in zip(*parts, strict=True))
+        else:
+            logits = self.model(**arguments, logits_to_keep=positions).logits.squeeze(0)
+            losses, correct = _TokenLoss.apply(logits.float(), targets)
         values = (losses.detach(), torch.ones_like(correct), correct)
         groups = micro_batch["label_group"]
         by_group = [correct.new_zeros(self.num_groups).index_add_(0, groups, value) for value in values]
         weights = micro_batch.get("target_weights")
         return LossOutput(losses.sum() if weights is None else losses @ weights, len(targets), *by_group)
+
+    def _chunk_losses(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses (targets,) of the hidden states (1, targets, width), and whether each prediction is right."""
+        logits = self.model.get_output_embeddings()(hidden).squeeze(0).float()
+        softcap = getattr(self.model.config, "final_logit_softcapping", None)
+        if softcap is not None:
+            logits = torch.tanh(logits / softcap) * softcap
+        losses, correct = _TokenLoss.apply(logits, targets)
+        return losses, correct
 
 
 class _TokenLoss(torch.autograd.Function):

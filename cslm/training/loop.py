@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from cslm.errors import StoppedError
 from cslm.training.engine import (
     accumulate_gradients,
     full_weights,
@@ -23,6 +24,7 @@ from cslm.training.engine import (
 from cslm.training.meters import LossMeter, RunLog, check_finite
 from cslm.training.schedule import learning_rate_at
 from cslm.training.state import TrainingState, find_latest, load_state, needs_universal, save_state
+from cslm.training.stopping import StopSignal
 from cslm.training.training_config import TrainingConfig
 from cslm.units.atomic_file import write_atomically
 
@@ -90,6 +92,7 @@ def train(
     Raises:
         UserError: a damaged checkpoint, one of another number of processes under ZeRO stage 0, or a loss that is
             not a number.
+        StoppedError: a signal asked to stop; the last step is saved.
     """
     rank, world_size = start_processes(config.num_threads)
     saved = find_latest(output)
@@ -99,7 +102,8 @@ def train(
     if saved is not None and rank == 0:
         print(f"resuming from step {state.step:,} ({saved.folder})", flush=True)
     log = RunLog(output, config.last_step, state) if rank == 0 else None
-    state = _run_steps(engine, stream, config, output, state, log)
+    with StopSignal() as stop:
+        state = _run_steps(engine, stream, config, output, state, log, stop)
     weights = full_weights(engine)
     if rank == 0:
         save(weights)
@@ -121,7 +125,13 @@ def is_finished(output: Path, config: TrainingConfig) -> bool:
 
 
 def _run_steps(
-    engine: Any, stream: Stream, config: TrainingConfig, output: Path, state: TrainingState, log: RunLog | None
+    engine: Any,
+    stream: Stream,
+    config: TrainingConfig,
+    output: Path,
+    state: TrainingState,
+    log: RunLog | None,
+    stop: StopSignal,
 ) -> TrainingState:
     meter = LossMeter(stream.groups)
     first_step = state.step
@@ -129,7 +139,8 @@ def _run_steps(
         learning_rate = learning_rate_at(config, state.step)
         state, norm = _one_step(engine, stream, config, state, learning_rate, meter)
         last = state.step == config.last_step
-        saving = last or state.step % config.save_every == 0
+        stopping = stop.received(engine.device) and not last
+        saving = last or stopping or state.step % config.save_every == 0
         if saving or state.step % config.log_every == 0 or state.step == first_step + 1:
             result = meter.result()
             check_finite(result, float(norm), state, config.log_every)
@@ -140,6 +151,10 @@ def _run_steps(
             save_state(engine, state, output, config.save_total)
             if log is not None:
                 log.exclude(time.perf_counter() - started)
+        if stopping:
+            raise StoppedError(
+                f"a signal asked for it; step {state.step} is saved, the same command goes on from there"
+            )
     return state
 
 

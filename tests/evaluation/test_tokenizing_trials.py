@@ -26,7 +26,7 @@ def corpus(tmp_path_factory):
 
 def test_a_store_that_differs_is_seen(corpus, tmp_path, monkeypatch):
     row = tokenizing_trials.kills(*corpus, tmp_path, count=2)
-    assert (row["runs"], row["byte_identical"]) == (2, 2)
+    assert (row["kills"], row["byte_identical"], len(row["shards_done_when_killed"])) == (2, 2, 2)
     (tmp_path / "whole" / "rejected.jsonl").write_text("{}\n")
     other = tokenizing_trials._digests(tmp_path / "whole")
     assert other != tokenizing_trials._digests(tmp_path / "killed-0")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from cslm.model import loss
 from cslm.model.loss import LanguageModelLoss
 from tests.model.tiny_models import packed_row, tiny_model
 
@@ -37,6 +38,27 @@ def test_value_and_gradients_are_those_of_the_plain_loss(family, tied):
     expected.div(output.count).backward()
     for one, other in zip(ours.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("family", "tied"), [("llama", False), ("qwen3", True), ("gemma3_text", True)])
+def test_logits_in_chunks_give_the_same(family, tied, monkeypatch):
+    row, found = packed_row(LENGTHS), []
+    row["target_weights"] = torch.linspace(0.5, 2, len(row["target_ids"]))
+    for limit in (loss.CHUNK_LOGITS, 64 * 7):
+        monkeypatch.setattr(loss, "CHUNK_LOGITS", limit)
+        model = tiny_model(family, tied, "document")
+        if family == "gemma3_text":
+            model.config.final_logit_softcapping = 2.0
+        heads = []
+        model.lm_head.register_forward_hook(lambda module, inputs, output, heads=heads: heads.append(output.shape[1]))
+        output = LanguageModelLoss(model, num_groups=3)(row)
+        output.loss_sum.backward()
+        found.append((output, [p.grad for p in model.parameters()]))
+    assert max(heads) == 7
+    for one, other in zip(found[0][0], found[1][0], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_packed_is_unpacked_and_one_row_is_many():

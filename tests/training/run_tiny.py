@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -21,11 +22,14 @@ def run(output: Path, zero_stage: int, max_steps: int, optimizer: str = "adamw")
         num_threads=1, learning_rate=0.01, gradient_clip=0.5, optimizer=optimizer,
     )  # fmt: skip
     kill_at = int(os.environ.get("KILL_AT_STEP", "-1"))
+    stop_at = int(os.environ.get("STOP_AT_STEP", "-1"))
 
     class Stream(TinyStream):
         def step(self, position, rank=0, world_size=1):
             if position.get("step", 0) == kill_at:
                 os.kill(os.getpid(), 9)
+            if position.get("step", 0) == stop_at and rank == world_size - 1:
+                os.kill(os.getpid(), signal.SIGUSR1)
             return super().step(position, rank, world_size)
 
     def save(weights: dict) -> None:

@@ -73,6 +73,19 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path, whole, monkeypa
     assert not half_written.exists()
 
 
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_signal_to_one_process_saves_and_stops_all(tmp_path, whole, monkeypatch, world_size):
+    monkeypatch.setitem(os.environ, "STOP_AT_STEP", "4")
+    printed = finish(start(world_size, SCRIPT, str(tmp_path), "2", "8"), status=75)
+    assert "stopped: a signal asked for it; step 5 is saved" in printed
+    assert (tmp_path / "checkpoints" / "latest").read_text() == "step-00000005\n"
+    assert not (tmp_path / "finished.json").exists()
+    monkeypatch.delitem(os.environ, "STOP_AT_STEP")
+    finish(start(world_size, SCRIPT, str(tmp_path), "2", "8"))
+    for one, other in zip(curve(tmp_path), curve(whole), strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+
+
 def test_only_the_newest_checkpoints_stay(whole):
     names = sorted(entry.name for entry in (whole / "checkpoints").glob("step-*"))
     assert names == ["step-00000006", "step-00000008"]

@@ -71,7 +71,7 @@ def test_a_codec_that_leaks_is_found(card, mixed, monkeypatch):
             return [found[i] for i in range(len(waveforms))]
 
     monkeypatch.setattr(module, "load_codec", lambda *given: Leaky(load_codec(*given)))
-    changes = check_tokenizer(CheckTokenizerConfig(str(card), str(mixed)))
+    changes = check_tokenizer(CheckTokenizerConfig(str(card), str(mixed), batch_sec=60))
     assert changes[0].share > 0.9
     assert changes[0].num_utterances_changed == 7
 

@@ -1,0 +1,192 @@
+"""How fast training is, beside what others run: same documents, weights, threads, precision and tokens a step.
+
+The systems (``python tools/bench_train.py``): ``padded``, Hugging Face's Trainer with ``DataCollatorForSeq2Seq`` and
+random micro-batches of 2 padded to the longest, 6 of them a step (the settings of CSLM's authors); ``trl``, TRL's
+SFTTrainer with its own packing; ``ours``. Lengths are drawn from the paper's mixture (CSLM table 3). Each run is a
+process of its own, the systems take turns, and the clock starts after the first steps. Useful tokens are those of
+documents, prompts included; slots are what the model was given.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cslm.batches.packing import pack
+from cslm.errors import UserError
+
+SYSTEMS = ("padded", "trl", "ours")
+MICRO_BATCH, ACCUMULATION, RANKS = 2, 6, 24
+LONGEST = 2048
+WARM_STEPS = 3
+LEARNING_RATE = 6e-5
+
+
+class Kind(NamedTuple):
+    """Documents of one kind, as the paper's table 3 has them."""
+
+    tokens: float
+    """share of the tokens, in any unit (the table's billions)"""
+    mean: float
+    """mean tokens of a document"""
+    spread: float
+    """of the log-normal that lengths are drawn from"""
+    learnt: float
+    """share of a document that is a response"""
+
+
+# Read speech of MLS (10 to 20 s), segments of GigaSpeech and WenetSpeech, translations, instructions. A second of
+# speech has 17 to 23 units after merging; an instruction and the chat's markers are 25 tokens.
+MIXTURE = {
+    "MLS, ASR": Kind(2.15, 420, 0.25, 0.12),
+    "MLS, TTS": Kind(2.15, 420, 0.25, 0.82),
+    "GigaSpeech, ASR": Kind(0.45, 123, 0.6, 0.16),
+    "GigaSpeech, TTS": Kind(0.45, 123, 0.6, 0.63),
+    "WenetSpeech, ASR": Kind(1.6, 118, 0.6, 0.24),
+    "WenetSpeech4TTS, TTS": Kind(0.8, 130, 0.5, 0.6),
+    "WMT, translation": Kind(0.6, 120, 0.6, 0.4),
+    "Infinity-Instruct": Kind(1.9, 500, 0.8, 0.65),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of the model and of the run."""
+
+    hidden_size: int = 256
+    num_layers: int = 8
+    vocab_size: int = 7168
+    steps: int = 30
+    threads: int = 2
+    precision: str = "fp32"
+
+    @property
+    def head_share(self) -> float:
+        """Share of the output head in the multiplications of a token, attention left out."""
+        head = self.hidden_size * self.vocab_size
+        return head / (
+            head + self.num_layers * (4 * self.hidden_size**2 + 3 * self.hidden_size * self.intermediate_size)
+        )
+
+    @property
+    def intermediate_size(self) -> int:
+        """Width of the gated layers, as a multiple of 64."""
+        return round(self.hidden_size * 2.75 / 64) * 64
+
+
+def drawn_lengths(count: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Tokens of documents, and how many at the end of each are learnt, in random order."""
+    generator = np.random.default_rng(seed)
+    documents = np.array([kind.tokens / kind.mean for kind in MIXTURE.values()])
+    kinds = list(MIXTURE.values())
+    lengths, learnt = np.empty(count, np.int64), np.empty(count, np.int64)
+    for place, index in enumerate(generator.choice(len(kinds), size=count, p=documents / documents.sum())):
+        mean, spread, share = kinds[index].mean, kinds[index].spread, kinds[index].learnt
+        drawn = mean * np.exp(spread * generator.standard_normal() - spread**2 / 2)
+        lengths[place] = int(min(max(drawn, 16), LONGEST))
+        learnt[place] = max(1, round(share * lengths[place]))
+    return lengths, learnt
+
+
+def padding_share(lengths: NDArray[np.int64]) -> float:
+    """Padding of micro-batches as ``padded`` makes them."""
+    rows = lengths[: len(lengths) // MICRO_BATCH * MICRO_BATCH].reshape(-1, MICRO_BATCH)
+    return 1 - float(rows.sum() / (rows.max(axis=1).sum() * MICRO_BATCH))
+
+
+def slots_of_authors(lengths: NDArray[np.int64]) -> float:
+    """Useful tokens by slots paid for on 24 processes, as ``padded`` fills them; a step waits for its slowest."""
+    per_step = RANKS * ACCUMULATION * MICRO_BATCH
+    steps = lengths[: len(lengths) // per_step * per_step].reshape(-1, RANKS, ACCUMULATION, MICRO_BATCH)
+    paid = steps.max(axis=3).sum(axis=2).max(axis=1).sum() * MICRO_BATCH * RANKS
+    return float(steps.sum() / paid)
+
+
+def slots_as_planned(lengths: NDArray[np.int64]) -> tuple[float, float]:
+    """The same with this project's rows of up to 2,048 tokens, each micro-batch waiting for its longest; and the waste.
+
+    The second value is the share of 2,048 that best-fit-decreasing leaves empty, where rows need not be shared evenly.
+    """
+    tokens_per_step, paid, capacity, used, start = RANKS * ACCUMULATION * LONGEST, 0, 0, 0, 0
+    ends = np.cumsum(lengths)
+    while ends[-1] - (ends[start - 1] if start else 0) > tokens_per_step:
+        stop = int(np.searchsorted(ends, tokens_per_step + (ends[start - 1] if start else 0), "right"))
+        documents = lengths[start:stop].tolist()
+        rows = pack(documents, LONGEST, RANKS)
+        sizes = np.array([sum(int(lengths[start + index]) for index in row) for row in rows])
+        paid += int(sizes.reshape(-1, RANKS).max(axis=1).sum()) * RANKS
+        used, capacity, start = used + int(sizes.sum()), capacity + LONGEST * len(pack(documents, LONGEST)), stop
+    return used / paid, 1 - used / capacity
+
+
+def training_speed(shape: Shape, systems: tuple[str, ...], repeats: int) -> list[dict[str, Any]]:
+    """Rows ``system``, ``useful_tokens``, ``slot_tokens``, ``seconds``, for each system in each repeat.
+
+    Raises:
+        UserError: a system whose package is not installed.
+    """
+    per_step = MICRO_BATCH * ACCUMULATION
+    with tempfile.TemporaryDirectory() as folder:
+        lengths, learnt = drawn_lengths(2 * per_step * (shape.steps + WARM_STEPS))
+        ids = np.random.default_rng(1).integers(4, shape.vocab_size, int(lengths.sum()))
+        np.savez(Path(folder) / "documents.npz", ids=ids, lengths=lengths, learnt=learnt)
+        _save_model(shape, Path(folder) / "model")
+        return [_in_a_process(system, shape, folder) for _ in range(repeats) for system in systems]
+
+
+def _save_model(shape: Shape, folder: Path) -> None:
+    from tokenizers.models import WordLevel
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from tokenizers import Tokenizer
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=shape.vocab_size, hidden_size=shape.hidden_size, intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.num_layers, num_attention_heads=max(1, shape.hidden_size // 64),
+        max_position_embeddings=2 * LONGEST, tie_word_embeddings=False, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    words = Tokenizer(WordLevel({"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3}, unk_token="<unk>"))
+    named = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    PreTrainedTokenizerFast(tokenizer_object=words, **named).save_pretrained(folder)
+
+
+def _in_a_process(system: str, shape: Shape, folder: str) -> dict[str, Any]:
+    told = json.dumps({"system": system, "folder": folder, **asdict(shape)})
+    environment = {**os.environ, "OMP_NUM_THREADS": str(shape.threads), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "cslm.training.compared_systems", told]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        if "No module named 'trl'" in done.stderr:
+            raise UserError("the system trl needs the package trl: pip install trl, or leave it out (--systems)")
+        raise RuntimeError(f"{system} stopped with status {done.returncode}: {done.stderr[-3000:]}")
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Useful tokens a second by system (the median of the repeats), their ratios, and the rows."""
+    speeds = {
+        system: statistics.median(row["useful_tokens"] / row["seconds"] for row in rows if row["system"] == system)
+        for system in dict.fromkeys(row["system"] for row in rows)
+    }
+    found: dict[str, Any] = {f"{system}_tokens_per_sec": speed for system, speed in speeds.items()}
+    for other, name in (("padded", "ours_vs_padded"), ("trl", "ours_vs_packed")):
+        if "ours" in speeds and other in speeds:
+            found[name] = speeds["ours"] / speeds[other]
+    lengths, _ = drawn_lengths(200_000)
+    planned, waste = slots_as_planned(lengths)
+    found |= {"slot_efficiency_planned": planned, "packing_waste": waste}
+    return {**found, "slot_efficiency_authors": slots_of_authors(lengths), "rows": rows}

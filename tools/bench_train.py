@@ -1,0 +1,33 @@
+"""How fast training is beside Hugging Face's Trainer and TRL: ``python tools/bench_train.py [--json FILE]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from cslm.errors import UserError, exit_with_status
+from cslm.training.compared_speed import SYSTEMS, Shape, summary, training_speed
+
+
+def main() -> None:
+    """Measure and print; the systems are explained in ``cslm/training/compared_speed.py``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in vars(Shape()).items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="what to run")
+    parser.add_argument("--repeats", type=int, default=3, help="times that every system runs, in turn")
+    parser.add_argument("--json", type=Path, help="write rows and ratios to this file")
+    given = vars(parser.parse_args())
+    systems, repeats, file = (given.pop(name) for name in ("systems", "repeats", "json"))
+    if file is not None and not file.parent.is_dir():
+        raise UserError(f"--json: there is no folder {file.parent}")
+    found = summary(training_speed(Shape(**given), systems, repeats))
+    for name, value in found.items():
+        print(f"{name}: {value:.3g}" if isinstance(value, float) else f"{name}: {value}")
+    if file is not None:
+        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    exit_with_status(main)
