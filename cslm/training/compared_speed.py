@@ -173,6 +173,7 @@ def _in_a_process(system: str, shape: Shape, folder: str) -> dict[str, Any]:
             raise UserError("the system trl needs the package trl: pip install trl, or leave it out (--systems)")
         raise RuntimeError(f"{system} stopped with status {done.returncode}: {done.stderr[-3000:]}")
     row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(f"{system}: {row['useful_tokens'] / row['seconds']:.0f} useful tokens a second", file=sys.stderr, flush=True)
     return row
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -134,7 +135,13 @@ def run_ours(documents: Documents, folder: str, shape: Shape) -> None:
     model = _model(folder, shape, attention="document")
     if runs_on_cpu():
         use_cpu_layers(model)
-    train(LanguageModelLoss(model, len(stream.groups)), stream, config, Path(folder) / "ours", lambda weights: None)
+    train(
+        LanguageModelLoss(model, len(stream.groups)),
+        stream,
+        config,
+        Path(tempfile.mkdtemp(dir=folder)),
+        lambda weights: None,
+    )
 
 
 class _Source:
