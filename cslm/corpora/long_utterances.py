@@ -89,8 +89,7 @@ def pieces_of(
             text, words = _part(utterance.text, utterance.words, starts, start_sec, duration_sec)
         changes: dict[str, Any] = {"text": text, "words": words, "duration_sec": duration_sec}
         changes |= {"id": f"{utterance.id}-{index:04d}", "start_sec": (utterance.start_sec or 0.0) + start_sec}
-        if utterance.group is not None:  # others say the whole of it, not this
-            changes["group"] = None
+        changes["group"] = None  # others say the whole of it, not this
         pieces.append(dataclasses.replace(utterance, **changes))
     return pieces
 

@@ -32,7 +32,7 @@ FAMILIES = {
 # Audio in a batch: on a CPU, larger ones leave its caches and are slower; a large GPU may like more.
 BATCH_SEC = 20.0
 
-_MOST_LOADING_THREADS = 8  # reading is some 300 times faster than real time on a core
+_MOST_LOADING_THREADS = 8
 
 # The longest run that one row of merged units may stand for: the store keeps durations in 16 bits.
 LONGEST_RUN = 65535

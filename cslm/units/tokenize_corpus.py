@@ -32,6 +32,7 @@ from cslm.units.tokenizing_progress import Plan, Receipt, TokenizingProgress
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 _NEURAL_MAX_SEC = 120.0
+_MOST_ASKED = 1000  # utterances of which one is looked for that is there
 
 
 @dataclass
@@ -224,17 +225,20 @@ def _devices(config: TokenizeCorpusConfig) -> list[str]:
 
 def _jobs(config: TokenizeCorpusConfig, missing: list[int]) -> Iterator[Job]:
     """The jobs of the missing shards; reads the manifests along the way, one shard in memory at a time."""
-    wanted, rows, index = set(missing), list[tuple[str, Utterance]](), 0
+    wanted, rows, index, witness = set(missing), list[tuple[str, Utterance]](), 0, None
     for manifest in config.manifests:
         for utterance in read_manifest(manifest):
+            if witness is None and index < _MOST_ASKED:
+                path = resolve_audio(manifest, utterance)
+                witness = path if os.path.isfile(path) else None
             if index // config.utterances_per_shard in wanted:
                 rows.append((resolve_audio(manifest, utterance), utterance))
             index += 1
             if rows and index % config.utterances_per_shard == 0:
-                yield Job(index // config.utterances_per_shard - 1, rows)
+                yield Job(index // config.utterances_per_shard - 1, rows, witness)
                 rows = []
     if rows:
-        yield Job(index // config.utterances_per_shard, rows)
+        yield Job(index // config.utterances_per_shard, rows, witness)
 
 
 def main(arguments: list[str]) -> None:

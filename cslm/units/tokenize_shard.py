@@ -23,7 +23,7 @@ from cslm.units.codec import UnitCodec, Units, merge_repeats
 from cslm.units.shards import StoreRow, write_shard
 from cslm.units.tokenizing_progress import Plan, Receipt, Rejected, TokenizingProgress
 
-# Audio in memory at a time, unless one utterance is longer: an hour is 230 MB at 16 kHz.
+# Audio in memory at a time, unless one utterance is longer: 20 minutes of the default batches are 77 MB at 16 kHz.
 _WINDOW_BATCHES = 60
 _CLIPS_AHEAD = 32  # of each thread that loads
 
@@ -34,6 +34,8 @@ class Job:
 
     shard: int
     utterances: list[tuple[str, Utterance]]
+    witness: str | None = None
+    """A file of the corpus that was there when the command began."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def tokenize_shard(job: Job, codec: UnitCodec, progress: TokenizingProgress) -> 
 
 
 def _windows(job: Job, codec: UnitCodec, plan: Plan, rejected: list[Rejected]) -> Iterator[list[_Clip]]:
-    """Clips in the order of the manifest, an hour of audio at a time; what cannot be used is put on the list."""
+    """Clips in the order of the manifest, a window at a time; what cannot be used is put on the list."""
     window: list[_Clip] = []
     window_sec = 0.0
     for clip in _clips(job, codec, plan):
@@ -106,15 +108,17 @@ def _check_still_there(job: Job, rejected: list[Rejected]) -> None:
     """Tell files that are missing from a disk that is: then nothing of the shard is written.
 
     Raises:
-        OSError: files and their folders are gone, and so is every file of the shard that could be read before.
+        OSError: files and their folders are gone, and so are the witness and every file of the shard that was read.
     """
     left_out = {row.id for row in rejected}
     local = [(path, utterance) for path, utterance in job.utterances if "://" not in path]
     gone = [path for path, utterance in local if utterance.id in left_out and not os.path.exists(os.path.dirname(path))]
     used = [path for path, utterance in local if utterance.id not in left_out]
-    if gone and not any(map(os.path.exists, used)):
+    if gone and not any(map(os.path.exists, [*used, *([job.witness] if job.witness else [])])):
         where = os.path.dirname(gone[0])
-        raise OSError(errno.ENOTCONN, f"{where} is not there, nor any other file of shard {job.shard}: is it mounted?")
+        raise OSError(
+            errno.ENOTCONN, f"{where} is not there, nor what else was read for shard {job.shard}: is it mounted?"
+        )
 
 
 def _load(path: str, utterance: Utterance, codec: UnitCodec, plan: Plan) -> NDArray[np.float32]:

@@ -260,11 +260,19 @@ def test_a_disk_that_vanishes_is_no_reason_to_reject(corpus, card, whole, tmp_pa
         return load(path, *rest)
 
     monkeypatch.setattr(tokenize_shard, "load_waveform", vanish)
-    with pytest.raises(OSError, match="nor any other file of shard 1: is it mounted"):
+    with pytest.raises(OSError, match="nor what else was read for shard 1: is it mounted"):
         run(corpus, card, tmp_path / "s")
     away.rename(audio)
     run(corpus, card, tmp_path / "s")
     assert contents(tmp_path / "s") == contents(whole)
+
+
+def test_a_shard_whose_folder_never_was_is_rejected(card, tmp_path):
+    """One wrong path, alone in the last shard, must not stop a command whose disk is there."""
+    manifest = write_corpus(tmp_path / "corpus", 5)
+    manifest.write_text(manifest.read_text() + '{"id": "x", "audio": "nowhere/x.wav", "text": "", "language": "en"}\n')
+    header = run(manifest, card, tmp_path / "s")
+    assert (header.num_utterances, header.num_rejected) == (5, 1)
 
 
 def test_a_full_disk_is_one_line_and_the_next_run_goes_on(corpus, card, whole, tmp_path, monkeypatch, capsys):
