@@ -30,6 +30,8 @@ SYSTEMS = ("padded", "trl", "ours")
 MICRO_BATCH, ACCUMULATION, RANKS = 2, 6, 24
 LONGEST = 2048
 WARM_STEPS = 3
+# A process group of whoever calls this is not the measured system's: it would wait at an address that is taken.
+_OF_A_PROCESS_GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 LEARNING_RATE = 6e-5
 
 
@@ -165,7 +167,8 @@ def _save_model(shape: Shape, folder: Path) -> None:
 
 def _in_a_process(system: str, shape: Shape, folder: str) -> dict[str, Any]:
     told = json.dumps({"system": system, "folder": folder, **asdict(shape)})
-    environment = {**os.environ, "OMP_NUM_THREADS": str(shape.threads), "HF_HUB_OFFLINE": "1"}
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_A_PROCESS_GROUP}
+    environment |= {"OMP_NUM_THREADS": str(shape.threads), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "cslm.training.compared_systems", told]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import numpy as np
 import pytest
 
@@ -45,3 +47,15 @@ def test_what_was_collated_ahead_does_not_count(tmp_path):
         "slot_tokens": 40,
         "seconds": 0,
     }
+
+
+def test_trainer_waited_at_the_address_of_a_process_group_that_was_there_before(monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setenv("MASTER_PORT", str(taken.getsockname()[1]))
+        assert [row["system"] for row in training_speed(TINY, ("padded",), 1)] == ["padded"]
