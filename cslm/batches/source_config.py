@@ -108,7 +108,7 @@ class CommonSource:
         document = self.clean_sequence(index, draw_seed)
         if self._unit_noise:
             document = read_with_noise(document, self._unit_noise, draw_seed)
-        return dataclasses.replace(document, loss_weight=self._loss_weight)
+        return document if self._loss_weight == 1 else dataclasses.replace(document, loss_weight=self._loss_weight)
 
     def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
         """The document ``index`` before noise and weight; a source writes this itself."""

@@ -31,7 +31,7 @@ class UtteranceSource(CommonSource):
 
     def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
         """The document ``index``."""
-        row = self.store.row(int(self._rows[index]))
+        row = self.store.row(int(self._rows[index]), with_words=self.task == "interleaved")
         if self.task == "asr":
             return asr(self._form, row.units, row.text, row.language, draw_seed)
         if self.task == "tts":
@@ -77,7 +77,7 @@ class CodeSwitchedSource(CommonSource):
         inside = slice(int(self._starts[group]), int(self._starts[group + 1]))
         languages = self._language[inside]
         candidates = self._rows[inside][languages == generator.choice(np.unique(languages))]
-        return self.store.row(int(generator.choice(candidates)))
+        return self.store.row(int(generator.choice(candidates)), with_words=False)
 
 
 def _numbered(values: npt.NDArray[Any]) -> tuple[list[str], npt.NDArray[np.int64]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,7 @@ Role = Literal["system", "user", "assistant", "document"]
 MODALITIES: tuple[Modality, ...] = ("text", "speech", "marker", "template")
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A stretch ``[start, stop)`` of a sequence: one modality, one language, one role, trained or not."""
 
     start: int
@@ -132,8 +131,9 @@ class SequenceBuilder:
             return
         start = len(self._ids)
         self._ids.extend(ids)
-        self._trained.extend((b"\1" if trained else b"\0") * len(ids))
-        self._spans.append(Span(start, len(self._ids), modality, self._language, self._role, trained))
+        stop = len(self._ids)
+        self._trained.extend((b"\1" if trained else b"\0") * (stop - start))
+        self._spans.append(Span(start, stop, modality, self._language, self._role, trained))
 
     def _speech_vocabulary(self) -> SpeechVocabulary:
         assert self._vocabulary is not None, f"the task {self._task} writes speech, but there is no speech vocabulary"

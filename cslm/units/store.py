@@ -13,9 +13,10 @@ import functools
 import hashlib
 import io
 import os
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +90,35 @@ def write_store(
     return UnitStore.open(folder)
 
 
+class _Strings:
+    """A mapped column of strings; a string is made when it is asked for, which takes half a microsecond."""
+
+    def __init__(self, column: pa.Array) -> None:
+        assert column.offset == 0, "a column that is a slice of another"
+        _, offsets, data = column.buffers()
+        self._offsets = np.frombuffer(offsets, np.int32) if offsets else np.zeros(len(column) + 1, np.int32)
+        self._data = memoryview(data) if data else memoryview(b"")
+        self._missing = frozenset(np.flatnonzero(~column.is_valid().to_numpy(zero_copy_only=False)).tolist())
+
+    def __getitem__(self, i: int) -> str | None:
+        return None if i in self._missing else self.known(i)
+
+    def known(self, i: int) -> str:
+        """The string ``i`` of a column without gaps."""
+        return str(self._data[self._offsets[i] : self._offsets[i + 1]], "utf-8")
+
+
 @dataclass(frozen=True)
 class _Batch:
     """One shard in memory-mapped arrays."""
 
-    columns: dict[str, Any]
+    strings: dict[str, _Strings]
+    duration_sec: NDArray[np.float64]
+    num_codebooks: NDArray[np.int8]
     units: tuple[NDArray[Any], NDArray[Any]]  # offsets, values
     durations: tuple[NDArray[Any], NDArray[Any]]
-    words: tuple[NDArray[Any], Any, NDArray[Any], NDArray[Any]]  # offsets, words, start_sec, end_sec
+    has_words: NDArray[np.bool_]
+    words: tuple[NDArray[Any], _Strings, NDArray[Any], NDArray[Any]]  # offsets, words, start_sec, end_sec
 
 
 class UnitStore:
@@ -110,7 +132,7 @@ class UnitStore:
         self.path = path
         self.header = header
         self._reader = pa.ipc.open_file(pa.memory_map(str(table), "r"))
-        self._starts = np.cumsum([0] + [shard.num_utterances for shard in header.shards])
+        self._starts = [0, *accumulate(shard.num_utterances for shard in header.shards)]
         self._batch = functools.lru_cache(maxsize=1024)(self._open_batch)
 
     @classmethod
@@ -149,12 +171,12 @@ class UnitStore:
         """Number of units in each codebook."""
         return self.header.codebook_sizes
 
-    def row(self, index: int) -> StoreRow:
-        """The utterance at ``index``, 0 to ``len(store) - 1``."""
+    def row(self, index: int, with_words: bool = True) -> StoreRow:
+        """The utterance at ``index``, 0 to ``len(store) - 1``; its word times are left out where nobody needs them."""
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of a store with {len(self)}")
-        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return _row(self._batch(shard), index - int(self._starts[shard]))
+        shard = bisect_right(self._starts, index) - 1
+        return _row(self._batch(shard), index - self._starts[shard], with_words)
 
     def __iter__(self) -> Iterator[StoreRow]:
         return (self.row(index) for index in range(len(self)))
@@ -199,31 +221,40 @@ class UnitStore:
         words = columns["words"]
         word, start_sec, end_sec = (words.values.field(name) for name in ("word", "start_sec", "end_sec"))
         return _Batch(
-            columns=columns,
+            strings={name: _Strings(columns[name]) for name in ("id", "language", "speaker", "group", "text")},
+            duration_sec=columns["duration_sec"].to_numpy(),
+            num_codebooks=columns["num_codebooks"].to_numpy(),
             units=(columns["units"].offsets.to_numpy(), columns["units"].values.to_numpy()),
             durations=(columns["durations"].offsets.to_numpy(), columns["durations"].values.to_numpy()),
-            words=(words.offsets.to_numpy(), word, start_sec.to_numpy(), end_sec.to_numpy()),
+            has_words=words.is_valid().to_numpy(zero_copy_only=False),
+            words=(words.offsets.to_numpy(), _Strings(word), start_sec.to_numpy(), end_sec.to_numpy()),
         )
 
 
-def _row(batch: _Batch, i: int) -> StoreRow:
-    value = {
-        name: batch.columns[name][i].as_py() for name in ("id", "language", "speaker", "group", "text", "duration_sec")
-    }
-    num_codebooks = batch.columns["num_codebooks"][i].as_py()
+def _row(batch: _Batch, i: int, with_words: bool) -> StoreRow:
+    strings = batch.strings
+    num_codebooks = int(batch.num_codebooks[i])
     offsets, flat = batch.units
     ids = flat[offsets[i] : offsets[i + 1]].astype(np.int64).reshape(-1, num_codebooks)
     offsets, flat = batch.durations
     durations = flat[offsets[i] : offsets[i + 1]].astype(np.int64) if num_codebooks == 1 else None
-    return StoreRow(**value, units=Units(ids, durations), words=_words(batch, i))
+    return StoreRow(
+        id=strings["id"].known(i),
+        language=strings["language"].known(i),
+        text=strings["text"].known(i),
+        duration_sec=float(batch.duration_sec[i]),
+        units=Units(ids, durations),
+        speaker=strings["speaker"][i],
+        group=strings["group"][i],
+        words=_words(batch, i) if with_words and batch.has_words[i] else None,
+    )
 
 
-def _words(batch: _Batch, i: int) -> list[Word] | None:
-    if not batch.columns["words"][i].is_valid:
-        return None
+def _words(batch: _Batch, i: int) -> list[Word]:
     offsets, word, start_sec, end_sec = batch.words
-    inside = slice(int(offsets[i]), int(offsets[i + 1]))
-    return list(zip(word[inside].to_pylist(), start_sec[inside].tolist(), end_sec[inside].tolist(), strict=True))
+    first, stop = int(offsets[i]), int(offsets[i + 1])
+    said = map(word.known, range(first, stop))
+    return list(zip(said, start_sec[first:stop].tolist(), end_sec[first:stop].tolist(), strict=True))
 
 
 def _shared_strings(chunk: pa.Array) -> NDArray[Any]:

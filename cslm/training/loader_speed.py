@@ -1,0 +1,117 @@
+"""How fast data becomes batches: one process, a corpus with the lengths of the paper's mixture, nothing trained.
+
+Utterances have word times and texts that do not repeat, and the text tokenizer is one of 4,000 pieces, so that what a
+real corpus costs is in it: rows of a mapped store, JSON lines, text to ids, wordings, masks, packing, tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from cslm.batches.sources import SourceConfig
+from cslm.batches.stream import BatchStream, open_stream
+from cslm.model.backbone import load_text_tokenizer
+from cslm.sequences.sequence_format import SequenceFormat
+from cslm.sequences.text_tokenizer import train_text_tokenizer
+from cslm.sequences.vocabulary import extend_tokenizer
+from cslm.sequences.wordings import all_wordings
+from cslm.training.compared_speed import LONGEST, MIXTURE, Kind
+from cslm.units.codec import Units
+from cslm.units.store import StoreRow, write_store
+
+CODEBOOK_SIZE = 4096
+FRAME_RATE_HZ = 25.0
+_TASKS = {"ASR": "asr", "TTS": "tts", "translation": "translation", "Infinity-Instruct": "instruction"}
+_WORDS = 5000
+_TOKENS_PER_WORD = 1.05  # of the made-up words below
+_TEMPLATE = 25  # tokens of an instruction and the chat's markers
+
+
+def loader_speed(num_tokens: int = 2_000_000, documents_per_source: int = 2000, tokens_per_step: int = 75_000) -> float:
+    """Tokens a second that one process makes ready to train on.
+
+    Args:
+        num_tokens: how many to count, after one step that is not counted.
+        documents_per_source: size of each source; the stream goes through them again when they end.
+        tokens_per_step: as in ``recipes/cslm/pretrain.yaml``.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        stream = _stream(Path(folder), documents_per_source, tokens_per_step)
+        position = stream.step({}).position
+        counted, started = 0, time.perf_counter()
+        while counted < num_tokens:
+            batch = stream.step(position)
+            counted += sum(batch.consumed.values())
+            position = batch.position
+        return counted / (time.perf_counter() - started)
+
+
+def _stream(folder: Path, documents_per_source: int, tokens_per_step: int) -> BatchStream:
+    generator = np.random.default_rng(0)
+    words = _made_up_words(generator)
+    wordings = list(all_wordings(["en", "zh"]))
+    train_text_tokenizer([*(" ".join(words) for _ in range(3)), *wordings], 4000, folder / "text_tokenizer")
+    tokenizer = load_text_tokenizer(str(folder / "text_tokenizer"))
+    extend_tokenizer(tokenizer, (CODEBOOK_SIZE,))
+    sources = {}
+    for number, (name, kind) in enumerate(MIXTURE.items()):
+        task = next(task for ending, task in _TASKS.items() if name.endswith(ending))
+        place = folder / f"source{number}"
+        if task in ("asr", "tts"):
+            rows = _utterances(kind, documents_per_source, words, generator)
+            write_store(place, rows, fingerprint="made up", card="made up", codebook_sizes=(CODEBOOK_SIZE,),
+                        frame_rate_hz=FRAME_RATE_HZ)  # fmt: skip
+            sources[name] = SourceConfig(task, kind.tokens, store=str(place))
+        else:
+            documents = _documents(task, kind, documents_per_source, words, generator)
+            place.write_text("".join(json.dumps(document) + "\n" for document in documents), encoding="utf-8")
+            sources[name] = SourceConfig(task, kind.tokens, documents=str(place))
+    return open_stream(
+        sources, SequenceFormat(tokenizer), tokens_per_step=tokens_per_step, tokens_per_micro_batch=2 * LONGEST,
+        max_length=LONGEST, seed=0, pad_id=tokenizer.pad_token_id or 0,
+    )  # fmt: skip
+
+
+def _made_up_words(generator: np.random.Generator) -> list[str]:
+    syllables = [consonant + vowel for consonant in "bdfghklmnprstvz" for vowel in ("a", "e", "i", "o", "u", "ai", "en")]
+    return ["".join(generator.choice(syllables, size=generator.integers(1, 4))) for _ in range(_WORDS)]
+
+
+def _lengths(kind: Kind, count: int, generator: np.random.Generator) -> Iterator[int]:
+    for drawn in kind.mean * np.exp(kind.spread * generator.standard_normal(count) - kind.spread**2 / 2):
+        yield int(min(max(drawn, 40), LONGEST - 200))
+
+
+def _utterances(kind: Kind, count: int, words: list[str], generator: np.random.Generator) -> Iterator[StoreRow]:
+    text_share = min(kind.learnt, 1 - kind.learnt - _TEMPLATE / kind.mean) if kind.learnt > 0.5 else kind.learnt
+    for number, length in enumerate(_lengths(kind, count, generator)):
+        said = _drawn_words(text_share * length, words, generator)
+        num_units = max(4, length - _TEMPLATE - round(len(said) * _TOKENS_PER_WORD))
+        units = Units(generator.integers(CODEBOOK_SIZE, size=(num_units, 1)), generator.integers(1, 3, size=num_units))
+        duration_sec = units.num_frames_total / FRAME_RATE_HZ
+        times = np.linspace(0, duration_sec, len(said) + 1).tolist()
+        spoken = list(zip(said, times[:-1], times[1:], strict=True))
+        yield StoreRow(str(number), "en", " ".join(said), duration_sec, units, speaker="voice", words=spoken)
+
+
+def _documents(
+    task: str, kind: Kind, count: int, words: list[str], generator: np.random.Generator
+) -> Iterator[dict[str, object]]:
+    for length in _lengths(kind, count, generator):
+        asked = " ".join(_drawn_words((1 - kind.learnt) * length - _TEMPLATE, words, generator))
+        answered = " ".join(_drawn_words(kind.learnt * length, words, generator))
+        if task == "translation":
+            yield {"source_language": "en", "target_language": "zh", "source": asked, "target": answered}
+        else:
+            turns = (("user", asked), ("assistant", answered))
+            yield {"language": "en", "messages": [{"role": role, "content": content} for role, content in turns]}
+
+
+def _drawn_words(num_tokens: float, words: list[str], generator: np.random.Generator) -> list[str]:
+    return [words[index] for index in generator.integers(len(words), size=max(1, round(num_tokens / _TOKENS_PER_WORD)))]
