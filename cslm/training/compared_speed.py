@@ -124,7 +124,7 @@ def slots_as_planned(lengths: NDArray[np.int64]) -> tuple[float, float]:
     ends = np.cumsum(lengths)
     while ends[-1] - (ends[start - 1] if start else 0) > tokens_per_step:
         stop = int(np.searchsorted(ends, tokens_per_step + (ends[start - 1] if start else 0), "right"))
-        documents = lengths[start:stop].tolist()
+        documents = lengths[start:stop]
         rows = pack(documents, LONGEST, RANKS)
         sizes = np.array([sum(int(lengths[start + index]) for index in row) for row in rows])
         paid += int(sizes.reshape(-1, RANKS).max(axis=1).sum()) * RANKS

@@ -79,7 +79,9 @@ def _stream(folder: Path, documents_per_source: int, tokens_per_step: int) -> Ba
 
 
 def _made_up_words(generator: np.random.Generator) -> list[str]:
-    syllables = [consonant + vowel for consonant in "bdfghklmnprstvz" for vowel in ("a", "e", "i", "o", "u", "ai", "en")]
+    syllables = [
+        consonant + vowel for consonant in "bdfghklmnprstvz" for vowel in ("a", "e", "i", "o", "u", "ai", "en")
+    ]
     return ["".join(generator.choice(syllables, size=generator.integers(1, 4))) for _ in range(_WORDS)]
 
 

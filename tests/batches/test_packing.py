@@ -22,6 +22,20 @@ def test_no_two_rows_would_fit_into_one(lengths, capacity):
     assert len(loads) < 2 or loads[0] + loads[1] > capacity
 
 
+@given(LENGTHS, st.integers(50, 120))
+def test_every_document_goes_where_the_least_would_be_left(lengths, capacity):
+    """The plain rule, a document and a row at a time, leaves the same tokens in each row."""
+    left: list[int] = []
+    for length in sorted(lengths, reverse=True):
+        fitting = [row for row, tokens in enumerate(left) if tokens >= length]
+        if fitting:
+            left[min(fitting, key=lambda row: left[row])] -= length
+        else:
+            left.append(capacity - length)
+    rows = best_fit_decreasing(lengths, capacity)
+    assert sorted(capacity - sum(lengths[index] for index in row) for row in rows) == sorted(left)
+
+
 def test_by_eye():
     assert best_fit_decreasing([3, 7, 5, 5, 2, 8], 10) == [[5, 4], [1, 0], [2, 3]]
 
