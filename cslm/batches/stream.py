@@ -12,7 +12,7 @@ code-switched) is cut to a window of that length at a place drawn for it. Both a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,33 +118,41 @@ class BatchStream:
         self._last = (slot, (name, source.sequence(index, mix(seed, draw))))
         return self._last[1]
 
-    def step(self, position: Mapping[str, Any], rank: int = 0, world_size: int = 1) -> StepBatch:
+    def step(
+        self,
+        position: Mapping[str, Any],
+        rank: int = 0,
+        world_size: int = 1,
+        document: Callable[[int], tuple[str, Sequence]] | None = None,
+    ) -> StepBatch:
         """The rows of process ``rank`` in the step at ``position`` (empty: the start).
 
         Each row is a dictionary: ``input_ids``, ``position_ids`` int64 (1, tokens), the latter from 0 in each document;
         ``cu_seqlens`` int32 (documents + 1,); ``target_positions``, ``target_ids``, ``label_group`` int64 (targets,):
         the position that predicts, the id it should predict (which noise may have changed among ``input_ids``), and
         the place in ``groups`` of what that id is; and ``target_weights`` float32 (targets,). A row without documents
-        is one padding token with nothing to learn.
+        is one padding token with nothing to learn. ``document`` gives the documents of slots if they are there already.
 
         Raises:
             UserError: 1,000 documents in a row that are too long.
         """
         slot = int(position.get("slot", 0))
-        documents, consumed, notes, next_slot = self._collect(slot)
+        documents, consumed, notes, next_slot = self._collect(slot, document or self.document)
         rows = pack([len(document) for document in documents], self.tokens_per_micro_batch, world_size)
         mine = [self._row([documents[index] for index in row]) for row in rows[rank::world_size]]
         num_trained = sum(int(document.trained[1:].sum()) for document in documents)
         return StepBatch(mine, num_trained, {"slot": next_slot}, consumed, notes)
 
-    def _collect(self, slot: int) -> tuple[list[Sequence], dict[str, int], dict[str, int], int]:
+    def _collect(
+        self, slot: int, read: Callable[[int], tuple[str, Sequence]]
+    ) -> tuple[list[Sequence], dict[str, int], dict[str, int], int]:
         """The documents of the step that starts at ``slot``, what they are, and the slot after them."""
         documents: list[Sequence] = []
         consumed: Counter[str] = Counter()
         notes: Counter[str] = Counter()
         tokens, start = 0, slot
         while True:
-            name, document = self.document(slot)
+            name, document = read(slot)
             fitted = self._fit(document, slot)
             if fitted is not None and documents and tokens + len(fitted) > self.tokens_per_step:
                 return documents, dict(consumed), dict(notes), slot
