@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cslm.batches.documents import JsonLines
+from cslm.batches.held_out import Part, document_name
 from cslm.batches.source_config import (
+    WHOLE,
     CommonSource,
     SourceConfig,
     checked_order,
@@ -33,7 +35,7 @@ class DialogueSource(CommonSource):
     task = "dialogue"
     fields = ("question", "question_language", "question_text", "answer", "answer_language", "answer_text")
 
-    def __init__(self, name: str, config: SourceConfig, form: SequenceFormat) -> None:
+    def __init__(self, name: str, config: SourceConfig, form: SequenceFormat, part: Part = WHOLE) -> None:
         super().__init__(name, config)
         self._form, self._order = form, checked_order(name, config)
         self.store = open_store(name, config, form)
@@ -44,7 +46,8 @@ class DialogueSource(CommonSource):
             name, self.store, SourceConfig(config.task, config.weight, config.store, speakers=config.speakers)
         )
         for offset, document in self._documents.scan():
-            if not in_languages(config, document["question_language"], document["answer_language"]):
+            wanted = in_languages(config, document["question_language"], document["answer_language"])
+            if not (wanted and part.keeps(document_name(document))):
                 continue
             answer = self.store.index_of(document["answer"])
             if answers[answer]:
@@ -85,7 +88,7 @@ class DialogueSource(CommonSource):
 class TextSource(CommonSource):
     """Documents of text: ``translation``, ``instruction``, ``text``, ``text_dialogue``."""
 
-    def __init__(self, name: str, config: SourceConfig, form: SequenceFormat) -> None:
+    def __init__(self, name: str, config: SourceConfig, form: SequenceFormat, part: Part = WHOLE) -> None:
         super().__init__(name, config)
         self.task, self._form, self.store = config.task, form, None
         self._order = checked_order(name, config)
@@ -95,7 +98,7 @@ class TextSource(CommonSource):
         languages: set[str] = set()
         for offset, document in self._documents.scan():
             spoken = [document[field] for field in language_fields]
-            if in_languages(config, *spoken):
+            if in_languages(config, *spoken) and part.keeps(document_name(document)):
                 offsets.append(offset)
                 languages.update(spoken)
         self.num_documents = not_empty(name, config, len(offsets))

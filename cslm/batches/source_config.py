@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cslm.batches.held_out import Part
 from cslm.batches.unit_noise import read_with_noise
 from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import ORDERS, Order
@@ -19,6 +20,7 @@ from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.units.store import UnitStore
 
+WHOLE = Part()
 _LENGTH_SAMPLE = 256
 
 
@@ -54,6 +56,10 @@ class SourceConfig:
     """how often each learnt token counts: a source that learns few of its tokens (asr, heard spans) may need more"""
 
 
+class NothingLeftError(UserError):
+    """A source without documents after its filters."""
+
+
 class Source(Protocol):
     """Documents that a mixture draws from."""
 
@@ -83,7 +89,11 @@ class Source(Protocol):
         ...
 
     def sequence(self, index: int, draw_seed: int) -> Sequence:
-        """The document ``index``; wordings and cuts are drawn from the seed."""
+        """The document ``index``; wordings, cuts and noise are drawn from the seed."""
+        ...
+
+    def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
+        """The document ``index`` before noise and weight in the loss."""
         ...
 
 
@@ -142,8 +152,8 @@ def open_store(name: str, config: SourceConfig, form: SequenceFormat) -> UnitSto
     return store
 
 
-def kept_rows(name: str, store: UnitStore, config: SourceConfig) -> npt.NDArray[np.bool_]:
-    """Which rows the filters leave, ``(num_utterances,)``.
+def kept_rows(name: str, store: UnitStore, config: SourceConfig, part: Part = WHOLE) -> npt.NDArray[np.bool_]:
+    """Which rows the filters and the part leave, ``(num_utterances,)``.
 
     Raises:
         UserError: a filter names a language or a speaker that the store does not have.
@@ -161,6 +171,10 @@ def kept_rows(name: str, store: UnitStore, config: SourceConfig) -> npt.NDArray[
                 f"it has {', '.join(present[:20])}{' ...' if len(present) > 20 else ''}"
             )
         keep &= np.isin(values, wanted)
+    if part.share:
+        groups, ids = store.column("group"), store.column("id")
+        names = (own if group is None else group for group, own in zip(groups, ids, strict=True))
+        keep &= np.fromiter(map(part.keeps, names), np.bool_, len(store))
     return keep
 
 
@@ -175,7 +189,7 @@ def not_empty(name: str, config: SourceConfig, count: int) -> int:
         filters = {"languages": config.languages, "speakers": config.speakers}
         asked = ", ".join(f"{key} {value}" for key, value in filters.items() if value is not None) or "no filter"
         what = "groups in several languages" if config.task == "code_switched" else "documents"
-        raise UserError(
+        raise NothingLeftError(
             f"the source {name} has no {what} left of {where} ({asked}): change its filters or leave it out"
         )
     return count

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from cslm.batches.document_sources import TEXT_TASKS, DialogueSource, TextSource
-from cslm.batches.source_config import Source, SourceConfig
+from cslm.batches.held_out import Part
+from cslm.batches.source_config import WHOLE, NothingLeftError, Source, SourceConfig
 from cslm.batches.utterance_sources import CodeSwitchedSource, UtteranceSource
 from cslm.errors import UserError
 from cslm.sequences.sequence_format import SequenceFormat
@@ -17,7 +18,7 @@ from cslm.sequences.sequence_format import SequenceFormat
 __all__ = ["TASKS", "Source", "SourceConfig", "open_sources"]
 
 # Task -> the class of its source.
-TASKS: dict[str, Callable[[str, SourceConfig, SequenceFormat], Source]] = {
+TASKS: dict[str, Callable[[str, SourceConfig, SequenceFormat, Part], Source]] = {
     "asr": UtteranceSource,
     "tts": UtteranceSource,
     "interleaved": UtteranceSource,
@@ -27,8 +28,10 @@ TASKS: dict[str, Callable[[str, SourceConfig, SequenceFormat], Source]] = {
 }
 
 
-def open_sources(configs: Mapping[str, SourceConfig], form: SequenceFormat) -> dict[str, Source]:
-    """The sources of a mixture by name; those of weight 0 are left out.
+def open_sources(configs: Mapping[str, SourceConfig], form: SequenceFormat, part: Part = WHOLE) -> dict[str, Source]:
+    """The sources of a mixture by name, or a part of their documents; those of weight 0 are left out.
+
+    A source that has nothing in the held-out part is left out too.
 
     Raises:
         UserError: an unknown task, a missing store or file, a document that lacks a field, a source that has nothing
@@ -38,6 +41,11 @@ def open_sources(configs: Mapping[str, SourceConfig], form: SequenceFormat) -> d
     for name, config in configs.items():
         if config.task not in TASKS:
             raise UserError(f"the source {name} has the task {config.task!r}: choose one of {', '.join(sorted(TASKS))}")
-        if config.weight != 0:
-            sources[name] = TASKS[config.task](name, config, form)
+        if config.weight == 0:
+            continue
+        try:
+            sources[name] = TASKS[config.task](name, config, form, part)
+        except NothingLeftError:
+            if not part.held_out:
+                raise
     return sources

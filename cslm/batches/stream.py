@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cslm.batches.held_out import Part
 from cslm.batches.mixture import Mixture
 from cslm.batches.order import mix, name_seed, permuted_index
 from cslm.batches.packing import pack
@@ -56,13 +57,14 @@ def open_stream(
     max_length: int,
     seed: int,
     pad_id: int = 0,
+    held_out_share: float = 0.0,
 ) -> BatchStream:
-    """Open the sources and mix them by their weights.
+    """Open the sources, but for the share of their documents that is held out, and mix them by their weights.
 
     Raises:
         UserError: as :func:`~cslm.batches.sources.open_sources`, :class:`Mixture` and :class:`BatchStream`.
     """
-    sources = open_sources(configs, form)
+    sources = open_sources(configs, form, Part(held_out_share))
     weights = {name: configs[name].weight for name in sources}
     mixture = Mixture(weights, {name: source.mean_length for name, source in sources.items()}, seed)
     return BatchStream(sources, mixture, tokens_per_step, tokens_per_micro_batch, max_length, seed, pad_id)
@@ -139,7 +141,7 @@ class BatchStream:
         slot = int(position.get("slot", 0))
         documents, consumed, notes, next_slot = self._collect(slot, document or self.document)
         rows = pack([len(document) for document in documents], self.tokens_per_micro_batch, world_size)
-        mine = [self._row([documents[index] for index in row]) for row in rows[rank::world_size]]
+        mine = [self.row([documents[index] for index in row]) for row in rows[rank::world_size]]
         num_trained = sum(int(document.trained[1:].sum()) for document in documents)
         return StepBatch(mine, num_trained, {"slot": next_slot}, consumed, notes)
 
@@ -153,7 +155,7 @@ class BatchStream:
         tokens, start = 0, slot
         while True:
             name, document = read(slot)
-            fitted = self._fit(document, slot)
+            fitted = self.fit(document, slot)
             if fitted is not None and documents and tokens + len(fitted) > self.tokens_per_step:
                 return documents, dict(consumed), dict(notes), slot
             slot += 1
@@ -169,7 +171,8 @@ class BatchStream:
                     "raise max_length"
                 )
 
-    def _fit(self, document: Sequence, slot: int) -> Sequence | None:
+    def fit(self, document: Sequence, slot: int) -> Sequence | None:
+        """The document, cut if it is too long and has no turns, at a place drawn by the slot; None if it is dropped."""
         if len(document) <= self.max_length:
             return document
         if any(span.role != "document" for span in document.spans):
@@ -177,7 +180,8 @@ class BatchStream:
         start = mix(self.seed, slot, len(document)) % (len(document) - self.max_length + 1)
         return document.window(start, start + self.max_length)
 
-    def _row(self, documents: list[Sequence]) -> dict[str, torch.Tensor]:
+    def row(self, documents: list[Sequence]) -> dict[str, torch.Tensor]:
+        """The row of these documents, see :meth:`step`."""
         lengths = [len(document) for document in documents] or [1]
         boundaries = np.concatenate(([0], np.cumsum(lengths)))
         ids = np.concatenate([document.ids for document in documents]) if documents else np.array([self._pad_id])
@@ -194,6 +198,11 @@ class BatchStream:
             "target_weights": torch.from_numpy(weights[targets].astype(np.float32)),
             "label_group": torch.from_numpy(groups[targets]),
         }
+
+    def knows(self, document: Sequence) -> bool:
+        """Whether everything that is trained in the document has a group to be reported in."""
+        names = (f"{document.task}/{span.modality}/{span.language}" for span in document.spans if span.trained)
+        return all(name in self._group_index for name in names)
 
     def _targets(
         self, documents: list[Sequence], boundaries: npt.NDArray[np.int64]

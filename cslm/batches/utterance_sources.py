@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cslm.batches.source_config import CommonSource, SourceConfig, checked_spans, kept_rows, not_empty, open_store
+from cslm.batches.held_out import Part
+from cslm.batches.source_config import (
+    WHOLE,
+    CommonSource,
+    SourceConfig,
+    checked_spans,
+    kept_rows,
+    not_empty,
+    open_store,
+)
 from cslm.errors import UserError
 from cslm.sequences.interleaving import code_switched, interleaved
 from cslm.sequences.sequence import Sequence
@@ -19,12 +28,12 @@ from cslm.units.store import StoreRow
 class UtteranceSource(CommonSource):
     """Utterances of a store: ``asr``, ``tts``, ``interleaved``."""
 
-    def __init__(self, name: str, config: SourceConfig, form: SequenceFormat) -> None:
+    def __init__(self, name: str, config: SourceConfig, form: SequenceFormat, part: Part = WHOLE) -> None:
         super().__init__(name, config)
         self.task, self._form, self._spans = config.task, form, checked_spans(name, config)
         self._span_words = config.span_words
         self.store = open_store(name, config, form)
-        keep = kept_rows(name, self.store, config)
+        keep = kept_rows(name, self.store, config, part)
         self._rows = np.flatnonzero(keep).astype(np.int64)
         self.num_documents = not_empty(name, config, len(self._rows))
         self.languages = sorted(set(self.store.column("language")[keep].tolist()))
@@ -50,14 +59,14 @@ class CodeSwitchedSource(CommonSource):
 
     task = "code_switched"
 
-    def __init__(self, name: str, config: SourceConfig, form: SequenceFormat) -> None:
+    def __init__(self, name: str, config: SourceConfig, form: SequenceFormat, part: Part = WHOLE) -> None:
         super().__init__(name, config)
         self._form, self._num_sentences = form, config.num_sentences
         if config.num_sentences < 2:
             raise UserError(f"the source {name} has num_sentences {config.num_sentences}: give 2 or more")
         self.store = open_store(name, config, form)
         groups, languages = self.store.column("group"), self.store.column("language")
-        keep = kept_rows(name, self.store, config) & (groups != None)  # noqa: E711 (element by element)
+        keep = kept_rows(name, self.store, config, part) & (groups != None)  # noqa: E711 (element by element)
         rows = np.flatnonzero(keep).astype(np.int64)
         self.languages, language = _numbered(languages[rows])
         _, group = _numbered(groups[rows])

@@ -140,7 +140,7 @@ def run_ours(documents: Documents, folder: str, shape: Shape) -> None:
         stream,
         config,
         Path(tempfile.mkdtemp(dir=folder)),
-        lambda weights: None,
+        lambda weights, folder: None,
     )
 
 
@@ -159,6 +159,8 @@ class _Source:
         trained = np.arange(len(ids)) >= prompt
         spans = (Span(0, prompt, "text", "en", "user", False), Span(prompt, len(ids), "text", "en", "assistant", True))
         return Sequence(ids.astype(np.int32), trained, spans, self.task)
+
+    clean_sequence = sequence
 
 
 class _Counted:

@@ -95,7 +95,7 @@ def accumulate_gradients(engine: Any, micro_batches: list[dict[str, Tensor]], nu
     outputs = []
     for index, micro_batch in enumerate(micro_batches):
         engine.set_gradient_accumulation_boundary(index == len(micro_batches) - 1)
-        output: LossOutput = engine(_on_device(micro_batch, engine.device))
+        output: LossOutput = engine(on_device(micro_batch, engine.device))
         engine.backward(output.loss_sum * scale, scale_wrt_gas=False)
         outputs.append(output._replace(loss_sum=output.loss_sum.detach()))
     return outputs
@@ -182,8 +182,8 @@ def _clips_itself(config: TrainingConfig) -> bool:
     return config.zero_stage == 0 and config.precision == "fp32"
 
 
-def _on_device(micro_batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Tensors go to the device, but for the document boundaries, which are read on the CPU."""
+def on_device(micro_batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """The micro-batch on the device, but for the document boundaries, which are read on the CPU."""
     return {
         name: value if name == "cu_seqlens" else value.to(device, non_blocking=True)
         for name, value in micro_batch.items()

@@ -13,9 +13,10 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cslm.batches.mixture import Mixture
+from cslm.batches.held_out import HeldOut, Part
+from cslm.batches.read_ahead import read_ahead
 from cslm.batches.sources import SourceConfig, open_sources
-from cslm.batches.stream import BatchStream
+from cslm.batches.stream import BatchStream, open_stream
 from cslm.errors import UserError
 from cslm.model.backbone import ModelConfig, build_model, load_text_tokenizer
 from cslm.model.checkpoint import SPEECH_FOLDER, read_speech_section, save_checkpoint
@@ -30,6 +31,7 @@ from cslm.training.engine import runs_on_cpu, start_processes, wait_for_all
 from cslm.training.loop import is_finished, train
 from cslm.training.run_folder import check_output, write_configuration
 from cslm.training.training_config import TrainingConfig
+from cslm.training.validation import ValidationConfig, Validator
 from cslm.units.card import Card, load_card, load_codec
 from cslm.units.fingerprint import UNKNOWN, check_fingerprint
 
@@ -68,6 +70,8 @@ class LanguageModelConfig:
     """card of the speech tokenizer, path or name; null takes the base's, or learns text alone"""
     initialisation: str = "mean_and_covariance"
     """where the rows of units start: mean_and_covariance of the text rows, mean, or normal"""
+    validation: ValidationConfig | None = None
+    """a held-out part of every source and how often to look at it; null holds nothing out"""
     untie_head: bool = False
     """with new units: a base whose head shares its embeddings gets a head of its own, and learns to hear sooner"""
 
@@ -107,7 +111,7 @@ def train_language_model(config: LanguageModelConfig) -> None:
     if is_finished(paths.output, config.training):
         print(f"{paths.output}: already finished; delete the folder to train again", flush=True)
         return
-    rank, _ = start_processes(config.training.num_threads)
+    rank, world_size = start_processes(config.training.num_threads)
     wait_for_all()
     if rank == 0:
         write_configuration(paths.output, config)
@@ -117,18 +121,28 @@ def train_language_model(config: LanguageModelConfig) -> None:
     stream = _open_stream(config, paths, form, tokenizer.pad_token_id, speech)
     model = _model(config, paths, tokenizer, speech)
 
-    def save(weights: dict[str, Tensor]) -> None:
+    def save(weights: dict[str, Tensor], folder: Path) -> None:
         save_checkpoint(
             model,
             tokenizer,
-            paths.output,
+            folder,
             {name.removeprefix("model."): value for name, value in weights.items()},
             speech=speech.section() if speech else None,
             card=speech.card.path if speech and speech.card else None,
             end_of_turn=form.chat.end_of_turn_ids[-1],
         )
 
-    train(LanguageModelLoss(model, len(stream.groups)), stream, config.training, paths.output, save)
+    module = LanguageModelLoss(model, len(stream.groups))
+    validator = None
+    if config.validation is not None:
+        held_out = _held_out(config, paths, form, stream)
+        if rank == 0:
+            print(f"validation: {len(held_out):,} held-out documents every {config.validation.eval_steps} steps")
+            for what, count in held_out.notes.items():
+                print(f"{what}: {count:,}", flush=True)
+        validator = Validator(config.validation, held_out.rows(rank, world_size), stream.groups, paths.output, save)
+    with read_ahead(stream, _loader_workers(config.training)) as ahead:
+        train(module, ahead, config.training, paths.output, save, validator)
 
 
 class _Paths:
@@ -215,7 +229,21 @@ def _open_stream(
     config: LanguageModelConfig, paths: _Paths, form: SequenceFormat, pad_id: int | None, speech: SpeechSide | None
 ) -> BatchStream:
     training = config.training
-    located = {
+    stream = open_stream(
+        _located(config, paths), form, tokens_per_step=training.tokens_per_step,
+        tokens_per_micro_batch=training.tokens_per_micro_batch, max_length=training.max_length, seed=training.seed,
+        pad_id=pad_id or 0, held_out_share=config.validation.share if config.validation else 0.0,
+    )  # fmt: skip
+    for source in stream.sources.values():
+        if source.store is not None and speech is not None:
+            where = f"the store {source.store.path}"
+            check_fingerprint(speech.fingerprint, source.store.fingerprint, speech.where, where)
+    return stream
+
+
+def _located(config: LanguageModelConfig, paths: _Paths) -> dict[str, SourceConfig]:
+    """The sources with their paths looked up."""
+    return {
         name: dataclasses.replace(
             source,
             store=None if source.store is None else str(paths.locate(source.store)),
@@ -223,17 +251,27 @@ def _open_stream(
         )
         for name, source in config.sources.items()
     }
-    sources = open_sources(located, form)
-    for name, source in sources.items():
-        if source.store is not None and speech is not None:
-            where = f"the store {located[name].store}"
-            check_fingerprint(speech.fingerprint, source.store.fingerprint, speech.where, where)
-    lengths = {name: source.mean_length for name, source in sources.items()}
-    mixture = Mixture({name: located[name].weight for name in sources}, lengths, training.seed)
-    return BatchStream(
-        sources, mixture, training.tokens_per_step, training.tokens_per_micro_batch, training.max_length,
-        training.seed, pad_id or 0,
-    )  # fmt: skip
+
+
+def _held_out(config: LanguageModelConfig, paths: _Paths, form: SequenceFormat, stream: BatchStream) -> HeldOut:
+    """What is validated on.
+
+    Raises:
+        UserError: nothing is held out.
+    """
+    assert config.validation is not None
+    sources = open_sources(_located(config, paths), form, Part(config.validation.share, held_out=True))
+    held_out = HeldOut(sources, stream, config.validation.max_documents)
+    if not len(held_out):
+        raise UserError(f"validation.share {config.validation.share} of these sources is no document: raise it")
+    return held_out
+
+
+def _loader_workers(config: TrainingConfig) -> int:
+    """On a CPU all cores train; beside an accelerator two processes read ahead, unless told otherwise."""
+    if config.loader_workers is not None:
+        return config.loader_workers
+    return 0 if runs_on_cpu() else 2
 
 
 def _model(

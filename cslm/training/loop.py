@@ -26,6 +26,7 @@ from cslm.training.schedule import learning_rate_at
 from cslm.training.state import TrainingState, find_latest, load_state, needs_universal, save_state
 from cslm.training.stopping import StopSignal
 from cslm.training.training_config import TrainingConfig
+from cslm.training.validation import Validator
 from cslm.units.atomic_file import write_atomically
 
 FINISHED = "finished.json"
@@ -78,13 +79,15 @@ def train(
     stream: Stream,
     config: TrainingConfig,
     output: Path,
-    save: Callable[[dict[str, Tensor]], None],
+    save: Callable[[dict[str, Tensor], Path], None],
+    validator: Validator | None = None,
 ) -> TrainingState:
     """Train ``module`` from its newest checkpoint in ``output``, or from the start, to the last step.
 
     Args:
         module: forward takes a micro-batch and returns a :class:`~cslm.model.loss.LossOutput`.
-        save: writes the finished model from its full weights (CPU); called on rank 0 only, at the end.
+        save: writes the model from its full weights (CPU) into a folder; called on rank 0 only, at the end.
+        validator: looks at held-out data; None never does.
 
     Returns:
         The state after the last step.
@@ -103,10 +106,10 @@ def train(
         print(f"resuming from step {state.step:,} ({saved.folder})", flush=True)
     log = RunLog(output, config.last_step, state) if rank == 0 else None
     with StopSignal() as stop:
-        state = _run_steps(engine, stream, config, output, state, log, stop)
+        state = _run_steps(engine, stream, config, output, state, log, stop, validator)
     weights = full_weights(engine)
     if rank == 0:
-        save(weights)
+        save(weights, output)
         for what, count in state.notes.items():
             print(f"{what}: {count:,}", flush=True)
         facts = {"steps": state.step, "tokens": state.tokens, "consumed": state.consumed, "notes": state.notes}
@@ -132,6 +135,7 @@ def _run_steps(
     state: TrainingState,
     log: RunLog | None,
     stop: StopSignal,
+    validator: Validator | None,
 ) -> TrainingState:
     meter = LossMeter(stream.groups)
     first_step = state.step
@@ -146,11 +150,17 @@ def _run_steps(
             check_finite(result, float(norm), state, config.log_every)
             if log is not None:
                 log.write(state, result, learning_rate, float(norm))
+        if validator is not None and validator.is_due(state.step, config.last_step):
+            looked_at = validator.run(engine, state)
+            if log is not None:
+                log.write_validation(state, looked_at)
+                log.exclude("validation", validator.seconds, validator.left(state.step, config.last_step))
         if saving:
             started = time.perf_counter()
             save_state(engine, state, output, config.save_total)
             if log is not None:
-                log.exclude(time.perf_counter() - started)
+                left = config.last_step // config.save_every - state.step // config.save_every
+                log.exclude("saving", time.perf_counter() - started, left)
         if stopping:
             raise StoppedError(
                 f"a signal asked for it; step {state.step} is saved, the same command goes on from there"
@@ -170,7 +180,7 @@ def _one_step(
     norm = update_weights(engine, config.gradient_clip)
     tokens = state.tokens + sum(batch.consumed.values())
     consumed, notes = _sum(state.consumed, batch.consumed), _sum(state.notes, batch.notes)
-    return TrainingState(state.step + 1, tokens, batch.position, consumed, notes), norm
+    return TrainingState(state.step + 1, tokens, batch.position, consumed, notes, state.best_loss), norm
 
 
 def _sum(counts: dict[str, int], more: dict[str, int]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What a run tells: one line per log step, ``metrics.jsonl``, TensorBoard."""
+"""What a run tells: one line per log step, ``metrics.jsonl``, ``validation.jsonl``, TensorBoard."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from torch import Tensor
@@ -60,22 +60,22 @@ class RunLog:
         """Open the files of a run; lines after ``state.step``, from before an interruption, are dropped."""
         self.last_step = last_step
         output.mkdir(parents=True, exist_ok=True)
-        self._path = output / "metrics.jsonl"
-        _keep_until(self._path, state.step)
-        self._file = self._path.open("a", encoding="utf-8")
+        self._file = _from_step(output / "metrics.jsonl", state.step)
+        self._validation = _from_step(output / "validation.jsonl", state.step)
         self._board = SummaryWriter(str(output / "tensorboard"), purge_step=state.step + 1)
-        self._pause = 0.0
+        self._pause, self._to_come = 0.0, dict[str, float]()
         self._since, self._step, self._tokens = time.perf_counter(), state.step, state.tokens
 
-    def exclude(self, seconds: float) -> None:
-        """Leave time that was not training (a checkpoint) out of the speed."""
+    def exclude(self, kind: str, seconds: float, left: int) -> None:
+        """Leave time that was not training out of the speed, and count ``left`` more of its kind in the time left."""
         self._pause += seconds
+        self._to_come[kind] = seconds * left
 
     def write(self, state: TrainingState, result: dict[str, Any], learning_rate: float, norm: float) -> None:
         """One log step."""
         seconds = time.perf_counter() - self._since - self._pause
         speed = (state.tokens - self._tokens) / seconds
-        left = (self.last_step - state.step) * seconds / max(1, state.step - self._step)
+        left = (self.last_step - state.step) * seconds / max(1, state.step - self._step) + sum(self._to_come.values())
         row = {
             "step": state.step,
             "tokens": state.tokens,
@@ -93,9 +93,21 @@ class RunLog:
         self._write_board(row)
         self._since, self._step, self._tokens, self._pause = time.perf_counter(), state.step, state.tokens, 0.0
 
+    def write_validation(self, state: TrainingState, result: dict[str, Any]) -> None:
+        """One look at the held-out documents."""
+        row = {key: result[key] for key in ("loss", "groups", "accuracy", "best")}
+        best = ", the lowest so far" if result["best"] else ""
+        print(f"step {state.step:,}  validation loss {row['loss']:.3f}{best}  [{_by_kind(result)}]", flush=True)
+        self._validation.write(json.dumps({"step": state.step, "tokens": state.tokens, **row}) + "\n")
+        self._validation.flush()
+        self._board.add_scalar("validation/loss", row["loss"], state.step)
+        for group, value in row["groups"].items():
+            self._board.add_scalar(f"validation/{group}", value, state.step)
+
     def close(self) -> None:
         """Flush and close the files."""
         self._file.close()
+        self._validation.close()
         self._board.close()
 
     def _write_board(self, row: dict[str, Any]) -> None:
@@ -143,15 +155,14 @@ def _line(row: dict[str, Any], by_kind: str, last_step: int, seconds_left: float
     )
 
 
-def _keep_until(path: Path, step: int) -> None:
-    """Drop the rows of ``metrics.jsonl`` after ``step``, and a last line that was cut off."""
-    if not path.is_file():
-        return
+def _from_step(path: Path, step: int) -> TextIO:
+    """A file of rows to append to; rows after ``step``, and a last line that was cut off, are dropped."""
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
         except json.JSONDecodeError:
             break
     write_atomically(path, "".join(kept).encode("utf-8"))
+    return path.open("a", encoding="utf-8")

@@ -42,6 +42,11 @@ class TrainingState:
     """tokens seen by source"""
     notes: dict[str, int] = field(default_factory=dict)
     """what was dropped or cut, by what and why, with its count"""
+    best_loss: float | None = None
+    """lowest validation loss so far"""
+
+
+_STATE_FIELDS = tuple(TrainingState.__dataclass_fields__)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def find_latest(output: Path) -> SavedState | None:
     folder = pointer.parent / pointer.read_text(encoding="utf-8").strip()
     try:
         values = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        state = TrainingState(**{name: values[name] for name in ("step", "tokens", "position", "consumed", "notes")})
+        state = TrainingState(**{name: values[name] for name in _STATE_FIELDS})
         return SavedState(folder, state, values["world_size"], values["zero_stage"])
     except (OSError, ValueError, KeyError) as error:
         raise UserError(

@@ -17,6 +17,7 @@ class StopSignal:
 
     def __init__(self) -> None:
         self._received = False
+        self._asked: torch.Tensor | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopSignal:
@@ -28,12 +29,16 @@ class StopSignal:
             signal.signal(number, handler)
 
     def received(self, device: torch.device) -> bool:
-        """Whether any process has received one; all of them call this together, and get the same answer."""
+        """Whether any process had received one; all of them call this together, and get the same answer.
+
+        With several processes it is the answer of the call before: an accelerator has it by now, and need not wait.
+        """
         if torch.distributed.get_world_size() == 1:
             return self._received
-        flag = torch.tensor(float(self._received), device=device)
-        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-        return bool(flag.item())
+        answer = self._asked is not None and bool(self._asked.item())
+        self._asked = torch.tensor(float(self._received), device=device)
+        torch.distributed.all_reduce(self._asked, torch.distributed.ReduceOp.MAX)
+        return answer
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received = True

@@ -81,7 +81,7 @@ def train_decoder(config: TrainDecoderConfig) -> None:
     data = _open_data(config, output, rank)
     decoder = _new_decoder(config, data)
     stream = _open_stream(config, data, decoder)
-    train(decoder, stream, config.training, output, lambda weights: _save(decoder, output, weights))
+    train(decoder, stream, config.training, output, lambda weights, folder: _save(decoder, folder, weights))
     if rank == 0:
         shutil.rmtree(output / MELS_FOLDER)
 

@@ -63,6 +63,8 @@ class TrainingConfig:
     """steps between two checkpoints to resume from; the last step always writes one"""
     save_total: int = 2
     """checkpoints to resume from that are kept"""
+    loader_workers: int | None = None
+    """processes that make documents ahead, for each training process; null takes 2 beside an accelerator, else 0"""
     num_threads: int | None = None
     """CPU threads of each process; null shares the cores among the processes of the machine"""
 
@@ -86,7 +88,7 @@ class TrainingConfig:
             _at_least(name, getattr(self, name), 1)
         for name in ("learning_rate", "embedding_rate", "final_learning_rate", "warmup_fraction"):
             _at_least(name, getattr(self, name), 0)
-        for name in ("gradient_clip", "weight_decay"):
+        for name in ("gradient_clip", "weight_decay", "loader_workers"):
             _at_least(name, getattr(self, name), 0)
 
     @property

@@ -32,8 +32,8 @@ def run(output: Path, zero_stage: int, max_steps: int, optimizer: str = "adamw")
                 os.kill(os.getpid(), signal.SIGUSR1)
             return super().step(position, rank, world_size)
 
-    def save(weights: dict) -> None:
-        save_file({name: value for name, value in weights.items() if "lm_head" not in name}, output / "w.safetensors")
+    def save(weights: dict, folder: Path) -> None:
+        save_file({name: value for name, value in weights.items() if "lm_head" not in name}, folder / "w.safetensors")
 
     train(tiny_module(), Stream(), config, output, save)
 

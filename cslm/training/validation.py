@@ -1,0 +1,102 @@
+"""Validation: the loss on held-out documents every so many steps, and the best model so far beside the last."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cslm.errors import UserError
+from cslm.training.engine import full_weights, on_device
+from cslm.training.meters import LossMeter
+from cslm.training.state import TrainingState
+from cslm.units.atomic_file import write_atomically
+
+BEST = "best"
+BEST_FILE = "best.json"
+
+
+@dataclass
+class ValidationConfig:
+    """What is held out, and how often it is looked at."""
+
+    eval_steps: int
+    """steps between two validations; the last step always has one"""
+    share: float = 0.01
+    """of every source's documents that is held out, by a hash of their group or id; never trained"""
+    max_documents: int = 200
+    """held-out documents of a source that are looked at"""
+    keep_best: bool = True
+    """write the model to the folder best whenever its loss is the lowest so far"""
+
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: a value out of range, by name.
+        """
+        for name in ("eval_steps", "max_documents"):
+            if getattr(self, name) < 1:
+                raise UserError(f"validation.{name} is {getattr(self, name)}: it must be at least 1")
+        if not 0 < self.share <= 0.5:
+            raise UserError(f"validation.share is {self.share}: give a share above 0 and at most 0.5")
+
+
+class Validator:
+    """Held-out rows of this process, and where the best model goes."""
+
+    def __init__(
+        self,
+        config: ValidationConfig,
+        rows: Sequence[dict[str, Tensor]],
+        groups: Sequence[str],
+        output: Path,
+        save: Callable[[dict[str, Tensor], Path], None],
+    ) -> None:
+        self.config, self.rows = config, rows
+        self._groups, self._output, self._save = groups, output, save
+        self.seconds = 0.0
+
+    def is_due(self, step: int, last_step: int) -> bool:
+        """Whether the model is looked at after this step."""
+        return step == last_step or step % self.config.eval_steps == 0
+
+    def left(self, step: int, last_step: int) -> int:
+        """Validations still to come after ``step``."""
+        every = self.config.eval_steps
+        return last_step // every - step // every + (last_step % every != 0 and step < last_step)
+
+    def run(self, engine: Any, state: TrainingState) -> dict[str, Any]:
+        """``loss`` over all held-out trained tokens, ``groups``, ``accuracy``, ``counts``, and whether it is ``best``.
+
+        Writes the model to ``OUTPUT/best`` where this loss is the lowest of the run. All processes call this together.
+        """
+        started = time.perf_counter()
+        meter = LossMeter(self._groups)
+        engine.eval()
+        with torch.no_grad():
+            for row in self.rows:
+                meter.add([engine(on_device(row, engine.device))])
+        engine.train()
+        result = meter.result()
+        result["best"] = state.best_loss is None or result["loss"] < state.best_loss
+        if result["best"]:
+            state.best_loss = result["loss"]
+            if self.config.keep_best:
+                self._keep(engine, state, result)
+        self.seconds = time.perf_counter() - started
+        return result
+
+    def _keep(self, engine: Any, state: TrainingState, result: dict[str, Any]) -> None:
+        weights = full_weights(engine)
+        if torch.distributed.get_rank() == 0:
+            folder = self._output / BEST
+            self._save(weights, folder)
+            facts = {"step": state.step, "tokens": state.tokens, "loss": result["loss"], "groups": result["groups"]}
+            write_atomically(folder / BEST_FILE, (json.dumps(facts, indent=1) + "\n").encode())
