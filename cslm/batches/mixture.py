@@ -1,70 +1,122 @@
 """Which source a document slot takes from: shares of tokens, kept exactly in every block of slots.
 
 A weight is a share of the *tokens*. Divided by the mean length of a source's documents it becomes a share of the slots,
-and each block of ``BLOCK`` slots holds its quota of every source, in an order drawn for that block. So slot ``i`` is a
-pure function of the seed, at a cost that does not depend on ``i``.
+and each block of ``BLOCK`` slots holds its quota of every source, in an order drawn for that block. Where weights
+change over the training, runs of blocks have quotas of their own, and a table holds how often each source was drawn
+before each of them. So slot ``i`` is a pure function of the seed, at a cost that does not depend on ``i``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from cslm.batches.order import mix
+from cslm.batches.weights import Weight, WeightSchedule, check_weight, is_never_drawn, weight_at
 from cslm.errors import UserError
 
 BLOCK = 4096
+_PHASES = 1024
+
+Shares = npt.NDArray[np.float64]
 
 
 class Mixture:
     """Document slots over sources.
 
     Args:
-        weights: share of tokens by source, in any unit; a source of weight 0 is left out.
+        weights: share of tokens by source, in any unit, constant or scheduled; a source of weight 0 is left out.
         mean_lengths: mean tokens of a document by source.
+        total_tokens: of the training that scheduled weights span.
+        cap: what the shares of tokens (in the order of ``names``) become under caps.
 
     Raises:
         UserError: a weight that is negative or not a number, or no weight above 0.
     """
 
-    def __init__(self, weights: Mapping[str, float], mean_lengths: Mapping[str, float], seed: int) -> None:
+    def __init__(
+        self,
+        weights: Mapping[str, Weight],
+        mean_lengths: Mapping[str, float],
+        seed: int,
+        total_tokens: float = 1.0,
+        cap: Callable[[Shares], Shares] | None = None,
+    ) -> None:
         for name, weight in weights.items():
-            if not (math.isfinite(weight) and weight >= 0):
-                raise UserError(f"the weight of the source {name} is {weight}: give a number from 0 on")
-        self.names = [name for name, weight in weights.items() if weight > 0]
-        if not self.names:
-            raise UserError("no source has a weight above 0: there is nothing to train on")
-        shares = np.array([weights[name] / mean_lengths[name] for name in self.names], dtype=np.float64)
-        self.quotas = _quotas(shares / shares.sum(), BLOCK)
+            check_weight(name, weight)
+        self.names = [name for name, weight in weights.items() if not is_never_drawn(weight)]
+        self._weights = [weights[name] for name in self.names]
+        self._lengths = np.array([mean_lengths[name] for name in self.names], dtype=np.float64)
+        self._cap = cap
         self._seed = seed
         self._block = lru_cache(maxsize=4)(self._draw_block)
+        changing = any(isinstance(weight, WeightSchedule) for weight in self._weights)
+        self._first_block, quotas = self._phases(total_tokens) if changing else ([0], [self.quotas_at(1.0)])
+        self._quotas = np.array(quotas)
+        lengths = np.diff([*self._first_block, self._first_block[-1]])
+        ends = np.cumsum(self._quotas * lengths[:, None], axis=0)
+        self._draws_before = np.concatenate((np.zeros((1, len(self.names)), dtype=np.int64), ends[:-1]))
+
+    def shares_at(self, progress: float) -> Shares:
+        """Shares of the tokens at ``progress`` of the training, 0 to 1, in the order of ``names``.
+
+        Raises:
+            UserError: all weights are 0 there, or caps that cannot be kept.
+        """
+        weights = np.array([weight_at(weight, progress) for weight in self._weights], dtype=np.float64)
+        if not weights.sum() > 0:
+            where = f" at {progress:.0%} of the training" if len(weights) else ""
+            raise UserError(f"no source has a weight above 0{where}: there is nothing to train on")
+        shares = weights / weights.sum()
+        return shares if self._cap is None else self._cap(shares)
+
+    def quotas_at(self, progress: float) -> npt.NDArray[np.int64]:
+        """Documents of each source in a block, in the order of ``names``."""
+        slots = self.shares_at(progress) / self._lengths
+        return _quotas(slots / slots.sum(), BLOCK)
 
     def draw(self, slot: int) -> tuple[str, int]:
         """The source of a slot, and which of the source's draws it is, counted from 0 over the whole training."""
         block, place = divmod(slot, BLOCK)
-        sources, ranks = self._block(block)
+        phase = bisect_right(self._first_block, block) - 1
+        sources, ranks = self._block(block, phase)
         source = int(sources[place])
-        return self.names[source], block * int(self.quotas[source]) + int(ranks[place])
+        before = int(self._draws_before[phase, source])
+        before += (block - self._first_block[phase]) * int(self._quotas[phase, source])
+        return self.names[source], before + int(ranks[place])
 
-    def _draw_block(self, block: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _phases(self, total_tokens: float) -> tuple[list[int], list[npt.NDArray[np.int64]]]:
+        """The first block of every phase, and its quotas; the last goes on for ever."""
+        first_blocks, quotas, tokens, block = [], [], 0.0, 0
+        while tokens < total_tokens:
+            per_block = float(self.quotas_at(tokens / total_tokens) @ self._lengths)
+            length = max(1, round(total_tokens / _PHASES / per_block))
+            middle = min(1.0, (tokens + length * per_block / 2) / total_tokens)
+            first_blocks.append(block)
+            quotas.append(self.quotas_at(middle))
+            block += length
+            tokens += length * float(quotas[-1] @ self._lengths)
+        return [*first_blocks, block], [*quotas, self.quotas_at(1.0)]
+
+    def _draw_block(self, block: int, phase: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The source of every slot of a block, and how many slots of that source come before it in the block."""
         generator = np.random.default_rng(mix(self._seed, block))
-        sources = generator.permutation(np.repeat(np.arange(len(self.names)), self.quotas))
+        sources = generator.permutation(np.repeat(np.arange(len(self.names)), self._quotas[phase]))
         ranks = np.empty(BLOCK, dtype=np.int64)
-        for source, quota in enumerate(self.quotas):
+        for source, quota in enumerate(self._quotas[phase]):
             ranks[sources == source] = np.arange(quota)
         return sources, ranks
 
 
 def _quotas(shares: npt.NDArray[np.float64], total: int) -> npt.NDArray[np.int64]:
-    """Whole numbers that sum to ``total`` by the largest remainders, none of them 0."""
+    """Whole numbers that sum to ``total`` by the largest remainders; only a share of 0 gets none."""
     assert len(shares) <= total, "more sources than slots in a block"
     exact = shares * total
-    quotas = np.maximum(np.floor(exact).astype(np.int64), 1)
+    quotas = np.maximum(np.floor(exact).astype(np.int64), shares > 0)
     order = np.argsort(-(exact - np.floor(exact)), kind="stable")
     for source in order[: max(0, total - int(quotas.sum()))]:
         quotas[source] += 1

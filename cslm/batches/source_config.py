@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from cslm.batches.held_out import Part
 from cslm.batches.unit_noise import read_with_noise
+from cslm.batches.weights import WeightSchedule
 from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import ORDERS, Order
 from cslm.sequences.interleaving import MEAN_SPAN_WORDS, SPANS
@@ -31,8 +33,8 @@ class SourceConfig:
     task: str
     """asr, tts, interleaved, code_switched (a store); translation, instruction, text, text_dialogue (documents);
     dialogue (documents and the store of their utterances)"""
-    weight: float
-    """share of the training's tokens, in any unit; 0 leaves the source out"""
+    weight: float | WeightSchedule
+    """share of the training's tokens, in any unit; 0 leaves the source out; or a schedule: {values: [0.6, 0.1]}"""
     store: str | None = None
     """folder of a unit store"""
     documents: str | None = None
@@ -84,6 +86,11 @@ class Source(Protocol):
         ...
 
     @property
+    def language_shares(self) -> dict[str, float]:
+        """share of each language in the ids of that sample"""
+        ...
+
+    @property
     def store(self) -> UnitStore | None:
         """the unit store, for a source that has one"""
         ...
@@ -124,11 +131,26 @@ class CommonSource:
         """The document ``index`` before noise and weight; a source writes this itself."""
         raise AssertionError(f"{type(self).__name__} writes no sequences")
 
-    @cached_property
+    @property
     def mean_length(self) -> float:
         """Mean number of ids of a document, from an evenly spaced sample."""
-        places = np.unique(np.linspace(0, self.num_documents - 1, _LENGTH_SAMPLE).round().astype(np.int64))
-        return float(np.mean([len(self.clean_sequence(int(place), int(place))) for place in places]))
+        return self._sample[0]
+
+    @property
+    def language_shares(self) -> dict[str, float]:
+        """Share of each language in the ids of that sample."""
+        return self._sample[1]
+
+    @cached_property
+    def _sample(self) -> tuple[float, dict[str, float]]:
+        places = np.unique(np.linspace(0, self.num_documents - 1, _LENGTH_SAMPLE).round().astype(np.int64)).tolist()
+        languages: Counter[str] = Counter()
+        for place in places:
+            for span in self.clean_sequence(place, place).spans:
+                languages[span.language] += span.stop - span.start
+        total = languages.total()
+        spoken = {language: count / total for language, count in languages.items() if language}
+        return total / len(places), spoken
 
 
 def open_store(name: str, config: SourceConfig, form: SequenceFormat) -> UnitStore:

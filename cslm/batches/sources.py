@@ -12,6 +12,7 @@ from cslm.batches.document_sources import TEXT_TASKS, DialogueSource, TextSource
 from cslm.batches.held_out import Part
 from cslm.batches.source_config import WHOLE, NothingLeftError, Source, SourceConfig
 from cslm.batches.utterance_sources import CodeSwitchedSource, UtteranceSource
+from cslm.batches.weights import is_never_drawn
 from cslm.errors import UserError
 from cslm.sequences.sequence_format import SequenceFormat
 
@@ -41,7 +42,7 @@ def open_sources(configs: Mapping[str, SourceConfig], form: SequenceFormat, part
     for name, config in configs.items():
         if config.task not in TASKS:
             raise UserError(f"the source {name} has the task {config.task!r}: choose one of {', '.join(sorted(TASKS))}")
-        if config.weight == 0:
+        if is_never_drawn(config.weight):
             continue
         try:
             sources[name] = TASKS[config.task](name, config, form, part)

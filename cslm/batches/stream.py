@@ -25,6 +25,7 @@ from cslm.batches.mixture import Mixture
 from cslm.batches.order import mix, name_seed, permuted_index
 from cslm.batches.packing import pack
 from cslm.batches.sources import Source, SourceConfig, open_sources
+from cslm.batches.weights import Caps, CapsConfig
 from cslm.errors import UserError
 from cslm.sequences.sequence import MODALITIES, Sequence
 from cslm.sequences.sequence_format import SequenceFormat
@@ -58,15 +59,26 @@ def open_stream(
     seed: int,
     pad_id: int = 0,
     held_out_share: float = 0.0,
+    total_tokens: float = 1.0,
+    caps: CapsConfig | None = None,
 ) -> BatchStream:
     """Open the sources, but for the share of their documents that is held out, and mix them by their weights.
+
+    Args:
+        total_tokens: of the training that scheduled weights span.
+        caps: highest shares of languages and tasks.
 
     Raises:
         UserError: as :func:`~cslm.batches.sources.open_sources`, :class:`Mixture` and :class:`BatchStream`.
     """
     sources = open_sources(configs, form, Part(held_out_share))
     weights = {name: configs[name].weight for name in sources}
-    mixture = Mixture(weights, {name: source.mean_length for name, source in sources.items()}, seed)
+    lengths = {name: source.mean_length for name, source in sources.items()}
+    cap = None
+    if caps is not None:
+        parts = [source.language_shares for source in sources.values()]
+        cap = Caps(caps, [source.task for source in sources.values()], parts).apply
+    mixture = Mixture(weights, lengths, seed, total_tokens, cap)
     return BatchStream(sources, mixture, tokens_per_step, tokens_per_micro_batch, max_length, seed, pad_id)
 
 

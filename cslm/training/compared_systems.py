@@ -147,7 +147,7 @@ def run_ours(documents: Documents, folder: str, shape: Shape) -> None:
 class _Source:
     """The documents as a source of ours."""
 
-    task, languages, store = "sft", ["en"], None
+    task, languages, store, language_shares = "sft", ["en"], None, {"en": 1.0}
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents

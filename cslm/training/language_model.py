@@ -17,6 +17,7 @@ from cslm.batches.held_out import HeldOut, Part
 from cslm.batches.read_ahead import read_ahead
 from cslm.batches.sources import SourceConfig, open_sources
 from cslm.batches.stream import BatchStream, open_stream
+from cslm.batches.weights import CapsConfig
 from cslm.errors import UserError
 from cslm.model.backbone import ModelConfig, build_model, load_text_tokenizer
 from cslm.model.checkpoint import SPEECH_FOLDER, read_speech_section, save_checkpoint
@@ -70,6 +71,8 @@ class LanguageModelConfig:
     """card of the speech tokenizer, path or name; null takes the base's, or learns text alone"""
     initialisation: str = "mean_and_covariance"
     """where the rows of units start: mean_and_covariance of the text rows, mean, or normal"""
+    caps: CapsConfig | None = None
+    """highest shares of languages and tasks in the tokens"""
     validation: ValidationConfig | None = None
     """a held-out part of every source and how often to look at it; null holds nothing out"""
     untie_head: bool = False
@@ -232,7 +235,8 @@ def _open_stream(
     stream = open_stream(
         _located(config, paths), form, tokens_per_step=training.tokens_per_step,
         tokens_per_micro_batch=training.tokens_per_micro_batch, max_length=training.max_length, seed=training.seed,
-        pad_id=pad_id or 0, held_out_share=config.validation.share if config.validation else 0.0,
+        pad_id=pad_id or 0, caps=config.caps, total_tokens=training.schedule_steps * training.tokens_per_step,
+        held_out_share=config.validation.share if config.validation else 0.0,
     )  # fmt: skip
     for source in stream.sources.values():
         if source.store is not None and speech is not None:

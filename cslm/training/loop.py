@@ -110,6 +110,8 @@ def train(
     weights = full_weights(engine)
     if rank == 0:
         save(weights, output)
+        for name, tokens in state.consumed.items():
+            print(f"{name}: {tokens:,} tokens, {tokens / max(1, state.tokens):.1%} of all", flush=True)
         for what, count in state.notes.items():
             print(f"{what}: {count:,}", flush=True)
         facts = {"steps": state.step, "tokens": state.tokens, "consumed": state.consumed, "notes": state.notes}

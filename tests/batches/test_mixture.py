@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cslm.batches.mixture import BLOCK, Mixture
+from cslm.batches.weights import WeightSchedule
 from cslm.errors import UserError
 
 SOURCES = st.dictionaries(
@@ -22,7 +23,7 @@ SOURCES = st.dictionaries(
 def test_every_block_holds_its_quotas_and_draws_count_up(sources, seed, block):
     weights = {name: weight for name, (weight, _) in sources.items()}
     mixture = Mixture(weights, {name: length for name, (_, length) in sources.items()}, seed)
-    quotas = dict(zip(mixture.names, mixture.quotas.tolist(), strict=True))
+    quotas = dict(zip(mixture.names, mixture.quotas_at(0.0).tolist(), strict=True))
     assert sum(quotas.values()) == BLOCK and min(quotas.values()) >= 1
     draws = [mixture.draw(slot) for slot in range(block * BLOCK, (block + 1) * BLOCK)]
     assert Counter(name for name, _ in draws) == quotas
@@ -55,3 +56,33 @@ def test_weights_that_are_none_are_refused(weights):
 def test_a_weight_of_zero_leaves_the_source_out():
     mixture = Mixture({"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 1.0}, 0)
     assert {mixture.draw(slot)[0] for slot in range(BLOCK)} == {"a"}
+
+
+def test_scheduled_weights_take_over_and_every_draw_comes_once():
+    weights = {"text": WeightSchedule([1.0, 0.0]), "speech": WeightSchedule([0.0, 1.0])}
+    num_blocks, lengths = 40, {"text": 20.0, "speech": 50.0}
+    total = num_blocks * BLOCK * 30.0
+    mixture = Mixture(weights, lengths, 5, total)
+    tokens, draws, shares = 0.0, {"text": [], "speech": []}, {}
+    for slot in range(num_blocks * BLOCK):
+        name, draw = mixture.draw(slot)
+        draws[name].append(draw)
+        tokens += lengths[name]
+        bucket = min(9, int(10 * tokens / total))
+        shares.setdefault(bucket, Counter())[name] += lengths[name]
+    assert all(numbers == list(range(len(numbers))) for numbers in draws.values())
+    for bucket, counts in shares.items():
+        if bucket < 9:  # the last holds what comes after the schedule's end
+            assert counts["speech"] / counts.total() == pytest.approx((bucket + 0.5) / 10, abs=0.03)
+
+
+def test_after_its_end_a_schedule_stays_and_any_slot_costs_the_same():
+    mixture = Mixture({"a": WeightSchedule([1.0, 0.25]), "b": WeightSchedule([0.0, 0.75])}, {"a": 1, "b": 1}, 0, 1e5)
+    far = [mixture.draw(10**12 * BLOCK + place) for place in range(BLOCK)]
+    assert Counter(name for name, _ in far) == {"a": BLOCK // 4, "b": BLOCK * 3 // 4}
+    assert sorted(draw for name, draw in far if name == "b")[0] > 10**14
+
+
+def test_nothing_left_at_some_point_is_an_error():
+    with pytest.raises(UserError, match="no source has a weight above 0 at 100% of the training"):
+        Mixture({"a": WeightSchedule([1.0, 0.0])}, {"a": 1.0}, 0, 1e6)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cslm.configuration import load_configuration
@@ -25,6 +26,22 @@ def world(tmp_path_factory):
 
 def run(root, config, *arguments, verb=pretrain):
     verb.main(["--config", str(write_config(root / "run.yaml", config)), *arguments])
+
+
+def test_scheduled_weights_and_caps_of_a_recipe(world, capsys):
+    config = pretrain_config(world, max_tokens=2400)
+    config["output"] = "scheduled"
+    config["sources"]["asr"]["weight"] = {"values": [1.0, 0.1], "shape": "cosine"}
+    config["caps"] = {"tasks": {"translation": 0.2}}
+    run(world, config)
+    printed = capsys.readouterr().out
+    tokens = json.loads((world / "scheduled" / "finished.json").read_text())["consumed"]
+    assert all(f"{name}: {count:,} tokens" in printed for name, count in tokens.items())
+    assert tokens["mt"] / sum(tokens.values()) < 0.3 and tokens["tts"] > tokens["asr"]
+    resolved = yaml.safe_load((world / "scheduled" / "config.yaml").read_text())
+    assert resolved["sources"]["asr"]["weight"] == {"values": [1.0, 0.1], "at": None, "shape": "cosine"}
+    run(world, config)
+    assert "already finished" in capsys.readouterr().out
 
 
 def rows(folder):
