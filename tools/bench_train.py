@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cslm.errors import UserError, exit_with_status
 from cslm.training.compared_speed import SYSTEMS, Shape, summary, training_speed
+from cslm.training.loader_speed import loader_speed
+from cslm.training.loss_memory import NUM_TOKENS, loss_memory
 
 
 def main() -> None:
@@ -17,12 +19,14 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=type(default), default=default)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="what to run")
     parser.add_argument("--repeats", type=int, default=3, help="times that every system runs, in turn")
+    parser.add_argument("--loss_tokens", type=int, default=NUM_TOKENS, help="of the loss alone; 8,192 need 16 GB")
     parser.add_argument("--json", type=Path, help="write rows and ratios to this file")
     given = vars(parser.parse_args())
-    systems, repeats, file = (given.pop(name) for name in ("systems", "repeats", "json"))
+    systems, repeats, loss_tokens, file = (given.pop(name) for name in ("systems", "repeats", "loss_tokens", "json"))
     if file is not None and not file.parent.is_dir():
         raise UserError(f"--json: there is no folder {file.parent}")
     found = summary(training_speed(Shape(**given), systems, repeats))
+    found |= loss_memory(num_tokens=loss_tokens) | loader_speed()
     for name, value in found.items():
         print(f"{name}: {value:.3g}" if isinstance(value, float) else f"{name}: {value}")
     if file is not None:

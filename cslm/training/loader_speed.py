@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cslm.batches.packing import pack
 from cslm.batches.sources import SourceConfig
 from cslm.batches.stream import BatchStream, open_stream
 from cslm.model.backbone import load_text_tokenizer
@@ -21,7 +22,7 @@ from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import train_text_tokenizer
 from cslm.sequences.vocabulary import extend_tokenizer
 from cslm.sequences.wordings import all_wordings
-from cslm.training.compared_speed import LONGEST, MIXTURE, Kind
+from cslm.training.compared_speed import ACCUMULATION, LONGEST, MIXTURE, RANKS, Kind, drawn_lengths
 from cslm.units.codec import Units
 from cslm.units.store import StoreRow, write_store
 
@@ -33,12 +34,14 @@ _TOKENS_PER_WORD = 1.05  # of the made-up words below
 _TEMPLATE = 25  # tokens of an instruction and the chat's markers
 
 
-def loader_speed(num_tokens: int = 2_000_000, documents_per_source: int = 2000, tokens_per_step: int = 75_000) -> float:
-    """Tokens a second that one process makes ready to train on.
+def loader_speed(
+    num_tokens: int = 2_000_000, documents_per_source: int = 20_000, tokens_per_step: int = 75_000
+) -> dict[str, float]:
+    """``loader_tokens_per_sec``: tokens that one process makes ready to train on; ``packing_documents_per_sec``.
 
     Args:
         num_tokens: how many to count, after one step that is not counted.
-        documents_per_source: size of each source; the stream goes through them again when they end.
+        documents_per_source: size of each source, more than is counted: no text is read twice.
         tokens_per_step: as in ``recipes/cslm/pretrain.yaml``.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +52,18 @@ def loader_speed(num_tokens: int = 2_000_000, documents_per_source: int = 2000, 
             batch = stream.step(position)
             counted += sum(batch.consumed.values())
             position = batch.position
-        return counted / (time.perf_counter() - started)
+        speed = counted / (time.perf_counter() - started)
+    return {"loader_tokens_per_sec": speed, "packing_documents_per_sec": packing_speed()}
+
+
+def packing_speed(num_documents: int = 200_000) -> float:
+    """Documents a second that are planned into rows, from their lengths alone, in windows of a step of 24 processes."""
+    lengths, _ = drawn_lengths(num_documents)
+    window = RANKS * ACCUMULATION * LONGEST // round(float(lengths.mean()))
+    started = time.perf_counter()
+    for first in range(0, num_documents, window):
+        pack(lengths[first : first + window], LONGEST, RANKS)
+    return num_documents / (time.perf_counter() - started)
 
 
 def _stream(folder: Path, documents_per_source: int, tokens_per_step: int) -> BatchStream:
