@@ -198,9 +198,7 @@ class _Paths:
         return path
 
 
-def _text_tokenizer(
-    config: LanguageModelConfig, paths: _Paths, folder: Path, rank: int
-) -> PreTrainedTokenizerBase:
+def _text_tokenizer(config: LanguageModelConfig, paths: _Paths, folder: Path, rank: int) -> PreTrainedTokenizerBase:
     if paths.base is not None:
         if config.text_tokenizer is not None:
             raise UserError("text_tokenizer is only for a model from scratch: model.base brings its own")
