@@ -123,11 +123,9 @@ def _row(stream: BatchStream, slot: int, number: int) -> tuple[str, list[_Shown]
     boundaries = [0]
     for document in shown:
         boundaries.append(boundaries[-1] + len(document.sequence))
-    facts = (
-        f"row {number} of {len(rows)} in the step at slot {slot}: {len(shown)} documents, "
-        f"{boundaries[-1]:,} of at most {stream.tokens_per_micro_batch:,} ids; boundaries {' '.join(map(str, boundaries))}"
-    )
-    return facts, shown
+    capacity, places = stream.tokens_per_micro_batch, " ".join(map(str, boundaries))
+    facts = f"row {number} of {len(rows)} in the step at slot {slot}: {len(shown)} documents, "
+    return f"{facts}{boundaries[-1]:,} of at most {capacity:,} ids; boundaries {places}", shown
 
 
 def _facts(document: _Shown, max_length: int) -> str:
