@@ -20,6 +20,8 @@ VERBS = {
     "take-codebooks": ("cslm.units.take_codebooks", "the first codebooks of a store that holds more"),
     "verify": ("cslm.units.verify", "read a unit store again and say what is wrong with it"),
     "show": ("cslm.units.show", "show what is in a unit store, or one utterance of it"),
+    "inspect": ("cslm.training.inspect_sequences", "show documents as the model reads them in training"),
+    "lr-find": ("cslm.training.lr_find", "try rising learning rates on a run's data and suggest one"),
     "pretrain": ("cslm.training.pretrain", "pre-train a language model on text, on speech and on both interleaved"),
     "finetune": ("cslm.training.finetune", "teach a pre-trained model to answer speech with speech"),
     "train-decoder": ("cslm.training.train_decoder", "train the decoder from units to a waveform"),

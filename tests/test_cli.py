@@ -14,7 +14,8 @@ from cslm import cli
 from cslm.errors import MissingExtraError, UserError, exit_with_status
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = {verb: verb.replace("-", "_") for verb in cli.VERBS}
+# A script inspect.py would hide Python's own module of that name from every script beside it.
+SCRIPTS = {verb: verb.replace("-", "_") for verb in cli.VERBS} | {"inspect": "inspect_sequences"}
 
 
 def leave(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""The wheel carries what is not Python: wordings, tables, recipes' YAML and cards."""
+"""The wheel carries what is not Python: wordings, tables, recipes' YAML, settings and cards."""
 
 from __future__ import annotations
 
@@ -27,14 +27,18 @@ def test_versions_agree(metadata):
     assert metadata["metadata"]["version"] == cslm.__version__ == version("cslm")
 
 
+SHIPPED = [path for top in ("recipes", "tokenizers") for path in sorted((ROOT / top).rglob("*.yaml"))]
+SHIPPED += sorted((ROOT / "recipes" / "deepspeed_settings").glob("*.json"))
+SHIPPED += [ROOT / "recipes" / "multi_node" / name for name in ("hosts", "slurm.sh")]
+
+
 def test_every_yaml_of_recipes_and_tokenizers_is_a_data_file(metadata):
     listed = set()
     for folder, patterns in metadata["options.data_files"].items():
         for pattern in patterns.split():
             assert folder == f"share/cslm/{Path(pattern).parent}"
             listed |= set(ROOT.glob(pattern))
-    wanted = {path for top in ("recipes", "tokenizers") for path in (ROOT / top).rglob("*.yaml")}
-    assert wanted <= listed
+    assert set(SHIPPED) <= listed
 
 
 def test_the_wheel_carries_the_data(tmp_path):
@@ -49,7 +53,6 @@ def test_the_wheel_carries_the_data(tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {str(path.relative_to(ROOT)) for path in (ROOT / "cslm").rglob("*.yaml")}
     expected |= {str(path.relative_to(ROOT)) for path in (ROOT / "cslm").rglob("*.py")} | {"cslm/py.typed"}
-    shipped = [path for top in ("recipes", "tokenizers") for path in (ROOT / top).rglob("*.yaml")]
-    expected |= {f"cslm-{cslm.__version__}.data/data/share/cslm/{path.relative_to(ROOT)}" for path in shipped}
+    expected |= {f"cslm-{cslm.__version__}.data/data/share/cslm/{path.relative_to(ROOT)}" for path in SHIPPED}
     assert expected <= names
     assert not [name for name in names if name.startswith(("tests", "tools", "tokenizers"))]

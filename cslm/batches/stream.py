@@ -152,16 +152,28 @@ class BatchStream:
         """
         slot = int(position.get("slot", 0))
         documents, consumed, notes, next_slot = self._collect(slot, document or self.document)
-        rows = pack([len(document) for document in documents], self.tokens_per_micro_batch, world_size)
-        mine = [self.row([documents[index] for index in row]) for row in rows[rank::world_size]]
-        num_trained = sum(int(document.trained[1:].sum()) for document in documents)
+        rows = self._packed(documents, world_size)[rank::world_size]
+        mine = [self.row([fitted for _, fitted in row]) for row in rows]
+        num_trained = sum(int(fitted.trained[1:].sum()) for _, fitted in documents)
         return StepBatch(mine, num_trained, {"slot": next_slot}, consumed, notes)
+
+    def rows(self, slot: int = 0, world_size: int = 1) -> list[list[tuple[int, Sequence]]]:
+        """The rows of the step that starts at ``slot``, of all processes: slots and their documents, fitted.
+
+        Raises:
+            UserError: as :meth:`step`.
+        """
+        return self._packed(self._collect(slot, self.document)[0], world_size)
+
+    def _packed(self, documents: list[tuple[int, Sequence]], world_size: int) -> list[list[tuple[int, Sequence]]]:
+        rows = pack([len(document) for _, document in documents], self.tokens_per_micro_batch, world_size)
+        return [[documents[index] for index in row] for row in rows]
 
     def _collect(
         self, slot: int, read: Callable[[int], tuple[str, Sequence]]
-    ) -> tuple[list[Sequence], dict[str, int], dict[str, int], int]:
+    ) -> tuple[list[tuple[int, Sequence]], dict[str, int], dict[str, int], int]:
         """The documents of the step that starts at ``slot``, what they are, and the slot after them."""
-        documents: list[Sequence] = []
+        documents: list[tuple[int, Sequence]] = []
         consumed: Counter[str] = Counter()
         notes: Counter[str] = Counter()
         tokens, start = 0, slot
@@ -170,21 +182,21 @@ class BatchStream:
             fitted = self.fit(document, slot)
             if fitted is not None and documents and tokens + len(fitted) > self.tokens_per_step:
                 return documents, dict(consumed), dict(notes), slot
-            slot += 1
             if fitted is not document:
                 notes[f"{name}: {'dropped' if fitted is None else 'cut'}, longer than {self.max_length} tokens"] += 1
             if fitted is not None:
-                documents.append(fitted)
+                documents.append((slot, fitted))
                 consumed[name] += len(fitted)
                 tokens += len(fitted)
-            elif not documents and slot - start >= _MOST_DROPPED:
+            slot += 1
+            if not documents and slot - start >= _MOST_DROPPED:
                 raise UserError(
                     f"{_MOST_DROPPED} documents in a row are longer than max_length {self.max_length} tokens: "
                     "raise max_length"
                 )
 
     def fit(self, document: Sequence, slot: int) -> Sequence | None:
-        """The document, cut if it is too long and has no turns, at a place drawn by the slot; None if it is dropped."""
+        """The document of a slot as it is trained: whole, cut to a window drawn by the slot, or None if dropped."""
         if len(document) <= self.max_length:
             return document
         if any(span.role != "document" for span in document.spans):

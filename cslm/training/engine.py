@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cslm.configuration import find_shipped
 from cslm.errors import UserError
 from cslm.model.loss import LossOutput
 from cslm.training.muon import Muon, inner_matrices, outer_matrices
@@ -65,7 +66,7 @@ def start_engine(module: nn.Module, config: TrainingConfig, load_universal: bool
         load_universal: the state to load comes from another number of processes.
 
     Raises:
-        UserError: ``training.deepspeed`` is no JSON file.
+        UserError: ``training.deepspeed`` is no JSON file, or names another ZeRO stage.
     """
     exact = {name: buffer.clone() for name, buffer in module.named_buffers() if buffer.is_floating_point()}
     optimizer = _optimizer(module, config)
@@ -152,12 +153,7 @@ def _optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimiz
 
 def _settings(config: TrainingConfig, num_parameters: int, load_universal: bool) -> dict[str, Any]:
     """DeepSpeed's configuration."""
-    settings: dict[str, Any] = {}
-    if config.deepspeed is not None:
-        try:
-            settings = json.loads(Path(config.deepspeed).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise UserError(f"training.deepspeed: {config.deepspeed} is no readable JSON file ({error})") from None
+    settings = _further_settings(config)
     bucket = min(500_000_000, max(num_parameters, 1))
     zero = {"reduce_bucket_size": bucket, "allgather_bucket_size": bucket, "overlap_comm": False}
     if config.zero_stage == 3:
@@ -173,8 +169,27 @@ def _settings(config: TrainingConfig, num_parameters: int, load_universal: bool)
         "steps_per_print": 1_000_000_000,
         "wall_clock_breakdown": False,
         "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,  # offloaded states are stepped by torch's AdamW: nothing to compile
     }
     return {**settings, **own}
+
+
+def _further_settings(config: TrainingConfig) -> dict[str, Any]:
+    """What the JSON file of ``training.deepspeed`` holds."""
+    if config.deepspeed is None:
+        return {}
+    path = find_shipped(config.deepspeed) if not Path(config.deepspeed).is_file() else Path(config.deepspeed)
+    try:
+        settings = json.loads((path or Path(config.deepspeed)).read_text(encoding="utf-8"))
+        stage = settings.get("zero_optimization", {}).get("stage", config.zero_stage)
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"training.deepspeed: {config.deepspeed} is no readable JSON file ({error})") from None
+    if stage != config.zero_stage:
+        raise UserError(
+            f"training.deepspeed: {config.deepspeed} has ZeRO stage {stage}, but training.zero_stage is "
+            f"{config.zero_stage}: give both the same"
+        )
+    return dict(settings)
 
 
 def _clips_itself(config: TrainingConfig) -> bool:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -118,10 +118,7 @@ def train_language_model(config: LanguageModelConfig) -> None:
     wait_for_all()
     if rank == 0:
         write_configuration(paths.output, config)
-    tokenizer = _text_tokenizer(config, paths, rank)
-    speech = _speech_side(config, paths, tokenizer)
-    form = SequenceFormat(tokenizer)
-    stream = _open_stream(config, paths, form, tokenizer.pad_token_id, speech)
+    tokenizer, speech, form, stream = open_data(config, rank)
     model = _model(config, paths, tokenizer, speech)
 
     def save(weights: dict[str, Tensor], folder: Path) -> None:
@@ -146,6 +143,47 @@ def train_language_model(config: LanguageModelConfig) -> None:
         validator = Validator(config.validation, held_out.rows(rank, world_size), stream.groups, paths.output, save)
     with read_ahead(stream, _loader_workers(config.training)) as ahead:
         train(module, ahead, config.training, paths.output, save, validator)
+
+
+class RunData(NamedTuple):
+    """What a run reads, and in which form."""
+
+    tokenizer: PreTrainedTokenizerBase
+    """with the units, where there are any"""
+    speech: SpeechSide | None
+    """None for a model of text only"""
+    form: SequenceFormat
+    """how sequences are written"""
+    stream: BatchStream
+    """the batches of the sources"""
+
+
+def open_data(config: LanguageModelConfig, rank: int = 0, scratch: Path | None = None) -> RunData:
+    """The tokenizer and the stream of a run, without its model.
+
+    Args:
+        rank: process 0 fits the text tokenizer of a model from scratch, the others wait for it.
+        scratch: where a text tokenizer goes that the run has not fitted yet; None is the run's own folder.
+
+    Raises:
+        UserError: parts that do not belong together, or a file that is missing.
+    """
+    paths = _Paths(config)
+    fitted = paths.output / "text_tokenizer"
+    folder = fitted if scratch is None or fitted.is_dir() else scratch / "text_tokenizer"
+    tokenizer = _text_tokenizer(config, paths, folder, rank)
+    speech = _speech_side(config, paths, tokenizer)
+    form = SequenceFormat(tokenizer)
+    return RunData(tokenizer, speech, form, _open_stream(config, paths, form, tokenizer.pad_token_id, speech))
+
+
+def open_model(config: LanguageModelConfig, data: RunData) -> PreTrainedModel:
+    """The model of a run before its first step, with rows for new units.
+
+    Raises:
+        UserError: no such base or architecture, or a base that does not fit its tokenizer.
+    """
+    return _model(config, _Paths(config), data.tokenizer, data.speech)
 
 
 class _Paths:
@@ -177,14 +215,13 @@ class _Paths:
         return path
 
 
-def _text_tokenizer(config: LanguageModelConfig, paths: _Paths, rank: int) -> PreTrainedTokenizerBase:
+def _text_tokenizer(config: LanguageModelConfig, paths: _Paths, folder: Path, rank: int) -> PreTrainedTokenizerBase:
     if paths.base is not None:
         if config.text_tokenizer is not None:
             raise UserError("text_tokenizer is only for a model from scratch: model.base brings its own")
         return load_text_tokenizer(paths.base)
     if config.text_tokenizer is None:
         raise UserError("a model from scratch needs the section text_tokenizer (vocab_size, texts)")
-    folder = paths.output / "text_tokenizer"
     files = [paths.file(name) for name in config.text_tokenizer.texts]
     if rank == 0 and not folder.is_dir():
         wordings = [text for text in all_wordings(config.text_tokenizer.languages) for _ in range(20)]

@@ -143,7 +143,7 @@ def _run_steps(
     first_step = state.step
     while state.step < config.last_step:
         learning_rate = learning_rate_at(config, state.step)
-        state, norm = _one_step(engine, stream, config, state, learning_rate, meter)
+        state, norm = take_step(engine, stream, config, state, learning_rate, meter)
         last = state.step == config.last_step
         stopping = stop.received(engine.device) and not last
         saving = last or stopping or state.step % config.save_every == 0
@@ -170,7 +170,7 @@ def _run_steps(
     return state
 
 
-def _one_step(
+def take_step(
     engine: Any, stream: Stream, config: TrainingConfig, state: TrainingState, learning_rate: float, meter: LossMeter
 ) -> tuple[TrainingState, float | Tensor]:
     """One update: the state after it and the norm of its gradient. Random numbers depend on the step alone."""

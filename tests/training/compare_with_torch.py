@@ -1,8 +1,13 @@
-"""Run by test_engine.py in each process: every ZeRO stage against a plain torch loop. Prints what it compared."""
+"""Run by test_engine.py in each process: DeepSpeed against a plain torch loop. Prints what it compared.
+
+Arguments: ZeRO stages, as ``0123``, or JSON files of DeepSpeed settings.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 
 import torch
 from deepspeed.utils import safe_get_full_grad
@@ -52,9 +57,9 @@ def expected(case: str) -> dict[str, list]:
     return torch_loop(module, optimizer, settings["gradient_clip"], STEPS)
 
 
-def compare(stage: int, case: str, wanted: dict[str, list], rank: int, world_size: int) -> None:
+def compare(stage: int, case: str, wanted: dict, rank: int, world_size: int, settings: str | None = None) -> None:
     """One stage and optimizer, some steps."""
-    config = TrainingConfig(max_steps=STEPS, zero_stage=stage, **CASES[case])
+    config = TrainingConfig(max_steps=STEPS, zero_stage=stage, deepspeed=settings, **CASES[case])
     engine = start_engine(tiny_module(), config)
     for step in range(STEPS):
         batch = TinyStream().step({"step": step}, rank, world_size)
@@ -75,14 +80,19 @@ def compare(stage: int, case: str, wanted: dict[str, list], rank: int, world_siz
 
 
 def main() -> None:
-    """All stages, both optimizers."""
+    """All stages or files, all optimizers."""
     rank, world_size = start_processes(num_threads=1)
+    trials: list[tuple[int, str | None]] = [(int(stage), None) for stage in sys.argv[1] if sys.argv[1].isdigit()]
+    for file in sys.argv[1:] if not trials else ():
+        trials.append((json.loads(Path(file).read_text(encoding="utf-8"))["zero_optimization"]["stage"], file))
     for case in CASES:
         wanted = expected(case)
-        for stage in map(int, sys.argv[1]):
-            compare(stage, case, wanted, rank, world_size)
+        for stage, settings in trials:
+            compare(stage, case, wanted, rank, world_size, settings)
             if rank == 0:
-                print(f"stage {stage} {case} on {world_size}: equal", flush=True)
+                print(
+                    f"{Path(settings).name if settings else f'stage {stage}'} {case} on {world_size}: equal", flush=True
+                )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Run by test_resume.py in each process: train the tiny stream. Arguments: output, ZeRO stage, last step, optimizer."""
+"""Run by test_resume.py in each process: train the tiny stream.
+
+Arguments: output, ZeRO stage, last step, optimizer, JSON file of DeepSpeed settings.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from cslm.training.training_config import TrainingConfig
 from tests.training.tiny_stream import TinyStream, tiny_module
 
 
-def run(output: Path, zero_stage: int, max_steps: int, optimizer: str = "adamw") -> None:
+def run(output: Path, zero_stage: int, max_steps: int, optimizer: str = "adamw", settings: str | None = None) -> None:
     """Train to ``max_steps`` of a schedule of eight steps."""
     config = TrainingConfig(
         max_tokens=800, tokens_per_step=100, max_steps=max_steps, zero_stage=zero_stage, log_every=1, save_every=3,
-        num_threads=1, learning_rate=0.01, gradient_clip=0.5, optimizer=optimizer,
+        num_threads=1, learning_rate=0.01, gradient_clip=0.5, optimizer=optimizer, deepspeed=settings,
     )  # fmt: skip
     kill_at = int(os.environ.get("KILL_AT_STEP", "-1"))
     stop_at = int(os.environ.get("STOP_AT_STEP", "-1"))

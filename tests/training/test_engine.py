@@ -1,8 +1,17 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tests.training.processes import finish, start
+from cslm.errors import UserError
+from cslm.training.engine import start_engine
+from cslm.training.training_config import TrainingConfig
+from tests.training.processes import ROOT, finish, start
+from tests.training.tiny_stream import tiny_module
+
+OPTIMIZERS = ("sgd", "faster embeddings", "adamw")
+SETTINGS = sorted((ROOT / "recipes" / "deepspeed_settings").glob("*.json"))
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
@@ -10,5 +19,46 @@ def test_every_zero_stage_is_the_plain_torch_loop(world_size):
     """Gradients to 1e-5 before clipping, losses of several steps of SGD and of AdamW with clipping, and norms."""
     printed = finish(start(world_size, "tests/training/compare_with_torch.py", "0123"))
     for stage in range(4):
-        for optimizer in ("sgd", "faster embeddings", "adamw"):
+        for optimizer in OPTIMIZERS:
             assert f"stage {stage} {optimizer} on {world_size}: equal" in printed
+
+
+def test_every_file_of_settings_is_the_plain_torch_loop():
+    """Offload to the CPU among them, with torch's own AdamW on the CPU."""
+    assert [path.stem for path in SETTINGS] == ["zero1", "zero2", "zero2_offload", "zero3", "zero3_offload"]
+    printed = finish(start(2, "tests/training/compare_with_torch.py", *map(str, SETTINGS)))
+    for path in SETTINGS:
+        for optimizer in OPTIMIZERS:
+            assert f"{path.name} {optimizer} on 2: equal" in printed
+
+
+@pytest.mark.parametrize("path", SETTINGS, ids=lambda path: path.stem)
+def test_settings_decide_nothing_that_the_loop_decides(path):
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    assert set(settings) == {"zero_optimization"}
+    assert path.stem.startswith(f"zero{settings['zero_optimization']['stage']}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"zero_optimization": {"stage": 1}}', r"file\.json has ZeRO stage 1, but training\.zero_stage is 2"),
+        ('{"zero_optimization": ', r"file\.json is no readable JSON file"),
+        ("[]", r"file\.json is no readable JSON file"),
+        (None, r"file\.json is no readable JSON file"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(tmp_path, content, message):
+    file = tmp_path / "file.json"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    config = TrainingConfig(max_steps=1, zero_stage=2, deepspeed=str(file))
+    with pytest.raises(UserError, match=message):
+        start_engine(tiny_module(), config)
+
+
+def test_settings_that_come_with_the_package_are_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = TrainingConfig(max_steps=1, zero_stage=2, deepspeed="recipes/deepspeed_settings/zero1.json")
+    with pytest.raises(UserError, match=r"zero1\.json has ZeRO stage 1"):
+        start_engine(tiny_module(), config)

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from cslm.errors import UserError
 from cslm.training.state import SavedState, TrainingState, find_latest, needs_universal
-from tests.training.processes import finish, start
+from tests.training.processes import ROOT, finish, start
 from tests.training.run_tiny import run
 
 SCRIPT = "tests/training/run_tiny.py"
@@ -39,6 +39,15 @@ def test_a_resumed_run_has_the_curve_of_the_uninterrupted_one(tmp_path, zero_sta
         assert found == expected
         weights, wanted = load_file(tmp_path / "w.safetensors"), load_file(whole / "w.safetensors")
         assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("zero_stage", [2, 3])
+def test_a_run_with_its_states_on_the_cpu_resumes_too(tmp_path, zero_stage, whole):
+    settings = str(ROOT / "recipes" / "deepspeed_settings" / f"zero{zero_stage}_offload.json")
+    run(tmp_path, zero_stage, 4, settings=settings)
+    run(tmp_path, zero_stage, 8, settings=settings)
+    for one, other in zip(curve(tmp_path), curve(whole), strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
 
 
 @pytest.mark.parametrize(("zero_stage", "before", "after"), [(2, 2, 1), (3, 1, 2)])
