@@ -26,6 +26,7 @@ from cslm.training.schedule import learning_rate_at
 from cslm.training.state import TrainingState, find_latest, load_state, needs_universal, save_state
 from cslm.training.stopping import StopSignal
 from cslm.training.training_config import TrainingConfig
+from cslm.training.work_meter import WorkMeter
 from cslm.units.atomic_file import write_atomically
 
 FINISHED = "finished.json"
@@ -101,7 +102,7 @@ def train(
     state = TrainingState() if saved is None else load_state(engine, saved, universal)
     if saved is not None and rank == 0:
         print(f"resuming from step {state.step:,} ({saved.folder})", flush=True)
-    log = RunLog(output, config.last_step, state) if rank == 0 else None
+    log = RunLog(output, config.last_step, state, config.wandb_project) if rank == 0 else None
     with StopSignal() as stop:
         state = _run_steps(engine, stream, config, output, state, log, stop)
     weights = full_weights(engine)
@@ -134,18 +135,21 @@ def _run_steps(
     stop: StopSignal,
 ) -> TrainingState:
     meter = LossMeter(stream.groups)
+    work = WorkMeter(engine.module, config, engine.device)
+    if log is not None:
+        log.exclude(work.setup_sec)
     first_step = state.step
     while state.step < config.last_step:
         learning_rate = learning_rate_at(config, state.step)
-        state, norm = _one_step(engine, stream, config, state, learning_rate, meter)
+        state, norm = _one_step(engine, stream, config, state, learning_rate, meter, work)
         last = state.step == config.last_step
         stopping = stop.received(engine.device) and not last
         saving = last or stopping or state.step % config.save_every == 0
         if saving or state.step % config.log_every == 0 or state.step == first_step + 1:
-            result = meter.result()
+            result, done = meter.result(), work.result()
             check_finite(result, float(norm), state, config.log_every)
             if log is not None:
-                log.write(state, result, learning_rate, float(norm))
+                log.write(state, result, learning_rate, float(norm), done)
         if saving:
             started = time.perf_counter()
             save_state(engine, state, output, config.save_total)
@@ -159,13 +163,20 @@ def _run_steps(
 
 
 def _one_step(
-    engine: Any, stream: Stream, config: TrainingConfig, state: TrainingState, learning_rate: float, meter: LossMeter
+    engine: Any,
+    stream: Stream,
+    config: TrainingConfig,
+    state: TrainingState,
+    learning_rate: float,
+    meter: LossMeter,
+    work: WorkMeter,
 ) -> tuple[TrainingState, float | Tensor]:
     """One update: the state after it and the norm of its gradient. Random numbers depend on the step alone."""
     rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     torch.manual_seed(config.seed * 1_000_003 + state.step * world_size + rank)
     batch = stream.step(state.position, rank, world_size)
     meter.add(accumulate_gradients(engine, list(batch.micro_batches), batch.num_trained))
+    work.add(batch.micro_batches)
     set_learning_rate(engine, learning_rate)
     norm = update_weights(engine, config.gradient_clip)
     tokens = state.tokens + sum(batch.consumed.values())

@@ -1,4 +1,4 @@
-"""What a run tells: one line per log step, ``metrics.jsonl``, TensorBoard."""
+"""What a run tells: one line per log step, ``metrics.jsonl``, TensorBoard, and Weights & Biases where asked for."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from torch.utils.tensorboard import SummaryWriter
 from cslm.errors import UserError
 from cslm.model.loss import LossOutput
 from cslm.training.state import TrainingState
+from cslm.training.tracking import WandbRun
+from cslm.training.work_meter import Work
 from cslm.units.atomic_file import write_atomically
 
 
@@ -56,14 +58,19 @@ class LossMeter:
 class RunLog:
     """Writes what :class:`LossMeter` and the loop report; only rank 0 has one."""
 
-    def __init__(self, output: Path, last_step: int, state: TrainingState) -> None:
-        """Open the files of a run; lines after ``state.step``, from before an interruption, are dropped."""
+    def __init__(self, output: Path, last_step: int, state: TrainingState, wandb_project: str | None = None) -> None:
+        """Open the files of a run; lines after ``state.step``, from before an interruption, are dropped.
+
+        Raises:
+            MissingExtraError: a project of Weights & Biases, but no package ``wandb``.
+        """
         self.last_step = last_step
         output.mkdir(parents=True, exist_ok=True)
         self._path = output / "metrics.jsonl"
         _keep_until(self._path, state.step)
         self._file = self._path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(output / "tensorboard"), purge_step=state.step + 1)
+        self._tracked = WandbRun(wandb_project, output) if wandb_project is not None else None
         self._pause = 0.0
         self._since, self._step, self._tokens = time.perf_counter(), state.step, state.tokens
 
@@ -71,10 +78,12 @@ class RunLog:
         """Leave time that was not training (a checkpoint) out of the speed."""
         self._pause += seconds
 
-    def write(self, state: TrainingState, result: dict[str, Any], learning_rate: float, norm: float) -> None:
+    def write(
+        self, state: TrainingState, result: dict[str, Any], learning_rate: float, norm: float, work: Work
+    ) -> None:
         """One log step."""
         seconds = time.perf_counter() - self._since - self._pause
-        speed = (state.tokens - self._tokens) / seconds
+        tokens = state.tokens - self._tokens
         left = (self.last_step - state.step) * seconds / max(1, state.step - self._step)
         row = {
             "step": state.step,
@@ -82,28 +91,31 @@ class RunLog:
             "loss": result["loss"],
             "lr": learning_rate,
             "grad_norm": norm,
-            "tokens_per_sec": round(speed, 1),
+            "tokens_per_sec": round(tokens / seconds, 1),
+            "mfu": work.mfu(seconds),
+            "peak_memory_gib": round(work.peak_memory / 2**30, 3),
+            "waiting": round(work.waiting(tokens), 5),
+            "seconds_left": round(left, 1),
             "groups": result["groups"],
             "accuracy": result["accuracy"],
             "consumed": state.consumed,
         }
-        print(_line(row, _by_kind(result), self.last_step, left), flush=True)
+        print(_line(row, _by_kind(result), self.last_step), flush=True)
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
-        self._write_board(row)
+        scalars = _scalars(row)
+        for name, value in scalars.items():
+            self._board.add_scalar(name, value, state.step)
+        if self._tracked is not None:
+            self._tracked.log(scalars, state.step)
         self._since, self._step, self._tokens, self._pause = time.perf_counter(), state.step, state.tokens, 0.0
 
     def close(self) -> None:
         """Flush and close the files."""
         self._file.close()
         self._board.close()
-
-    def _write_board(self, row: dict[str, Any]) -> None:
-        for name in ("loss", "lr", "grad_norm", "tokens_per_sec"):
-            self._board.add_scalar(f"train/{name}", row[name], row["step"])
-        for kind in ("groups", "accuracy"):
-            for group, value in row[kind].items():
-                self._board.add_scalar(f"{'loss' if kind == 'groups' else kind}/{group}", value, row["step"])
+        if self._tracked is not None:
+            self._tracked.close()
 
 
 def check_finite(result: dict[str, Any], norm: float, state: TrainingState, log_every: int) -> None:
@@ -135,12 +147,28 @@ def _by_kind(result: dict[str, Any]) -> str:
     return "  ".join(f"{kind} {total / count:.2f}" for kind, (total, count) in totals.items())
 
 
-def _line(row: dict[str, Any], by_kind: str, last_step: int, seconds_left: float) -> str:
-    minutes, seconds = divmod(round(seconds_left), 60)
+def _scalars(row: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a row by the names that TensorBoard and others show."""
+    names = ("loss", "lr", "grad_norm", "tokens_per_sec", "mfu", "peak_memory_gib", "waiting", "seconds_left")
+    scalars = {f"train/{name}": row[name] for name in names if row[name] is not None}
+    scalars |= {f"loss/{group}": value for group, value in row["groups"].items()}
+    return scalars | {f"accuracy/{group}": value for group, value in row["accuracy"].items()}
+
+
+def _line(row: dict[str, Any], by_kind: str, last_step: int) -> str:
+    mfu = "" if row["mfu"] is None else f"MFU {row['mfu']:.1%}  "
     return (
         f"step {row['step']:,}/{last_step:,}  loss {row['loss']:.3f}  [{by_kind}]  grad {row['grad_norm']:.2f}  "
-        f"lr {row['lr']:.2e}  {row['tokens_per_sec']:,.0f} tokens/s  {minutes}:{seconds:02d} left"
+        f"lr {row['lr']:.2e}  {row['tokens_per_sec']:,.0f} tokens/s  {mfu}{row['peak_memory_gib']:.1f} GiB  "
+        f"waiting {row['waiting']:.1%}  {_clock(row['seconds_left'])} left"
     )
+
+
+def _clock(seconds: float) -> str:
+    """``4:05``, and from an hour on ``1:04:05``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _keep_until(path: Path, step: int) -> None:
