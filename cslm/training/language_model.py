@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cslm.batches.mixture import Mixture
-from cslm.batches.sources import SourceConfig, open_sources
+from cslm.batches.sources import Source, SourceConfig, open_sources
 from cslm.batches.stream import BatchStream
 from cslm.errors import UserError
 from cslm.model.backbone import ModelConfig, build_model, load_text_tokenizer
@@ -211,25 +211,33 @@ def _speech_side(config: LanguageModelConfig, paths: _Paths, tokenizer: PreTrain
     return SpeechSide(vocabulary, found, card, is_new, f"the card {card.path}")
 
 
-def _open_stream(
-    config: LanguageModelConfig, paths: _Paths, form: SequenceFormat, pad_id: int | None, speech: SpeechSide | None
-) -> BatchStream:
-    training = config.training
+def _open_sources(
+    configs: dict[str, SourceConfig], paths: _Paths, form: SequenceFormat, speech: SpeechSide | None
+) -> dict[str, Source]:
+    """The sources under the root by name; their units are those of the model."""
     located = {
         name: dataclasses.replace(
             source,
             store=None if source.store is None else str(paths.locate(source.store)),
             documents=None if source.documents is None else str(paths.locate(source.documents)),
         )
-        for name, source in config.sources.items()
+        for name, source in configs.items()
     }
     sources = open_sources(located, form)
     for name, source in sources.items():
         if source.store is not None and speech is not None:
             where = f"the store {located[name].store}"
             check_fingerprint(speech.fingerprint, source.store.fingerprint, speech.where, where)
+    return sources
+
+
+def _open_stream(
+    config: LanguageModelConfig, paths: _Paths, form: SequenceFormat, pad_id: int | None, speech: SpeechSide | None
+) -> BatchStream:
+    training = config.training
+    sources = _open_sources(config.sources, paths, form, speech)
     lengths = {name: source.mean_length for name, source in sources.items()}
-    mixture = Mixture({name: located[name].weight for name in sources}, lengths, training.seed)
+    mixture = Mixture({name: config.sources[name].weight for name in sources}, lengths, training.seed)
     return BatchStream(
         sources, mixture, training.tokens_per_step, training.tokens_per_micro_batch, training.max_length,
         training.seed, pad_id or 0,
