@@ -1,4 +1,4 @@
-"""A short run whose memory and checkpoint are measured: ``python -m`` this in each process, with what to run as JSON."""
+"""A short run whose memory and checkpoint are measured: ``python -m`` this in each process, with its JSON."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ def plan(config: PlanConfig) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> None:
-    """``plan --config YAML --num_processes N [--gpu_memory_gib GIB] [--peak_tflops TFLOPS] [--section.key value ...]``"""
+    """``plan --config YAML --num_processes N [--gpu_memory_gib GIB] [--peak_tflops TFLOPS] [--key value ...]``"""
     config = parse_configuration(PlanConfig, arguments, "plan")
     found = plan(config)
     print_plan(found, config.training.zero_stage, config.gpu_memory_gib)
@@ -133,9 +133,9 @@ def main(arguments: list[str]) -> None:
 
 
 def _open_parts(config: PlanConfig) -> _Parts:
-    paths, notes = _Paths(config), []
-    config.model.base = paths.base
-    shape = model_shape(config.model)
+    paths = _Paths(config)
+    notes: list[str] = []
+    shape = model_shape(replace(config.model, base=paths.base))
     text = shape.get_text_config()
     with tempfile.TemporaryDirectory() as folder:
         tokenizer, speech = _open_tokenizer(config, paths, Path(folder), notes)
@@ -147,6 +147,7 @@ def _open_parts(config: PlanConfig) -> _Parts:
     if speech is None and tokenizer is None and config.tokenizer_card is not None:
         vocabulary = _vocabulary_after(rows, paths, notes)
     if vocabulary is not None:
+        rows = vocabulary.num_text_ids
         text.vocab_size = vocabulary.padded_size
         if config.untie_head:
             shape.tie_word_embeddings = text.tie_word_embeddings = False
@@ -187,7 +188,9 @@ def _told_ids(config: PlanConfig) -> int:
         return config.text_tokenizer.vocab_size
     told = (config.model.architecture or {}).get("vocab_size")
     if told is None:
-        raise UserError("give text_tokenizer.vocab_size or model.architecture.vocab_size: the model's rows depend on it")
+        raise UserError(
+            "give text_tokenizer.vocab_size or model.architecture.vocab_size: the model's rows depend on it"
+        )
     return int(told)
 
 

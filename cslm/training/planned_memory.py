@@ -14,7 +14,7 @@ from cslm.training.activation_memory import ActivationMemory
 from cslm.training.training_config import TrainingConfig
 
 _BUCKET = 500_000_000
-"""most parameters in a bucket of gradients that are reduced together (``engine._settings``)"""
+"""most parameters in a bucket that is reduced or gathered together (``engine._settings``)"""
 _ZERO_3_AT_A_TIME = 1_000_000_000
 """most parameters that ZeRO-3 gathers or updates at a time (``stage3_max_live_parameters``, ``sub_group_size``)"""
 
@@ -34,7 +34,7 @@ class StageMemory:
     gradients: int
     """while a step accumulates them"""
     buffers: int
-    """of gradients on their way between processes"""
+    """of gradients, and under ZeRO-3 of weights, on their way between processes"""
     activations: int
     """what the layers keep for the backward pass, and need while they compute"""
     logits: int
@@ -68,12 +68,14 @@ def stage_memory(
     gradients = size * num_parameters // (shards if stage >= 2 else 1)
     bucket = size * min(num_parameters, _BUCKET) if stage > 0 else 0
     weights = size * num_parameters
-    if stage == 3:
+    buffers = bucket
+    if stage == 3:  # what is gathered arrives in one buffer, of which each parameter then takes a copy
         weights = weights // shards + size * min(num_parameters, _ZERO_3_AT_A_TIME)
+        buffers += size * min(num_parameters, _BUCKET)
     masters = 4 * num_parameters // shards if size == 2 or stage in (1, 2) else 0
     logits = max(0, micro.head - micro.working)
     return StageMemory(
-        stage, weights, masters, states, gradients, bucket, micro.kept + micro.working, logits,
+        stage, weights, masters, states, gradients, buffers, micro.kept + micro.working, logits,
         max(_reduction(stage, num_parameters, size, processes, bucket), _update(stage, num_parameters, size, shards)),
     )  # fmt: skip
 
