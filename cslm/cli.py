@@ -24,6 +24,7 @@ VERBS = {
     "lr-find": ("cslm.training.lr_find", "try rising learning rates on a run's data and suggest one"),
     "pretrain": ("cslm.training.pretrain", "pre-train a language model on text, on speech and on both interleaved"),
     "finetune": ("cslm.training.finetune", "teach a pre-trained model to answer speech with speech"),
+    "plan": ("cslm.training.plan", "say what a run of pretrain or finetune will need, before it is started"),
     "train-decoder": ("cslm.training.train_decoder", "train the decoder from units to a waveform"),
     "respond": ("cslm.generation.respond", "answer one spoken question"),
     "score": ("cslm.evaluation.score", "score a checkpoint"),

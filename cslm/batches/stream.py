@@ -20,15 +20,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cslm.batches.held_out import Part
 from cslm.batches.mixture import Mixture
 from cslm.batches.order import mix, name_seed, permuted_index
 from cslm.batches.packing import pack
-from cslm.batches.sources import Source, SourceConfig, open_sources
-from cslm.batches.weights import Caps, CapsConfig
+from cslm.batches.source_config import Source
+from cslm.batches.weights import Caps, CapsConfig, Weight
 from cslm.errors import UserError
 from cslm.sequences.sequence import MODALITIES, Sequence
-from cslm.sequences.sequence_format import SequenceFormat
 
 _MOST_DROPPED = 1000
 
@@ -49,36 +47,35 @@ class StepBatch:
     """what was dropped or cut in this step, by what and where"""
 
 
-def open_stream(
-    configs: Mapping[str, SourceConfig],
-    form: SequenceFormat,
+def mixed_stream(
+    sources: Mapping[str, Source],
+    weights: Mapping[str, Weight],
     *,
     tokens_per_step: int,
     tokens_per_micro_batch: int,
     max_length: int,
     seed: int,
     pad_id: int = 0,
-    held_out_share: float = 0.0,
     total_tokens: float = 1.0,
     caps: CapsConfig | None = None,
 ) -> BatchStream:
-    """Open the sources, but for the share of their documents that is held out, and mix them by their weights.
+    """Sources mixed by their weights.
 
     Args:
+        sources: open, by name.
+        weights: of these sources, and perhaps of others, by name.
         total_tokens: of the training that scheduled weights span.
         caps: highest shares of languages and tasks.
 
     Raises:
-        UserError: as :func:`~cslm.batches.sources.open_sources`, :class:`Mixture` and :class:`BatchStream`.
+        UserError: as :class:`Mixture`, :class:`Caps` and :class:`BatchStream`.
     """
-    sources = open_sources(configs, form, Part(held_out_share))
-    weights = {name: configs[name].weight for name in sources}
     lengths = {name: source.mean_length for name, source in sources.items()}
     cap = None
     if caps is not None:
         parts = [source.language_shares for source in sources.values()]
         cap = Caps(caps, [source.task for source in sources.values()], parts).apply
-    mixture = Mixture(weights, lengths, seed, total_tokens, cap)
+    mixture = Mixture({name: weights[name] for name in sources}, lengths, seed, total_tokens, cap)
     return BatchStream(sources, mixture, tokens_per_step, tokens_per_micro_batch, max_length, seed, pad_id)
 
 

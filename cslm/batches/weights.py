@@ -14,6 +14,7 @@ from cslm.errors import UserError
 
 SHAPES = ("linear", "cosine", "steps")
 _TOLERANCE = 1e-9
+_STEPS_OF_A_MEAN = 1000
 
 
 @dataclass
@@ -107,6 +108,13 @@ def is_never_drawn(weight: Weight) -> bool:
 def weight_at(weight: Weight, progress: float) -> float:
     """The weight at ``progress`` of the training, 0 to 1."""
     return weight.value(progress) if isinstance(weight, WeightSchedule) else weight
+
+
+def mean_weight(weight: Weight) -> float:
+    """The mean of a weight over the training."""
+    return (
+        sum(weight_at(weight, (step + 0.5) / _STEPS_OF_A_MEAN) for step in range(_STEPS_OF_A_MEAN)) / _STEPS_OF_A_MEAN
+    )
 
 
 class Caps:

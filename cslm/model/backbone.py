@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from cslm.audio.progress import without_progress_bar
@@ -65,6 +72,46 @@ def build_model(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: i
     return model.train()
 
 
+def model_shape(config: ModelConfig) -> PretrainedConfig:
+    """The configuration that ``base`` or ``architecture`` stands for, without any weights.
+
+    Raises:
+        UserError: as :func:`build_model`.
+    """
+    if (config.base is None) == (config.architecture is None):
+        raise UserError("model: give either base (a checkpoint) or architecture (from scratch), not both")
+    if config.base is None:
+        return _architecture(dict(config.architecture or {}))
+    try:
+        shape: PretrainedConfig = AutoConfig.from_pretrained(config.base)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{config.base}: transformers cannot read its configuration ({_first_line(error)})") from error
+    return shape
+
+
+def model_of_shape(shape: PretrainedConfig, attention: str, dtype: torch.dtype) -> PreTrainedModel:
+    """A model of this shape in training mode, on the device of the context (``meta``: without memory).
+
+    Raises:
+        UserError: one that transformers cannot make.
+    """
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(shape, dtype=dtype, attn_implementation=attention)
+    except (ValueError, TypeError, ImportError) as error:
+        raise UserError(f"model ({shape.model_type}): {_first_line(error)}") from error
+    return model.train()
+
+
+def _architecture(fields: dict[str, Any]) -> PretrainedConfig:
+    model_type = fields.pop("model_type", None)
+    if model_type not in CONFIG_MAPPING:
+        raise UserError(f"model.architecture.model_type is {model_type!r}: transformers has no such model")
+    try:
+        return AutoConfig.for_model(model_type, **fields)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"model.architecture ({model_type}): {_first_line(error)}") from error
+
+
 def _load(base: str, config: ModelConfig) -> PreTrainedModel:
     if Path(base).is_dir():
         check_checkpoint(Path(base))
@@ -80,23 +127,14 @@ def _load(base: str, config: ModelConfig) -> PreTrainedModel:
 
 def _from_scratch(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
     fields = dict(config.architecture or {})
-    model_type = fields.pop("model_type", None)
-    if model_type not in CONFIG_MAPPING:
-        raise UserError(f"model.architecture.model_type is {model_type!r}: transformers has no such model")
     fields["vocab_size"] = -(-len(tokenizer) // 64) * 64
     fields.setdefault("pad_token_id", tokenizer.pad_token_id)
     fields.setdefault("bos_token_id", tokenizer.bos_token_id)
     fields.setdefault("eos_token_id", tokenizer.eos_token_id)
-    try:
-        backbone = AutoConfig.for_model(model_type, **fields)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(
-                backbone, dtype=DTYPES[config.dtype], attn_implementation=config.attention
-            )
-    except (ValueError, TypeError, ImportError) as error:
-        raise UserError(f"model.architecture ({model_type}): {_first_line(error)}") from error
-    return model
+    shape = _architecture(fields)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return model_of_shape(shape, config.attention, DTYPES[config.dtype])
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -38,23 +39,24 @@ class DocumentGroups(NamedTuple):
     @classmethod
     def from_boundaries(cls, boundaries: Sequence[int], device: torch.device | str = "cpu") -> DocumentGroups:
         """Group the documents between consecutive ``boundaries`` (``[0, end of first, ..., num_tokens]``)."""
-        starts = torch.tensor(boundaries[:-1], dtype=torch.int64)
-        lengths = torch.tensor(boundaries[1:], dtype=torch.int64) - starts
+        starts = np.array(boundaries[:-1], dtype=np.int64)
+        lengths = np.array(boundaries[1:], dtype=np.int64) - starts
         assert boundaries[0] == 0 and bool((lengths > 0).all()), "documents must be contiguous and not empty"
-        order = torch.argsort(lengths, descending=True, stable=True)
+        order = np.argsort(-lengths, kind="stable")
         shapes = tuple(_group_lengths(lengths[order].tolist()))
         take = []
-        back = torch.empty(boundaries[-1], dtype=torch.int64)
+        back = np.empty(boundaries[-1], dtype=np.int64)
         first, slot = 0, 0
         for num_documents, length in shapes:
             members = order[first : first + num_documents]
-            offsets = torch.arange(length)
+            offsets = np.arange(length)
             rows = starts[members, None] + offsets
             real = offsets < lengths[members, None]
-            take.append(torch.where(real, rows, starts[members, None]).flatten())
-            back[rows[real]] = torch.arange(slot, slot + num_documents * length).view(num_documents, length)[real]
+            take.append(np.where(real, rows, starts[members, None]).ravel())
+            back[rows[real]] = np.arange(slot, slot + num_documents * length).reshape(num_documents, length)[real]
             first, slot = first + num_documents, slot + num_documents * length
-        return cls(torch.cat(take).to(device), back.to(device), shapes)
+        slots = torch.from_numpy(np.concatenate(take))
+        return cls(slots.to(device), torch.from_numpy(back).to(device), shapes)
 
 
 def _group_lengths(lengths: Sequence[int]) -> list[tuple[int, int]]:

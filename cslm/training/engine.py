@@ -118,10 +118,13 @@ def full_weights(engine: Any) -> dict[str, Tensor]:
     """The whole state of the module on the CPU of rank 0 (elsewhere empty); all processes call it together."""
     keep = torch.distributed.get_rank() == 0
     weights = {}
+    copies: dict[int, Tensor] = {}  # a head that shares the embedding's weight is copied, and saved, once
     for name, value in engine.module.state_dict(keep_vars=True).items():
         with deepspeed.zero.GatheredParameters([value], enabled=hasattr(value, "ds_id")):
             if keep:
-                weights[name] = value.detach().cpu().clone()
+                if id(value) not in copies:
+                    copies[id(value)] = value.detach().cpu().clone()
+                weights[name] = copies[id(value)]
     return weights
 
 

@@ -15,8 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cslm.batches.held_out import HeldOut, Part
 from cslm.batches.read_ahead import read_ahead
-from cslm.batches.sources import SourceConfig, open_sources
-from cslm.batches.stream import BatchStream, open_stream
+from cslm.batches.sources import Source, SourceConfig, open_sources
+from cslm.batches.stream import BatchStream, mixed_stream
 from cslm.batches.weights import CapsConfig
 from cslm.errors import UserError
 from cslm.model.backbone import ModelConfig, build_model, load_text_tokenizer
@@ -135,7 +135,7 @@ def train_language_model(config: LanguageModelConfig) -> None:
     module = LanguageModelLoss(model, len(stream.groups))
     validator = None
     if config.validation is not None:
-        held_out = _held_out(config, paths, form, stream)
+        held_out = _held_out(config, paths, form, speech, stream)
         if rank == 0:
             print(f"validation: {len(held_out):,} held-out documents every {config.validation.eval_steps} steps")
             for what, count in held_out.notes.items():
@@ -265,43 +265,49 @@ def _speech_side(config: LanguageModelConfig, paths: _Paths, tokenizer: PreTrain
     return SpeechSide(vocabulary, found, card, is_new, f"the card {card.path}")
 
 
-def _open_stream(
-    config: LanguageModelConfig, paths: _Paths, form: SequenceFormat, pad_id: int | None, speech: SpeechSide | None
-) -> BatchStream:
-    training = config.training
-    stream = open_stream(
-        _located(config, paths), form, tokens_per_step=training.tokens_per_step,
-        tokens_per_micro_batch=training.tokens_per_micro_batch, max_length=training.max_length, seed=training.seed,
-        pad_id=pad_id or 0, caps=config.caps, total_tokens=training.schedule_steps * training.tokens_per_step,
-        held_out_share=config.validation.share if config.validation else 0.0,
-    )  # fmt: skip
-    for source in stream.sources.values():
-        if source.store is not None and speech is not None:
-            where = f"the store {source.store.path}"
-            check_fingerprint(speech.fingerprint, source.store.fingerprint, speech.where, where)
-    return stream
-
-
-def _located(config: LanguageModelConfig, paths: _Paths) -> dict[str, SourceConfig]:
-    """The sources with their paths looked up."""
-    return {
+def _open_sources(
+    configs: dict[str, SourceConfig], paths: _Paths, form: SequenceFormat, speech: SpeechSide | None, part: Part
+) -> dict[str, Source]:
+    """The sources under the root by name, or a part of them; their units are those of the model."""
+    located = {
         name: dataclasses.replace(
             source,
             store=None if source.store is None else str(paths.locate(source.store)),
             documents=None if source.documents is None else str(paths.locate(source.documents)),
         )
-        for name, source in config.sources.items()
+        for name, source in configs.items()
     }
+    sources = open_sources(located, form, part)
+    for name, source in sources.items():
+        if source.store is not None and speech is not None:
+            where = f"the store {located[name].store}"
+            check_fingerprint(speech.fingerprint, source.store.fingerprint, speech.where, where)
+    return sources
 
 
-def _held_out(config: LanguageModelConfig, paths: _Paths, form: SequenceFormat, stream: BatchStream) -> HeldOut:
+def _open_stream(
+    config: LanguageModelConfig, paths: _Paths, form: SequenceFormat, pad_id: int | None, speech: SpeechSide | None
+) -> BatchStream:
+    training = config.training
+    part = Part(config.validation.share if config.validation else 0.0)
+    return mixed_stream(
+        _open_sources(config.sources, paths, form, speech, part),
+        {name: source.weight for name, source in config.sources.items()}, tokens_per_step=training.tokens_per_step,
+        tokens_per_micro_batch=training.tokens_per_micro_batch, max_length=training.max_length, seed=training.seed,
+        pad_id=pad_id or 0, caps=config.caps, total_tokens=training.schedule_steps * training.tokens_per_step,
+    )  # fmt: skip
+
+
+def _held_out(
+    config: LanguageModelConfig, paths: _Paths, form: SequenceFormat, speech: SpeechSide | None, stream: BatchStream
+) -> HeldOut:
     """What is validated on.
 
     Raises:
         UserError: nothing is held out.
     """
     assert config.validation is not None
-    sources = open_sources(_located(config, paths), form, Part(config.validation.share, held_out=True))
+    sources = _open_sources(config.sources, paths, form, speech, Part(config.validation.share, held_out=True))
     held_out = HeldOut(sources, stream, config.validation.max_documents)
     if not len(held_out):
         raise UserError(f"validation.share {config.validation.share} of these sources is no document: raise it")

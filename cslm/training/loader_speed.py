@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from cslm.batches.packing import pack
-from cslm.batches.sources import SourceConfig
-from cslm.batches.stream import BatchStream, open_stream
+from cslm.batches.sources import SourceConfig, open_sources
+from cslm.batches.stream import BatchStream, mixed_stream
 from cslm.model.backbone import load_text_tokenizer
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import train_text_tokenizer
@@ -86,8 +86,9 @@ def _stream(folder: Path, documents_per_source: int, tokens_per_step: int) -> Ba
             documents = _documents(task, kind, documents_per_source, words, generator)
             place.write_text("".join(json.dumps(document) + "\n" for document in documents), encoding="utf-8")
             sources[name] = SourceConfig(task, kind.tokens, documents=str(place))
-    return open_stream(
-        sources, SequenceFormat(tokenizer), tokens_per_step=tokens_per_step, tokens_per_micro_batch=2 * LONGEST,
+    return mixed_stream(
+        open_sources(sources, SequenceFormat(tokenizer)), {name: kind.tokens for name, kind in MIXTURE.items()},
+        tokens_per_step=tokens_per_step, tokens_per_micro_batch=2 * LONGEST,
         max_length=LONGEST, seed=0, pad_id=tokenizer.pad_token_id or 0,
     )  # fmt: skip
 

@@ -27,6 +27,7 @@ from cslm.training.state import TrainingState, find_latest, load_state, needs_un
 from cslm.training.stopping import StopSignal
 from cslm.training.training_config import TrainingConfig
 from cslm.training.validation import Validator
+from cslm.training.work_meter import WorkMeter
 from cslm.units.atomic_file import write_atomically
 
 FINISHED = "finished.json"
@@ -104,7 +105,7 @@ def train(
     state = TrainingState() if saved is None else load_state(engine, saved, universal)
     if saved is not None and rank == 0:
         print(f"resuming from step {state.step:,} ({saved.folder})", flush=True)
-    log = RunLog(output, config.last_step, state) if rank == 0 else None
+    log = RunLog(output, config.last_step, state, config.wandb_project) if rank == 0 else None
     with StopSignal() as stop:
         state = _run_steps(engine, stream, config, output, state, log, stop, validator)
     weights = full_weights(engine)
@@ -140,18 +141,21 @@ def _run_steps(
     validator: Validator | None,
 ) -> TrainingState:
     meter = LossMeter(stream.groups)
+    work = WorkMeter(engine.module, config, engine.device)
+    if log is not None:
+        log.exclude("setup", work.setup_sec, 0)
     first_step = state.step
     while state.step < config.last_step:
         learning_rate = learning_rate_at(config, state.step)
-        state, norm = take_step(engine, stream, config, state, learning_rate, meter)
+        state, norm = take_step(engine, stream, config, state, learning_rate, meter, work)
         last = state.step == config.last_step
         stopping = stop.received(engine.device) and not last
         saving = last or stopping or state.step % config.save_every == 0
         if saving or state.step % config.log_every == 0 or state.step == first_step + 1:
-            result = meter.result()
+            result, done = meter.result(), work.result()
             check_finite(result, float(norm), state, config.log_every)
             if log is not None:
-                log.write(state, result, learning_rate, float(norm))
+                log.write(state, result, learning_rate, float(norm), done)
         if validator is not None and validator.is_due(state.step, config.last_step):
             looked_at = validator.run(engine, state)
             if log is not None:
@@ -171,13 +175,21 @@ def _run_steps(
 
 
 def take_step(
-    engine: Any, stream: Stream, config: TrainingConfig, state: TrainingState, learning_rate: float, meter: LossMeter
+    engine: Any,
+    stream: Stream,
+    config: TrainingConfig,
+    state: TrainingState,
+    learning_rate: float,
+    meter: LossMeter,
+    work: WorkMeter | None = None,
 ) -> tuple[TrainingState, float | Tensor]:
     """One update: the state after it and the norm of its gradient. Random numbers depend on the step alone."""
     rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     torch.manual_seed(config.seed * 1_000_003 + state.step * world_size + rank)
     batch = stream.step(state.position, rank, world_size)
     meter.add(accumulate_gradients(engine, list(batch.micro_batches), batch.num_trained))
+    if work is not None:
+        work.add(batch.micro_batches)
     set_learning_rate(engine, learning_rate)
     norm = update_weights(engine, config.gradient_clip)
     tokens = state.tokens + sum(batch.consumed.values())

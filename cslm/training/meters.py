@@ -1,4 +1,4 @@
-"""What a run tells: one line per log step, ``metrics.jsonl``, ``validation.jsonl``, TensorBoard."""
+"""What a run tells: a line per log step, ``metrics.jsonl``, ``validation.jsonl``, TensorBoard, and Weights & Biases."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from torch.utils.tensorboard import SummaryWriter
 from cslm.errors import UserError
 from cslm.model.loss import LossOutput
 from cslm.training.state import TrainingState
+from cslm.training.tracking import WandbRun
+from cslm.training.work_meter import Work
 from cslm.units.atomic_file import write_atomically
 
 
@@ -56,13 +58,18 @@ class LossMeter:
 class RunLog:
     """Writes what :class:`LossMeter` and the loop report; only rank 0 has one."""
 
-    def __init__(self, output: Path, last_step: int, state: TrainingState) -> None:
-        """Open the files of a run; lines after ``state.step``, from before an interruption, are dropped."""
+    def __init__(self, output: Path, last_step: int, state: TrainingState, wandb_project: str | None = None) -> None:
+        """Open the files of a run; lines after ``state.step``, from before an interruption, are dropped.
+
+        Raises:
+            MissingExtraError: a project of Weights & Biases, but no package ``wandb``.
+        """
         self.last_step = last_step
         output.mkdir(parents=True, exist_ok=True)
         self._file = _from_step(output / "metrics.jsonl", state.step)
         self._validation = _from_step(output / "validation.jsonl", state.step)
         self._board = SummaryWriter(str(output / "tensorboard"), purge_step=state.step + 1)
+        self._tracked = WandbRun(wandb_project, output) if wandb_project is not None else None
         self._pause, self._to_come = 0.0, dict[str, float]()
         self._since, self._step, self._tokens = time.perf_counter(), state.step, state.tokens
 
@@ -71,10 +78,12 @@ class RunLog:
         self._pause += seconds
         self._to_come[kind] = seconds * left
 
-    def write(self, state: TrainingState, result: dict[str, Any], learning_rate: float, norm: float) -> None:
+    def write(
+        self, state: TrainingState, result: dict[str, Any], learning_rate: float, norm: float, work: Work
+    ) -> None:
         """One log step."""
         seconds = time.perf_counter() - self._since - self._pause
-        speed = (state.tokens - self._tokens) / seconds
+        tokens = state.tokens - self._tokens
         left = (self.last_step - state.step) * seconds / max(1, state.step - self._step) + sum(self._to_come.values())
         row = {
             "step": state.step,
@@ -82,15 +91,20 @@ class RunLog:
             "loss": result["loss"],
             "lr": learning_rate,
             "grad_norm": norm,
-            "tokens_per_sec": round(speed, 1),
+            "tokens_per_sec": round(tokens / seconds, 1),
+            "mfu": work.mfu(seconds),
+            "peak_memory_gib": round(work.peak_memory / 2**30, 3),
+            "waiting": round(work.waiting(tokens), 5),
+            "seconds_left": round(left, 1),
             "groups": result["groups"],
             "accuracy": result["accuracy"],
             "consumed": state.consumed,
         }
-        print(_line(row, _by_kind(result), self.last_step, left), flush=True)
+        print(_line(row, _by_kind(result), self.last_step), flush=True)
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
-        self._write_board(row)
+        scalars = _scalars(row)
+        self._send(scalars, state.step)
         self._since, self._step, self._tokens, self._pause = time.perf_counter(), state.step, state.tokens, 0.0
 
     def write_validation(self, state: TrainingState, result: dict[str, Any]) -> None:
@@ -100,22 +114,22 @@ class RunLog:
         print(f"step {state.step:,}  validation loss {row['loss']:.3f}{best}  [{_by_kind(result)}]", flush=True)
         self._validation.write(json.dumps({"step": state.step, "tokens": state.tokens, **row}) + "\n")
         self._validation.flush()
-        self._board.add_scalar("validation/loss", row["loss"], state.step)
-        for group, value in row["groups"].items():
-            self._board.add_scalar(f"validation/{group}", value, state.step)
+        by_group = {f"validation/{group}": value for group, value in row["groups"].items()}
+        self._send({"validation/loss": row["loss"], **by_group}, state.step)
+
+    def _send(self, scalars: dict[str, float], step: int) -> None:
+        for name, value in scalars.items():
+            self._board.add_scalar(name, value, step)
+        if self._tracked is not None:
+            self._tracked.log(scalars, step)
 
     def close(self) -> None:
         """Flush and close the files."""
         self._file.close()
         self._validation.close()
         self._board.close()
-
-    def _write_board(self, row: dict[str, Any]) -> None:
-        for name in ("loss", "lr", "grad_norm", "tokens_per_sec"):
-            self._board.add_scalar(f"train/{name}", row[name], row["step"])
-        for kind in ("groups", "accuracy"):
-            for group, value in row[kind].items():
-                self._board.add_scalar(f"{'loss' if kind == 'groups' else kind}/{group}", value, row["step"])
+        if self._tracked is not None:
+            self._tracked.close()
 
 
 def check_finite(result: dict[str, Any], norm: float, state: TrainingState, log_every: int) -> None:
@@ -147,12 +161,28 @@ def _by_kind(result: dict[str, Any]) -> str:
     return "  ".join(f"{kind} {total / count:.2f}" for kind, (total, count) in totals.items())
 
 
-def _line(row: dict[str, Any], by_kind: str, last_step: int, seconds_left: float) -> str:
-    minutes, seconds = divmod(round(seconds_left), 60)
+def _scalars(row: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a row by the names that TensorBoard and others show."""
+    names = ("loss", "lr", "grad_norm", "tokens_per_sec", "mfu", "peak_memory_gib", "waiting", "seconds_left")
+    scalars = {f"train/{name}": row[name] for name in names if row[name] is not None}
+    scalars |= {f"loss/{group}": value for group, value in row["groups"].items()}
+    return scalars | {f"accuracy/{group}": value for group, value in row["accuracy"].items()}
+
+
+def _line(row: dict[str, Any], by_kind: str, last_step: int) -> str:
+    mfu = "" if row["mfu"] is None else f"MFU {row['mfu']:.1%}  "
     return (
         f"step {row['step']:,}/{last_step:,}  loss {row['loss']:.3f}  [{by_kind}]  grad {row['grad_norm']:.2f}  "
-        f"lr {row['lr']:.2e}  {row['tokens_per_sec']:,.0f} tokens/s  {minutes}:{seconds:02d} left"
+        f"lr {row['lr']:.2e}  {row['tokens_per_sec']:,.0f} tokens/s  {mfu}{row['peak_memory_gib']:.1f} GiB  "
+        f"waiting {row['waiting']:.1%}  {_clock(row['seconds_left'])} left"
     )
+
+
+def _clock(seconds: float) -> str:
+    """``4:05``, and from an hour on ``1:04:05``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _from_step(path: Path, step: int) -> TextIO:

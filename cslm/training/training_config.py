@@ -65,6 +65,11 @@ class TrainingConfig:
     """checkpoints to resume from that are kept"""
     loader_workers: int | None = None
     """processes that make documents ahead, for each training process; null takes 2 beside an accelerator, else 0"""
+    peak_tflops: float | None = None
+    """what one device does at most, in 10^12 operations a second, for the share of it that is used (MFU); null: known
+    for common GPUs in bf16, measured on a CPU"""
+    wandb_project: str | None = None
+    """Weights & Biases project that the log goes to as well, under the name of the output folder; null sends nothing"""
     num_threads: int | None = None
     """CPU threads of each process; null shares the cores among the processes of the machine"""
 
@@ -90,6 +95,8 @@ class TrainingConfig:
             _at_least(name, getattr(self, name), 0)
         for name in ("gradient_clip", "weight_decay", "loader_workers"):
             _at_least(name, getattr(self, name), 0)
+        if self.peak_tflops is not None and self.peak_tflops <= 0:
+            raise UserError(f"training.peak_tflops is {self.peak_tflops}: it must be above 0")
 
     @property
     def schedule_steps(self) -> int:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from cslm.batches.sources import SourceConfig
+from cslm.batches.held_out import Part
+from cslm.batches.sources import SourceConfig, open_sources
+from cslm.batches.stream import BatchStream, mixed_stream
+from cslm.sequences.sequence_format import SequenceFormat
 from cslm.units.store import StoreRow, write_store
 from tests.sequences.small_village import (
     CHINESE_NAMES,
@@ -96,3 +100,11 @@ def write_world(folder: Path) -> dict[str, SourceConfig]:
         "instruction": SourceConfig("instruction", 1, None, files["instructions"]),
         "text": SourceConfig("text", 1, None, files["texts"]),
     }
+
+
+def open_stream(
+    configs: dict[str, SourceConfig], form: SequenceFormat, *, held_out_share: float = 0.0, **settings: Any
+) -> BatchStream:
+    """The stream of these sources, but for what is held out."""
+    weights = {name: config.weight for name, config in configs.items()}
+    return mixed_stream(open_sources(configs, form, Part(held_out_share)), weights, **settings)

@@ -6,7 +6,7 @@ import pytest
 
 from cslm.batches.held_out import HeldOut, Part, document_name
 from cslm.batches.sources import open_sources
-from cslm.batches.stream import open_stream
+from tests.batches.small_world import open_stream
 
 SHARE = 0.3
 LENGTHS = {"tokens_per_step": 3000, "tokens_per_micro_batch": 600, "max_length": 500, "seed": 3}

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cslm.batches.read_ahead import read_ahead
-from cslm.batches.stream import open_stream
 from cslm.errors import UserError
+from tests.batches.small_world import open_stream
 
 
 @pytest.fixture

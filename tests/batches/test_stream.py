@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from cslm.batches.mixture import BLOCK
 from cslm.batches.sources import SourceConfig
-from cslm.batches.stream import open_stream
 from cslm.errors import UserError
+from tests.batches.small_world import open_stream
 
 
 def new_stream(world, form, **changes):

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cslm.batches.stream import open_stream
 from cslm.batches.weights import Caps, CapsConfig, WeightSchedule, is_never_drawn
 from cslm.errors import UserError
+from tests.batches.small_world import open_stream
 
 
 def test_shapes_by_eye():

@@ -1,0 +1,117 @@
+"""What the sources of a run hold, and how often the run will read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cslm.batches.sources import Source, SourceConfig
+from cslm.batches.weights import mean_weight
+from cslm.errors import UserError
+from cslm.model.flops import ModelFlops
+from cslm.training.training_config import TrainingConfig
+
+_SAMPLE = 256
+
+
+@dataclass(frozen=True)
+class SourcePlan:
+    """One source; what was not read is None."""
+
+    name: str
+    """of the configuration"""
+    task: str
+    """of the configuration"""
+    share: float
+    """of the run's tokens"""
+    run_tokens: int
+    """that the run takes from it"""
+    missing: str | None = None
+    """why it could not be read"""
+    documents: int | None = None
+    """in one epoch"""
+    tokens: int | None = None
+    """in one epoch, from the mean length of a sample"""
+    too_long: float = 0.0
+    """share of the documents that are longer than max_length"""
+    lengths: tuple[int, ...] = field(default=(), repr=False)
+    """tokens of the documents of the sample, cut to max_length"""
+    targets: tuple[int, ...] = field(default=(), repr=False)
+    """trained tokens of each"""
+
+    @property
+    def epochs(self) -> float | None:
+        """How often the run reads it from end to end."""
+        return None if self.tokens is None else self.run_tokens / self.tokens
+
+    def flops_per_token(self, costs: ModelFlops, max_length: int) -> float:
+        """Operations of the model; an unread source counts as documents of the greatest length, all of it trained."""
+        lengths, targets = self.lengths or (max_length,), sum(self.targets) or max_length
+        return costs.step(lengths, targets) / sum(lengths)
+
+
+def plan_sources(
+    configs: Mapping[str, SourceConfig],
+    training: TrainingConfig,
+    open_source: Callable[[str], Source] | None,
+) -> list[SourcePlan]:
+    """The sources with a weight; those that cannot be read say why.
+
+    Args:
+        open_source: by name; None where there is no text tokenizer to read with.
+    """
+    weights = {name: mean_weight(config.weight) for name, config in configs.items()}
+    weights = {name: weight for name, weight in weights.items() if weight > 0}
+    if not weights:
+        raise UserError("no source has a weight above 0: there is nothing to train on")
+    total = training.last_step * training.tokens_per_step
+    plans = []
+    for name, weight in weights.items():
+        share = weight / sum(weights.values())
+        known = (name, configs[name].task, share, round(share * total))
+        if open_source is None:
+            plans.append(SourcePlan(*known, missing="there is no text tokenizer to read it with"))
+            continue
+        try:
+            source = open_source(name)
+        except UserError as error:
+            plans.append(SourcePlan(*known, missing=str(error)))
+            continue
+        plans.append(_read(known, source, training.max_length))
+    return plans
+
+
+def _read(known: tuple[str, str, float, int], source: Source, max_length: int) -> SourcePlan:
+    places = np.unique(np.linspace(0, source.num_documents - 1, _SAMPLE).round().astype(np.int64)).tolist()
+    sample = [source.sequence(place, place) for place in places]
+    lengths = [len(document) for document in sample]
+    trained = [int(document.trained[1:].sum()) * min(1.0, max_length / len(document)) for document in sample]
+    return SourcePlan(
+        *known,
+        documents=source.num_documents,
+        tokens=round(source.num_documents * float(np.mean(lengths))),
+        too_long=_share(length > max_length for length in lengths),
+        lengths=tuple(min(length, max_length) for length in lengths),
+        targets=tuple(round(count) for count in trained),
+    )
+
+
+def _share(found: Iterable[bool]) -> float:
+    return float(np.mean(list(found)))
+
+
+def micro_batch(plans: list[SourcePlan], training: TrainingConfig) -> tuple[list[int], int]:
+    """Lengths of the documents of a full row, and how many of its tokens are trained, as sources mix them.
+
+    Where sources were not read, documents have the greatest length and all of their tokens are trained.
+    """
+    capacity = min(training.tokens_per_micro_batch, training.tokens_per_step)
+    if any(plan.missing for plan in plans):
+        full, rest = divmod(capacity, training.max_length)
+        return [training.max_length] * full + [rest] * (rest > 0), capacity
+    mean = sum(plan.share * float(np.mean(plan.lengths)) for plan in plans)
+    trained = max(sum(plan.targets) / sum(plan.lengths) for plan in plans)
+    full, rest = divmod(capacity, max(1, round(mean)))
+    return [max(1, round(mean))] * full + [rest] * (rest > 0), max(1, round(trained * capacity))
