@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
 from cslm.errors import UserError
+from cslm.model.backbone import load_text_tokenizer
 from cslm.training import plan as planning
 from cslm.training.activation_memory import ActivationMemory
 from cslm.training.plan import PlanConfig
 from cslm.training.planned_memory import checkpoint_bytes, stage_memory
 from cslm.training.pretrain import main as pretrain
 from cslm.training.training_config import TrainingConfig
+from tests.training.processes import ROOT
 from tests.training.tiny_world import make_world, pretrain_config, text_lm_config, write_config
 
 EIGHT_BILLION = {"model_type": "llama", "vocab_size": 128_256, "hidden_size": 4096, "intermediate_size": 14_336,
@@ -31,7 +34,8 @@ def world(tmp_path_factory):
 def planned(path, *more: str) -> dict:
     """The plan of a YAML file, as the command writes it."""
     file = path.with_suffix(".plan.json")
-    planning.main(["--config", str(path), "--json", str(file), *more])
+    given = [] if "--config" in more else ["--config", str(path)]
+    planning.main([*given, "--json", str(file), *more])
     return json.loads(file.read_text(encoding="utf-8"))
 
 
@@ -70,7 +74,8 @@ def test_the_operations_are_those_that_the_run_counts(world):
 
 def test_new_rows(world):
     found = planned(write_config(world / "rows.yaml", pretrain_config(world)))
-    assert found["new_rows"] == 448 - 420  # 420 text ids, 12 units and 4 markers, rounded up to a multiple of 64
+    num_text = len(load_text_tokenizer(str(world / "text_lm")))
+    assert found["new_rows"] == 448 - num_text  # 12 units and 4 markers, rounded up to a multiple of 64
     assert found["new_parameters"] == found["new_rows"] * 32
     untied = planned(world / "rows.yaml", "--untie_head", "true")
     assert untied["parameters"] == found["parameters"] + 448 * 32
@@ -99,6 +104,17 @@ def test_eight_billion_without_their_weights(world):
     assert not stages[0, True]["fits"] and stages[1, True]["fits"]
     assert stages[2, True]["activations"] < stages[2, False]["activations"] / 5
     assert any("text tokenizer" in note for note in found["notes"])
+
+
+def test_the_command_of_the_readme(world, tmp_path):
+    page = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
+    (line,) = [line for line in page.splitlines() if line.startswith("python recipes/plan.py")]
+    words = shlex.split(line)[2:]
+    words[words.index("--data_root") + 1] = str(tmp_path)
+    assert words[0] == "--config" and (ROOT / words[1]).is_file()
+    found = planned(tmp_path / "own.yaml", *words, "--model.base", str(world / "text_lm"))
+    assert found["hours"] > 0 and [source["name"] for source in found["sources"]] == ["asr", "tts"]
+    assert any("tokenizer/card.yaml" in note for note in found["notes"])
 
 
 def test_a_model_that_is_not_there_cannot_be_told(world):
