@@ -15,7 +15,7 @@ CONFIG_FILE = "config.yaml"
 MAY_CHANGE = (
     "data_root", "output", "training.max_steps", "training.tokens_per_micro_batch", "training.log_every",
     "training.save_every", "training.save_total", "training.num_threads", "training.zero_stage", "training.deepspeed",
-    "training.gradient_checkpointing",
+    "training.gradient_checkpointing", "training.compile",
 )  # fmt: skip
 """Keys that may differ when a run is resumed: where it lies, when it stops, what machine it runs on."""
 
