@@ -21,6 +21,7 @@ from cslm.batches.weights import CapsConfig
 from cslm.errors import UserError
 from cslm.model.backbone import ModelConfig, build_model, load_text_tokenizer
 from cslm.model.checkpoint import SPEECH_FOLDER, read_speech_section, save_checkpoint
+from cslm.model.compiled_layers import compile_layers
 from cslm.model.cpu_layers import use_cpu_layers
 from cslm.model.extension import extend_model, num_embeddings
 from cslm.model.loss import LanguageModelLoss
@@ -332,7 +333,9 @@ def _model(
     num_rows = num_embeddings(model)
     if num_rows < len(tokenizer):
         raise UserError(f"{paths.base} has {num_rows} rows, but its tokenizer {len(tokenizer)} ids: they do not fit")
-    if runs_on_cpu() and config.training.zero_stage < 3:
+    if config.training.compile:
+        compile_layers(model)
+    elif runs_on_cpu() and config.training.zero_stage < 3:
         use_cpu_layers(model)
     if config.training.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -58,6 +58,8 @@ class TrainDecoderConfig:
             raise UserError("voices is empty: name a language and its speaker, as in voices: {en: [NAME]}")
         if self.crop_frames < 1 or (self.max_utterances is not None and self.max_utterances < 1):
             raise UserError("crop_frames and max_utterances must be at least 1")
+        if self.training.compile:
+            raise UserError("training.compile is for language models: leave it out for a decoder")
         if self.training.precision != "fp32":
             raise UserError(f"training.precision is {self.training.precision!r}: the decoder learns in fp32")
 

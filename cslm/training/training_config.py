@@ -55,6 +55,8 @@ class TrainingConfig:
     """JSON file with further DeepSpeed settings (offload, communication); what the loop decides itself wins"""
     gradient_checkpointing: bool = False
     """compute activations again in the backward pass: less memory, a third more work"""
+    compile: bool = False
+    """run the layers of a language model through torch.compile; not with gradient_checkpointing or zero_stage 3"""
     seed: int = 0
     """decides the order of the data, new weights and dropout"""
     log_every: int = 10
@@ -85,6 +87,14 @@ class TrainingConfig:
         _one_of("zero_stage", self.zero_stage, (0, 1, 2, 3))
         if self.optimizer == "muon" and (self.zero_stage != 0 or self.precision != "fp32"):
             raise UserError("training.optimizer muon needs whole matrices: set zero_stage 0 and precision fp32")
+        if self.compile and self.gradient_checkpointing:
+            raise UserError(
+                "training.compile has no effect under training.gradient_checkpointing: set one of them false"
+            )
+        if self.compile and self.zero_stage == 3:
+            raise UserError(
+                "training.compile needs whole weights, and ZeRO stage 3 shards them: set zero_stage 0, 1 or 2"
+            )
         if self.max_tokens is None and self.max_steps is None:
             raise UserError("training: give max_tokens or max_steps, or training would never end")
         for name in ("max_tokens", "max_steps", "tokens_per_step", "tokens_per_micro_batch", "max_length"):

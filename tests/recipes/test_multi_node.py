@@ -47,7 +47,7 @@ def slurm(tmp_path):
             "SLURM_NTASKS_PER_NODE": "2", **variables,
         }  # fmt: skip
         command = ["bash", str(FOLDER / "slurm.sh"), *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
         return done.returncode, done.stdout + done.stderr
 
     return run

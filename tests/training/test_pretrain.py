@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cslm.configuration import load_configuration
 from cslm.errors import UserError
-from cslm.training import finetune, pretrain
+from cslm.model.compiled_layers import compile_layers
+from cslm.training import finetune, language_model, pretrain
 from cslm.units.card import load_card
 from tests.training.processes import ROOT, finish, start
 from tests.training.tiny_world import make_world, pretrain_config, text_lm_config, write_config
@@ -148,6 +149,21 @@ def test_bf16_and_gradient_checkpointing(world, tmp_path):
     assert found == pytest.approx(expected, abs=0.05)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert torch.isfinite(model.get_input_embeddings().weight).all()
+
+
+def test_compiled_layers_learn_the_same(world, monkeypatch):
+    models = []
+
+    def compile_quickly(model):
+        models.append(model)
+        return compile_layers(model, backend="aot_eager")
+
+    monkeypatch.setattr(language_model, "compile_layers", compile_quickly)
+    run(world, {**pretrain_config(world, compile=True), "output": "compiled"}, "--training.max_steps", "3")
+    assert not [module for module in models[0].modules() if "forward" in vars(module)]  # none written for CPUs
+    for one, other in zip(rows(world / "compiled"), rows(world / "pretrain"), strict=False):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)
+    assert AutoModelForCausalLM.from_pretrained(world / "compiled").config.speech
 
 
 def test_the_script_runs_on_two_processes_and_gives_the_same_curve(world):

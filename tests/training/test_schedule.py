@@ -47,6 +47,8 @@ def test_max_steps_stops_without_changing_the_schedule_of_max_tokens():
         ({"max_steps": 1, "optimizer": "lion"}, "adamw"),
         ({"max_steps": 1, "zero_stage": 4}, "zero_stage"),
         ({"max_steps": 1, "precision": "fp8"}, "bf16"),
+        ({"max_steps": 1, "compile": True, "gradient_checkpointing": True}, "compile has no effect under"),
+        ({"max_steps": 1, "compile": True, "zero_stage": 3}, "ZeRO stage 3 shards them"),
         ({"max_steps": 1, "learning_rate": float("nan")}, "learning_rate"),
     ],
 )
