@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -20,7 +21,8 @@ from cslm.errors import UserError
 from cslm.model.backbone import ModelConfig, build_model, load_text_tokenizer
 from cslm.model.checkpoint import SPEECH_FOLDER, read_speech_section, save_checkpoint
 from cslm.model.cpu_layers import use_cpu_layers
-from cslm.model.extension import extend_model, num_embeddings
+from cslm.model.extension import CODEC_CENTROIDS, INITIALISATIONS, extend_model, num_embeddings
+from cslm.model.lora import LoraOptions, add_lora, merge_lora
 from cslm.model.loss import LanguageModelLoss
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import train_text_tokenizer
@@ -28,9 +30,10 @@ from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_t
 from cslm.sequences.wordings import all_wordings
 from cslm.training.engine import runs_on_cpu, start_processes, wait_for_all
 from cslm.training.loop import is_finished, train
+from cslm.training.row_training import RowTraining
 from cslm.training.run_folder import check_output, write_configuration
 from cslm.training.training_config import TrainingConfig
-from cslm.units.card import Card, load_card, load_codec
+from cslm.units.card import Card, card_centroids, load_card, load_codec
 from cslm.units.fingerprint import UNKNOWN, check_fingerprint
 
 _TEXT_KEYS = ("text", "question_text", "answer_text", "source", "target")
@@ -67,9 +70,13 @@ class LanguageModelConfig:
     tokenizer_card: str | None = None
     """card of the speech tokenizer, path or name; null takes the base's, or learns text alone"""
     initialisation: str = "mean_and_covariance"
-    """where the rows of units start: mean_and_covariance of the text rows, mean, or normal"""
+    """where rows of units start: mean_and_covariance of the text rows, mean, normal, hugging_face, codec_centroids"""
     untie_head: bool = False
     """with new units: a base whose head shares its embeddings gets a head of its own, and learns to hear sooner"""
+    lora: LoraOptions | None = None
+    """train small matrices beside frozen layers (LoRA); null trains everything; what is written is merged"""
+    rows_first_steps: int = 0
+    """for so many steps only the rows of units and markers in embedding and head learn, and nothing else moves"""
 
 
 @dataclass(frozen=True)
@@ -116,19 +123,23 @@ def train_language_model(config: LanguageModelConfig) -> None:
     form = SequenceFormat(tokenizer)
     stream = _open_stream(config, paths, form, tokenizer.pad_token_id, speech)
     model = _model(config, paths, tokenizer, speech)
+    rows = _row_training(config, model, speech)
+    if rank == 0 and config.lora is not None:
+        counts = [sum(p.numel() for p in model.parameters() if p.requires_grad or not only) for only in (True, False)]
+        print("LoRA: {:,} of {:,} parameters are trainable".format(*counts), flush=True)
 
     def save(weights: dict[str, Tensor]) -> None:
         save_checkpoint(
             model,
             tokenizer,
             paths.output,
-            {name.removeprefix("model."): value for name, value in weights.items()},
+            merge_lora(model, {name.removeprefix("model."): value for name, value in weights.items()}),
             speech=speech.section() if speech else None,
             card=speech.card.path if speech and speech.card else None,
             end_of_turn=form.chat.end_of_turn_ids[-1],
         )
 
-    train(LanguageModelLoss(model, len(stream.groups)), stream, config.training, paths.output, save)
+    train(LanguageModelLoss(model, len(stream.groups)), stream, config.training, paths.output, save, rows)
 
 
 class _Paths:
@@ -243,12 +254,48 @@ def _model(
     seed = config.training.seed
     model = build_model(backbone, tokenizer, seed)
     if speech is not None and speech.is_new:
-        extend_model(model, speech.vocabulary, config.initialisation, seed, config.untie_head)
+        centroids = _centroids(config.initialisation, speech)
+        extend_model(model, speech.vocabulary, config.initialisation, seed, config.untie_head, centroids)
     num_rows = num_embeddings(model)
     if num_rows < len(tokenizer):
         raise UserError(f"{paths.base} has {num_rows} rows, but its tokenizer {len(tokenizer)} ids: they do not fit")
+    if config.lora is not None:
+        add_lora(model, config.lora, seed)
     if runs_on_cpu() and config.training.zero_stage < 3:
         use_cpu_layers(model)
     if config.training.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model
+
+
+def _centroids(initialisation: str, speech: SpeechSide) -> list[Tensor]:
+    """The codec's tables, where units start from them."""
+    if initialisation != CODEC_CENTROIDS:
+        return []
+    assert speech.card is not None, "units are new only with a card"
+    try:
+        return [torch.from_numpy(table) for table in card_centroids(speech.card)]
+    except UserError as error:
+        others = ", ".join(name for name in INITIALISATIONS if name != CODEC_CENTROIDS)
+        raise UserError(f"initialisation {CODEC_CENTROIDS}: {error}; choose another: {others}") from error
+
+
+def _row_training(config: LanguageModelConfig, model: PreTrainedModel, speech: SpeechSide | None) -> RowTraining | None:
+    """The rows that learn apart from all else, or None.
+
+    Raises:
+        UserError: a run without units asks for it, or one whose rows are frozen.
+    """
+    steps, always = config.rows_first_steps, config.lora is not None and config.lora.train_rows == "new"
+    if steps < 0:
+        raise UserError(f"rows_first_steps is {steps}: it must be at least 0")
+    if steps == 0 and not always:
+        return None
+    key = "rows_first_steps" if steps else "lora.train_rows new"
+    if speech is None:
+        raise UserError(
+            f"{key}: this run has no units, so no new rows: set rows_first_steps 0 and lora.train_rows none"
+        )
+    if config.lora is not None and config.lora.train_rows == "none":
+        raise UserError(f"rows_first_steps is {steps}, but lora.train_rows none freezes the rows: set one or the other")
+    return RowTraining(model, speech.vocabulary.num_text_ids, steps, always)

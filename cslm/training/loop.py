@@ -22,6 +22,7 @@ from cslm.training.engine import (
     wait_for_all,
 )
 from cslm.training.meters import LossMeter, RunLog, check_finite
+from cslm.training.row_training import RowTraining
 from cslm.training.schedule import learning_rate_at
 from cslm.training.state import TrainingState, find_latest, load_state, needs_universal, save_state
 from cslm.training.stopping import StopSignal
@@ -79,12 +80,14 @@ def train(
     config: TrainingConfig,
     output: Path,
     save: Callable[[dict[str, Tensor]], None],
+    rows: RowTraining | None = None,
 ) -> TrainingState:
     """Train ``module`` from its newest checkpoint in ``output``, or from the start, to the last step.
 
     Args:
         module: forward takes a micro-batch and returns a :class:`~cslm.model.loss.LossOutput`.
         save: writes the finished model from its full weights (CPU); called on rank 0 only, at the end.
+        rows: the rows of embedding and head that learn apart; None where all parameters learn alike.
 
     Returns:
         The state after the last step.
@@ -97,13 +100,13 @@ def train(
     rank, world_size = start_processes(config.num_threads)
     saved = find_latest(output)
     universal = saved is not None and needs_universal(saved, world_size, config.zero_stage)
-    engine = start_engine(module, config, load_universal=universal)
+    engine = start_engine(module, config, load_universal=universal, rows=rows)
     state = TrainingState() if saved is None else load_state(engine, saved, universal)
     if saved is not None and rank == 0:
         print(f"resuming from step {state.step:,} ({saved.folder})", flush=True)
     log = RunLog(output, config.last_step, state) if rank == 0 else None
     with StopSignal() as stop:
-        state = _run_steps(engine, stream, config, output, state, log, stop)
+        state = _run_steps(engine, stream, config, output, state, log, stop, rows)
     weights = full_weights(engine)
     if rank == 0:
         save(weights)
@@ -132,12 +135,13 @@ def _run_steps(
     state: TrainingState,
     log: RunLog | None,
     stop: StopSignal,
+    rows: RowTraining | None,
 ) -> TrainingState:
     meter = LossMeter(stream.groups)
     first_step = state.step
     while state.step < config.last_step:
         learning_rate = learning_rate_at(config, state.step)
-        state, norm = _one_step(engine, stream, config, state, learning_rate, meter)
+        state, norm = _one_step(engine, stream, config, state, learning_rate, meter, rows)
         last = state.step == config.last_step
         stopping = stop.received(engine.device) and not last
         saving = last or stopping or state.step % config.save_every == 0
@@ -159,14 +163,22 @@ def _run_steps(
 
 
 def _one_step(
-    engine: Any, stream: Stream, config: TrainingConfig, state: TrainingState, learning_rate: float, meter: LossMeter
+    engine: Any,
+    stream: Stream,
+    config: TrainingConfig,
+    state: TrainingState,
+    learning_rate: float,
+    meter: LossMeter,
+    rows: RowTraining | None,
 ) -> tuple[TrainingState, float | Tensor]:
     """One update: the state after it and the norm of its gradient. Random numbers depend on the step alone."""
     rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     torch.manual_seed(config.seed * 1_000_003 + state.step * world_size + rank)
     batch = stream.step(state.position, rank, world_size)
+    if rows is not None:
+        rows.begin(state.step)
     meter.add(accumulate_gradients(engine, list(batch.micro_batches), batch.num_trained))
-    set_learning_rate(engine, learning_rate)
+    set_learning_rate(engine, learning_rate, rows)
     norm = update_weights(engine, config.gradient_clip)
     tokens = state.tokens + sum(batch.consumed.values())
     consumed, notes = _sum(state.consumed, batch.consumed), _sum(state.notes, batch.notes)

@@ -139,6 +139,7 @@ def load_state(engine: Any, saved: SavedState, universal: bool) -> TrainingState
         UserError: the checkpoint is cut off or damaged.
     """
     folder = saved.folder
+    settings = _group_settings(engine)
     try:
         if universal:
             folder = _converted(saved)
@@ -149,10 +150,23 @@ def load_state(engine: Any, saved: SavedState, universal: bool) -> TrainingState
             f"one into {saved.folder.parent / 'latest'}"
         ) from error
     assert loaded is not None, f"DeepSpeed found nothing in {folder}"
+    _restore_group_settings(engine, settings)
     wait_for_all()
     if universal and torch.distributed.get_rank() == 0:
         shutil.rmtree(folder)
     return saved.state
+
+
+def _group_settings(engine: Any) -> list[dict[str, Any]]:
+    return [{k: v for k, v in group.items() if k != "params"} for group in engine.optimizer.param_groups]
+
+
+def _restore_group_settings(engine: Any, settings: list[dict[str, Any]]) -> None:
+    """DeepSpeed gives all groups the first one's decay and rate when it loads a universal checkpoint of stage 3."""
+    for group, own in zip(engine.optimizer.param_groups, settings, strict=True):
+        parameters = group["params"]
+        group.clear()
+        group.update(own, params=parameters)
 
 
 def _converted(saved: SavedState) -> Path:
