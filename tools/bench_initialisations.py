@@ -1,4 +1,4 @@
-"""Losses after a short pre-training from each initialisation: ``python tools/bench_initialisations.py YAML RUN OUT``."""
+"""Losses early in pre-training from each initialisation: ``python tools/bench_initialisations.py YAML RUN OUTPUT``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="folder for the runs")
     parser.add_argument("--steps", type=int, default=150, help="steps of each run")
     parser.add_argument("--last", type=int, default=25, help="steps that the losses are of; a divisor of --steps")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--initialisations", nargs="+", choices=INITIALISATIONS, default=list(INITIALISATIONS))
     given, more = parser.parse_known_args()
     more += ["--training.max_steps", str(given.steps), "--training.log_every", str(given.last)]

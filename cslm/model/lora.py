@@ -27,7 +27,7 @@ class LoraOptions:
 
     rank: int = 16
     """inner width of the added matrices"""
-    alpha: float = 32.0
+    alpha: int = 32
     """the added product counts alpha / rank times"""
     dropout: float = 0.0
     """share of the inputs of the added matrices that is left out in training"""
@@ -36,8 +36,8 @@ class LoraOptions:
     train_rows: str = "new"
     """rows of embedding and head that learn: new (units, markers, padding; text rows keep their bits), all, none"""
 
-    def __post_init__(self) -> None:
-        """Check what types cannot.
+    def check(self) -> None:
+        """Check what types cannot; not when it is made, since a parser may make it in trying a type.
 
         Raises:
             UserError: a value out of range, by name.

@@ -78,6 +78,19 @@ class LanguageModelConfig:
     rows_first_steps: int = 0
     """for so many steps only the rows of units and markers in embedding and head learn, and nothing else moves"""
 
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: ``rows_first_steps`` is negative or given for rows that are frozen, or LoRA as it cannot be.
+        """
+        if self.lora is not None:
+            self.lora.check()
+        if self.rows_first_steps < 0:
+            raise UserError(f"rows_first_steps is {self.rows_first_steps}: it must be at least 0")
+        if self.rows_first_steps and self.lora is not None and self.lora.train_rows == "none":
+            raise UserError(f"rows_first_steps is {self.rows_first_steps}, and lora.train_rows none freezes the rows")
+
 
 @dataclass(frozen=True)
 class SpeechSide:
@@ -284,11 +297,9 @@ def _row_training(config: LanguageModelConfig, model: PreTrainedModel, speech: S
     """The rows that learn apart from all else, or None.
 
     Raises:
-        UserError: a run without units asks for it, or one whose rows are frozen.
+        UserError: a run without units asks for them.
     """
     steps, always = config.rows_first_steps, config.lora is not None and config.lora.train_rows == "new"
-    if steps < 0:
-        raise UserError(f"rows_first_steps is {steps}: it must be at least 0")
     if steps == 0 and not always:
         return None
     key = "rows_first_steps" if steps else "lora.train_rows new"
@@ -296,6 +307,4 @@ def _row_training(config: LanguageModelConfig, model: PreTrainedModel, speech: S
         raise UserError(
             f"{key}: this run has no units, so no new rows: set rows_first_steps 0 and lora.train_rows none"
         )
-    if config.lora is not None and config.lora.train_rows == "none":
-        raise UserError(f"rows_first_steps is {steps}, but lora.train_rows none freezes the rows: set one or the other")
     return RowTraining(model, speech.vocabulary.num_text_ids, steps, always)

@@ -113,11 +113,11 @@ def test_the_checkpoint_opens_without_peft(tmp_path, monkeypatch):
 
 def test_mistakes_are_named(monkeypatch):
     with pytest.raises(UserError, match=r"train_rows is 'some': choose one of new, all, none"):
-        LoraOptions(train_rows="some")
+        LoraOptions(train_rows="some").check()
     with pytest.raises(UserError, match=r"lora\.rank is 0"):
-        LoraOptions(rank=0)
+        LoraOptions(rank=0).check()
     with pytest.raises(UserError, match=r"lora\.dropout is 1"):
-        LoraOptions(dropout=1)
+        LoraOptions(dropout=1).check()
     with pytest.raises(UserError, match="no linear layer is called 'query': choose from down_proj"):
         add_lora(tiny_model(), LoraOptions(target_modules=["q_proj", "query"]))
     with pytest.raises(UserError, match="lm_head"):
