@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from cslm.model.document_attention import document_attention
 
 _FAMILIES = ("Llama", "Qwen2", "Qwen3")
+_READ = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")  # whose weights are read, and not their forward called
 
 
 def use_cpu_layers(model: PreTrainedModel) -> int:
@@ -39,7 +40,9 @@ def use_cpu_layers(model: PreTrainedModel) -> int:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Whether the module is computed as the functions below do it."""
+    """Whether the module is computed as the functions below do it; projections that carry LoRA are not."""
+    if any(type(child) is not nn.Linear for name, child in module.named_children() if name in _READ):
+        return False
     if isinstance(getattr(module, "gate_proj", None), nn.Linear):
         return getattr(getattr(module, "config", None), "hidden_act", None) == "silu" and not _has_bias(module)
     return True

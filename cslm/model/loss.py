@@ -97,7 +97,9 @@ class _TokenLoss(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         if logits.numel() == 0:
             ctx.save_for_backward(logits, targets, logits.new_zeros(0, 1))
-            return logits.new_zeros(0), logits.new_zeros(0)
+            nothing = logits.new_zeros(0)
+            ctx.mark_non_differentiable(nothing)
+            return logits.new_zeros(0), nothing
         highest = logits.amax(dim=-1, keepdim=True)
         wanted = logits.gather(1, targets[:, None])
         exponentials = torch.sub(logits, highest).exp_()

@@ -17,6 +17,7 @@ from cslm.configuration import find_shipped
 from cslm.errors import UserError
 from cslm.model.loss import LossOutput
 from cslm.training.muon import Muon, inner_matrices, outer_matrices
+from cslm.training.row_training import RowTraining
 from cslm.training.training_config import TrainingConfig
 
 if not torch.cuda.is_available():
@@ -59,30 +60,37 @@ def wait_for_all() -> None:
         torch.distributed.barrier()
 
 
-def start_engine(module: nn.Module, config: TrainingConfig, load_universal: bool = False) -> Any:
+def start_engine(
+    module: nn.Module, config: TrainingConfig, load_universal: bool = False, rows: RowTraining | None = None
+) -> Any:
     """The DeepSpeed engine around ``module``, whose forward takes a micro-batch and returns a :class:`LossOutput`.
 
     Args:
         load_universal: the state to load comes from another number of processes.
+        rows: the rows of embedding and head that learn apart; None where all parameters learn alike.
 
     Raises:
         UserError: ``training.deepspeed`` is no JSON file, or names another ZeRO stage.
     """
     exact = {name: buffer.clone() for name, buffer in module.named_buffers() if buffer.is_floating_point()}
-    optimizer = _optimizer(module, config)
+    optimizer = _optimizer(module, config, rows)
     num_parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
     settings = _settings(config, num_parameters, load_universal)
     engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
     for name, buffer in engine.module.named_buffers():
         if name in exact and buffer.dtype != exact[name].dtype:  # rotary frequencies lose positions in bf16
             buffer.data = exact[name].to(buffer.device)
+    if rows is not None:
+        rows.attach(engine.module)
     return engine
 
 
-def set_learning_rate(engine: Any, rate: float) -> None:
+def set_learning_rate(engine: Any, rate: float, rows: RowTraining | None = None) -> None:
     """Set the rate of all parameters for the next step; embeddings have their multiple of it."""
     for group in engine.optimizer.param_groups:
         group["lr"] = rate * group.get("rate", 1.0)
+        if rows is not None:
+            rows.restrict(group)
 
 
 def accumulate_gradients(engine: Any, micro_batches: list[dict[str, Tensor]], num_trained: int) -> list[LossOutput]:
@@ -128,16 +136,19 @@ def full_weights(engine: Any) -> dict[str, Tensor]:
     return weights
 
 
-def _optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+def _optimizer(module: nn.Module, config: TrainingConfig, rows: RowTraining | None) -> torch.optim.Optimizer:
     parameters = [p for p in module.parameters() if p.requires_grad]
     is_muon, decays = config.optimizer == "muon", config.weight_decay > 0
     inner = inner_matrices(module) if is_muon else []
     outer = outer_matrices(module) if config.embedding_rate != 1 else []
-    apart = {id(p) for p in (*inner, *outer)}
+    by_rows = [] if rows is None else rows.weights
+    outer = [p for p in outer if not any(p is weight for weight in by_rows)]
+    apart = {id(p) for p in (*inner, *outer, *by_rows)}
     rest = [p for p in parameters if id(p) not in apart]
     groups: list[dict[str, Any]] = [
         {"params": inner, "muon": True},
         {"params": outer, "rate": config.embedding_rate, "lr": config.learning_rate * config.embedding_rate},
+        {"params": by_rows, "rate": config.embedding_rate, "decay_of_rows": config.weight_decay},
         {"params": [p for p in rest if p.dim() >= 2 or not decays]},
         {"params": [p for p in rest if p.dim() < 2 and decays], "weight_decay": 0.0},
     ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -23,7 +24,8 @@ from cslm.model.backbone import ModelConfig, build_model, load_text_tokenizer
 from cslm.model.checkpoint import SPEECH_FOLDER, read_speech_section, save_checkpoint
 from cslm.model.compiled_layers import compile_layers
 from cslm.model.cpu_layers import use_cpu_layers
-from cslm.model.extension import extend_model, num_embeddings
+from cslm.model.extension import CODEC_CENTROIDS, INITIALISATIONS, extend_model, num_embeddings
+from cslm.model.lora import LoraOptions, add_lora, merge_lora
 from cslm.model.loss import LanguageModelLoss
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import train_text_tokenizer
@@ -31,10 +33,11 @@ from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_t
 from cslm.sequences.wordings import all_wordings
 from cslm.training.engine import runs_on_cpu, start_processes, wait_for_all
 from cslm.training.loop import is_finished, train
+from cslm.training.row_training import RowTraining
 from cslm.training.run_folder import check_output, write_configuration
 from cslm.training.training_config import TrainingConfig
 from cslm.training.validation import ValidationConfig, Validator
-from cslm.units.card import Card, load_card, load_codec
+from cslm.units.card import Card, card_centroids, load_card, load_codec
 from cslm.units.fingerprint import UNKNOWN, check_fingerprint
 
 _TEXT_KEYS = ("text", "question_text", "answer_text", "source", "target")
@@ -71,13 +74,30 @@ class LanguageModelConfig:
     tokenizer_card: str | None = None
     """card of the speech tokenizer, path or name; null takes the base's, or learns text alone"""
     initialisation: str = "mean_and_covariance"
-    """where the rows of units start: mean_and_covariance of the text rows, mean, or normal"""
+    """where rows of units start: mean_and_covariance of the text rows, mean, normal, hugging_face, codec_centroids"""
     caps: CapsConfig | None = None
     """highest shares of languages and tasks in the tokens"""
     validation: ValidationConfig | None = None
     """a held-out part of every source and how often to look at it; null holds nothing out"""
     untie_head: bool = False
     """with new units: a base whose head shares its embeddings gets a head of its own, and learns to hear sooner"""
+    lora: LoraOptions | None = None
+    """train small matrices beside frozen layers (LoRA); null trains everything; what is written is merged"""
+    rows_first_steps: int = 0
+    """for so many steps only the rows of units and markers in embedding and head learn, and nothing else moves"""
+
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: ``rows_first_steps`` is negative or given for rows that are frozen, or LoRA as it cannot be.
+        """
+        if self.lora is not None:
+            self.lora.check()
+        if self.rows_first_steps < 0:
+            raise UserError(f"rows_first_steps is {self.rows_first_steps}: it must be at least 0")
+        if self.rows_first_steps and self.lora is not None and self.lora.train_rows == "none":
+            raise UserError(f"rows_first_steps is {self.rows_first_steps}, and lora.train_rows none freezes the rows")
 
 
 @dataclass(frozen=True)
@@ -121,13 +141,17 @@ def train_language_model(config: LanguageModelConfig) -> None:
         write_configuration(paths.output, config)
     tokenizer, speech, form, stream = open_data(config, rank)
     model = _model(config, paths, tokenizer, speech)
+    rows = _row_training(config, model, speech)
+    if rank == 0 and config.lora is not None:
+        counts = [sum(p.numel() for p in model.parameters() if p.requires_grad or not only) for only in (True, False)]
+        print("LoRA: {:,} of {:,} parameters are trainable".format(*counts), flush=True)
 
     def save(weights: dict[str, Tensor], folder: Path) -> None:
         save_checkpoint(
             model,
             tokenizer,
             folder,
-            {name.removeprefix("model."): value for name, value in weights.items()},
+            merge_lora(model, {name.removeprefix("model."): value for name, value in weights.items()}),
             speech=speech.section() if speech else None,
             card=speech.card.path if speech and speech.card else None,
             end_of_turn=form.chat.end_of_turn_ids[-1],
@@ -143,7 +167,7 @@ def train_language_model(config: LanguageModelConfig) -> None:
                 print(f"{what}: {count:,}", flush=True)
         validator = Validator(config.validation, held_out.rows(rank, world_size), stream.groups, paths.output, save)
     with read_ahead(stream, _loader_workers(config.training)) as ahead:
-        train(module, ahead, config.training, paths.output, save, validator)
+        train(module, ahead, config.training, paths.output, save, rows, validator)
 
 
 class RunData(NamedTuple):
@@ -329,10 +353,13 @@ def _model(
     seed = config.training.seed
     model = build_model(backbone, tokenizer, seed)
     if speech is not None and speech.is_new:
-        extend_model(model, speech.vocabulary, config.initialisation, seed, config.untie_head)
+        centroids = _centroids(config.initialisation, speech)
+        extend_model(model, speech.vocabulary, config.initialisation, seed, config.untie_head, centroids)
     num_rows = num_embeddings(model)
     if num_rows < len(tokenizer):
         raise UserError(f"{paths.base} has {num_rows} rows, but its tokenizer {len(tokenizer)} ids: they do not fit")
+    if config.lora is not None:
+        add_lora(model, config.lora, seed)
     if config.training.compile:
         compile_layers(model)
     elif runs_on_cpu() and config.training.zero_stage < 3:
@@ -340,3 +367,32 @@ def _model(
     if config.training.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model
+
+
+def _centroids(initialisation: str, speech: SpeechSide) -> list[Tensor]:
+    """The codec's tables, where units start from them."""
+    if initialisation != CODEC_CENTROIDS:
+        return []
+    assert speech.card is not None, "units are new only with a card"
+    try:
+        return [torch.from_numpy(table) for table in card_centroids(speech.card)]
+    except UserError as error:
+        others = ", ".join(name for name in INITIALISATIONS if name != CODEC_CENTROIDS)
+        raise UserError(f"initialisation {CODEC_CENTROIDS}: {error}; choose another: {others}") from error
+
+
+def _row_training(config: LanguageModelConfig, model: PreTrainedModel, speech: SpeechSide | None) -> RowTraining | None:
+    """The rows that learn apart from all else, or None.
+
+    Raises:
+        UserError: a run without units asks for them.
+    """
+    steps, always = config.rows_first_steps, config.lora is not None and config.lora.train_rows == "new"
+    if steps == 0 and not always:
+        return None
+    key = "rows_first_steps" if steps else "lora.train_rows new"
+    if speech is None:
+        raise UserError(
+            f"{key}: this run has no units, so no new rows: set rows_first_steps 0 and lora.train_rows none"
+        )
+    return RowTraining(model, speech.vocabulary.num_text_ids, steps, always)

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from cslm.training.engine import (
     wait_for_all,
 )
 from cslm.training.meters import LossMeter, RunLog, check_finite
+from cslm.training.row_training import RowTraining
 from cslm.training.schedule import learning_rate_at
 from cslm.training.state import TrainingState, find_latest, load_state, needs_universal, save_state
 from cslm.training.stopping import StopSignal
@@ -81,6 +82,7 @@ def train(
     config: TrainingConfig,
     output: Path,
     save: Callable[[dict[str, Tensor], Path], None],
+    rows: RowTraining | None = None,
     validator: Validator | None = None,
 ) -> TrainingState:
     """Train ``module`` from its newest checkpoint in ``output``, or from the start, to the last step.
@@ -88,6 +90,7 @@ def train(
     Args:
         module: forward takes a micro-batch and returns a :class:`~cslm.model.loss.LossOutput`.
         save: writes the model from its full weights (CPU) into a folder; called on rank 0 only, at the end.
+        rows: the rows of embedding and head that learn apart; None where all parameters learn alike.
         validator: looks at held-out data; None never does.
 
     Returns:
@@ -101,13 +104,13 @@ def train(
     rank, world_size = start_processes(config.num_threads)
     saved = find_latest(output)
     universal = saved is not None and needs_universal(saved, world_size, config.zero_stage)
-    engine = start_engine(module, config, load_universal=universal)
+    engine = start_engine(module, config, load_universal=universal, rows=rows)
     state = TrainingState() if saved is None else load_state(engine, saved, universal)
     if saved is not None and rank == 0:
         print(f"resuming from step {state.step:,} ({saved.folder})", flush=True)
     log = RunLog(output, config.last_step, state, config.wandb_project) if rank == 0 else None
     with StopSignal() as stop:
-        state = _run_steps(engine, stream, config, output, state, log, stop, validator)
+        state = _run_steps(_Run(engine, stream, config, output, log, stop, rows, validator), state)
     weights = full_weights(engine)
     if rank == 0:
         save(weights, output)
@@ -130,16 +133,21 @@ def is_finished(output: Path, config: TrainingConfig) -> bool:
     return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["steps"] >= config.last_step
 
 
-def _run_steps(
-    engine: Any,
-    stream: Stream,
-    config: TrainingConfig,
-    output: Path,
-    state: TrainingState,
-    log: RunLog | None,
-    stop: StopSignal,
-    validator: Validator | None,
-) -> TrainingState:
+class _Run(NamedTuple):
+    """What the steps of a run need."""
+
+    engine: Any
+    stream: Stream
+    config: TrainingConfig
+    output: Path
+    log: RunLog | None
+    stop: StopSignal
+    rows: RowTraining | None
+    validator: Validator | None
+
+
+def _run_steps(run: _Run, state: TrainingState) -> TrainingState:
+    engine, stream, config, output, log, stop, rows, validator = run
     meter = LossMeter(stream.groups)
     work = WorkMeter(engine.module, config, engine.device)
     if log is not None:
@@ -147,7 +155,7 @@ def _run_steps(
     first_step = state.step
     while state.step < config.last_step:
         learning_rate = learning_rate_at(config, state.step)
-        state, norm = take_step(engine, stream, config, state, learning_rate, meter, work)
+        state, norm = take_step(engine, stream, config, state, learning_rate, meter, rows, work)
         last = state.step == config.last_step
         stopping = stop.received(engine.device) and not last
         saving = last or stopping or state.step % config.save_every == 0
@@ -181,16 +189,19 @@ def take_step(
     state: TrainingState,
     learning_rate: float,
     meter: LossMeter,
+    rows: RowTraining | None = None,
     work: WorkMeter | None = None,
 ) -> tuple[TrainingState, float | Tensor]:
     """One update: the state after it and the norm of its gradient. Random numbers depend on the step alone."""
     rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     torch.manual_seed(config.seed * 1_000_003 + state.step * world_size + rank)
     batch = stream.step(state.position, rank, world_size)
+    if rows is not None:
+        rows.begin(state.step)
     meter.add(accumulate_gradients(engine, list(batch.micro_batches), batch.num_trained))
     if work is not None:
         work.add(batch.micro_batches)
-    set_learning_rate(engine, learning_rate)
+    set_learning_rate(engine, learning_rate, rows)
     norm = update_weights(engine, config.gradient_clip)
     tokens = state.tokens + sum(batch.consumed.values())
     consumed, notes = _sum(state.consumed, batch.consumed), _sum(state.notes, batch.notes)

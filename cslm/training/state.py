@@ -144,6 +144,7 @@ def load_state(engine: Any, saved: SavedState, universal: bool) -> TrainingState
         UserError: the checkpoint is cut off or damaged.
     """
     folder = saved.folder
+    settings = [{k: v for k, v in group.items() if k != "params"} for group in engine.optimizer.param_groups]
     try:
         if universal:
             folder = _converted(saved)
@@ -154,10 +155,27 @@ def load_state(engine: Any, saved: SavedState, universal: bool) -> TrainingState
             f"one into {saved.folder.parent / 'latest'}"
         ) from error
     assert loaded is not None, f"DeepSpeed found nothing in {folder}"
+    if universal:
+        _set_groups_apart(engine, settings)
     wait_for_all()
     if universal and torch.distributed.get_rank() == 0:
         shutil.rmtree(folder)
     return saved.state
+
+
+def _set_groups_apart(engine: Any, settings: list[dict[str, Any]]) -> None:
+    """Undo what DeepSpeed does to several parameter groups when it loads a universal checkpoint of stage 3.
+
+    All get the settings (decay, multiple of the rate) of the first, and share one tensor that counts steps, which each
+    of them then counts up.
+    """
+    for group, own in zip(engine.optimizer.param_groups, settings, strict=True):
+        parameters = group["params"]
+        group.clear()
+        group.update(own, params=parameters)
+    for state in engine.optimizer.optimizer.state.values():
+        if "step" in state:
+            state["step"] = state["step"].clone()
 
 
 def _converted(saved: SavedState) -> Path:

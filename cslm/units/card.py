@@ -141,6 +141,20 @@ def card_tensors(card: Card) -> dict[str, NDArray[Any]]:
         raise UserError(f"{file}, named by the card {card.path}, cannot be read: {error}") from None
 
 
+def card_centroids(card: Card) -> list[NDArray[Any]]:
+    """The table (units, dims) of each codebook: of the card's own tensors, or of the codec that it names.
+
+    Raises:
+        UserError: the card's family keeps no tables, or what it names cannot be loaded.
+    """
+    if card.artefact is not None and "centroids" in (tensors := card_tensors(card)):
+        return [tensors["centroids"]]
+    codec = load_codec(cast(Path, card.path))
+    if not hasattr(codec, "centroids"):
+        raise UserError(f"the card {card.path} (family {card.family}) has no centroids")
+    return cast(list[NDArray[Any]], codec.centroids())
+
+
 def copy_card(path_or_name: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
     """Copy a card and its tensors to ``folder/card.yaml``, so that a checkpoint stands on its own."""
     card = load_card(path_or_name)

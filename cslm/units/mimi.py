@@ -95,6 +95,13 @@ class Mimi(ResidualCodec):
         """One frame."""
         return int(self.sample_rate_hz / self.frame_rate_hz)
 
+    def centroids(self) -> list[NDArray[np.float32]]:
+        """The table (units, dims) of each codebook, the semantic one first."""
+        quantizer = self._parts["quantizer"]
+        parts = (quantizer.semantic_residual_vector_quantizer, quantizer.acoustic_residual_vector_quantizer)
+        layers = [layer for part in parts for layer in part.layers]
+        return [layer.codebook.embed.float().cpu().numpy() for layer in layers[: self.num_codebooks]]
+
     def _codes(self, latents: torch.Tensor) -> torch.Tensor:
         codes: torch.Tensor = self._parts["quantizer"].encode(latents, self.num_codebooks)
         return codes

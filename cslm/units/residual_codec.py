@@ -37,6 +37,10 @@ class ResidualCodec(ABC):
     def _codes(self, latents: torch.Tensor) -> torch.Tensor:
         """Codes (num_codebooks, 1, num_frames) of latents (1, dims, num_frames)."""
 
+    @abstractmethod
+    def centroids(self) -> list[NDArray[np.float32]]:
+        """The table (units, dims) of each codebook, in the space in which it compares."""
+
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Units]:
         """Units (num_frames, num_codebooks) of each waveform ``(num_samples,)``.

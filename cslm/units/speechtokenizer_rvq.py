@@ -78,6 +78,11 @@ class SpeechTokenizerRvq(ResidualCodec):
         """One frame."""
         return int(self._network.downsample_rate)
 
+    def centroids(self) -> list[NDArray[np.float32]]:
+        """The table (units, dims) of each codebook, the semantic one first."""
+        layers = self._network.quantizer.vq.layers[: self.num_codebooks]
+        return [layer._codebook.embed.float().cpu().numpy() for layer in layers]
+
     def _codes(self, latents: torch.Tensor) -> torch.Tensor:
         codes: torch.Tensor = self._network.quantizer.encode(latents, n_q=self.num_codebooks)
         return codes

@@ -10,6 +10,7 @@ from cslm.sequences.vocabulary import SpeechVocabulary
 from tests.model.tiny_models import packed_row, tiny_model
 
 VOCABULARY = SpeechVocabulary.after_text(60, (100,))  # 60 text ids in a model of 64 rows, 104 new ones: 192 rows
+CENTROIDS = torch.randn(100, 6, generator=torch.Generator().manual_seed(2))
 
 
 @pytest.mark.parametrize("initialisation", INITIALISATIONS)
@@ -17,7 +18,7 @@ VOCABULARY = SpeechVocabulary.after_text(60, (100,))  # 60 text ids in a model o
 def test_text_rows_keep_their_values(tied, initialisation):
     model = tiny_model("llama", tied)
     before = [model.get_input_embeddings().weight.clone(), model.get_output_embeddings().weight.clone()]
-    extend_model(model, VOCABULARY, initialisation)
+    extend_model(model, VOCABULARY, initialisation, centroids=[CENTROIDS])
     after = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
     assert (after[0] is after[1]) == tied
     assert num_embeddings(model) == model.config.vocab_size == 192
@@ -64,6 +65,36 @@ def test_new_rows_have_the_mean_and_covariance_of_the_text_rows():
     spread = text.std()
     assert (weight[4096:].mean(0) - weight[:4096].mean(0)).abs().max() < 0.1 * spread
     assert (weight[4096:].T.cov() - weight[:4096].T.cov()).abs().max() < 0.15 * spread**2
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_units_near_in_the_codec_start_near(tied):
+    model = tiny_model("qwen3", tied)
+    tables = [CENTROIDS * 7 + 3, torch.arange(40.0)[:, None]]  # the second codebook is a line
+    extend_model(model, SpeechVocabulary.after_text(60, (100, 40)), "codec_centroids", centroids=tables)
+    for weight in (model.get_input_embeddings().weight.detach(), model.get_output_embeddings().weight.detach()):
+        text, first, second, rest = weight[:60], weight[60:160], weight[160:200], weight[200:]
+        for rows in (first, second):
+            torch.testing.assert_close(rows.mean(0), text.mean(0), atol=1e-5, rtol=0)
+            torch.testing.assert_close(rows.std(0), text.std(0), atol=1e-5, rtol=1e-3)
+        pairs = torch.stack((torch.pdist(first), torch.pdist(CENTROIDS)))
+        assert pairs.corrcoef()[0, 1] > 0.7
+        steps = (second[1:] - second[:-1]).norm(dim=1)
+        torch.testing.assert_close(steps, steps.mean().expand(39), atol=1e-4, rtol=1e-3)
+        assert len(rest.unique(dim=0)) == len(rest)
+
+
+def test_the_default_of_transformers_is_that_of_transformers():
+    ours, theirs = tiny_model("qwen3", vocab_size=4096), tiny_model("qwen3", vocab_size=4096)
+    vocabulary = SpeechVocabulary.after_text(4096, (4092,))
+    extend_model(ours, vocabulary, "hugging_face")
+    torch.manual_seed(0)
+    theirs.resize_token_embeddings(8192, mean_resizing=True)
+    new = [model.get_input_embeddings().weight[4096:].detach() for model in (ours, theirs)]
+    text = theirs.get_input_embeddings().weight[:4096].detach()
+    for rows in new:
+        torch.testing.assert_close(rows.mean(0), text.mean(0), atol=1e-5, rtol=0)
+        assert 2.9e-5 < (rows - rows.mean(0)).std() / text.std() < 3.4e-5
 
 
 def test_the_seed_decides():

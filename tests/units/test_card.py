@@ -11,7 +11,16 @@ import yaml
 from cslm.errors import UserError
 from cslm.units import algorithm
 from cslm.units import card as card_module
-from cslm.units.card import card_folders, card_tensors, copy_card, find_card, load_card, load_codec, save_card
+from cslm.units.card import (
+    card_centroids,
+    card_folders,
+    card_tensors,
+    copy_card,
+    find_card,
+    load_card,
+    load_codec,
+    save_card,
+)
 from tests.units.small_corpus import contents
 
 
@@ -46,6 +55,22 @@ def test_a_copy_stands_on_its_own(card, tmp_path):
     assert sorted(contents(tmp_path / "speech")) == ["card.safetensors", "card.yaml"]
     assert contents(tmp_path / "speech") == contents(tmp_path / "other")
     assert load_codec(again).fingerprint == load_codec(card).fingerprint
+
+
+def test_centroids_are_the_cards_or_the_codecs(card, own_card, monkeypatch):
+    (table,) = card_centroids(load_card(card))
+    assert np.array_equal(table, card_tensors(load_card(card))["centroids"])
+
+    class Codec:
+        def centroids(self):
+            return [np.ones((3, 2))]
+
+    rewrite(own_card, artefact=None)
+    monkeypatch.setattr(card_module, "load_codec", lambda path: Codec())
+    assert card_centroids(load_card(own_card))[0].shape == (3, 2)
+    monkeypatch.setattr(card_module, "load_codec", lambda path: object())
+    with pytest.raises(UserError, match=r"\(family mel_kmeans\) has no centroids"):
+        card_centroids(load_card(own_card))
 
 
 def test_a_folder_with_a_card_will_do(card):

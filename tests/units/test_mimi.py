@@ -70,6 +70,17 @@ def card(folder: Path, target: Path, num_codebooks: int = 4, **changes: object) 
     return target / "card.yaml"
 
 
+def test_the_first_table_is_what_decides_the_first_units(folder, tmp_path):
+    codec = load_codec(card(folder, tmp_path, num_codebooks=2))
+    tables = codec.centroids()
+    assert [table.shape for table in tables] == [(64, 16), (64, 16)]
+    latents = codec._latents([CLIPS[1]])[0]
+    semantic = codec._parts["quantizer"].semantic_residual_vector_quantizer
+    projected = semantic.input_proj(latents[None])[0].T.detach()
+    nearest = torch.cdist(projected, torch.from_numpy(tables[0])).argmin(1)
+    assert nearest.tolist() == codec.encode([CLIPS[1]])[0].ids[:, 0].tolist()
+
+
 def test_units_are_those_of_transformers(folder, tmp_path):
     codec, model = load_codec(card(folder, tmp_path)), MimiModel.from_pretrained(folder).eval()
     for clip, units in zip(CLIPS, codec.encode(CLIPS), strict=True):

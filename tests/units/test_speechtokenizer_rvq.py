@@ -85,6 +85,15 @@ def test_units_are_those_of_the_package(folder, tmp_path):
     assert len(np.unique(codec.encode(CLIPS)[1].ids[:, 0])) > 3
 
 
+def test_the_first_table_is_what_decides_the_first_units(folder, tmp_path):
+    codec = load_codec(card(folder, tmp_path))
+    tables = codec.centroids()
+    assert [table.shape for table in tables] == [(32, 16)] * 3
+    with torch.inference_mode():
+        nearest = torch.cdist(codec._latents([CLIPS[1]])[0].T, torch.from_numpy(tables[0])).argmin(1)
+    assert nearest.tolist() == codec.encode([CLIPS[1]])[0].ids[:, 0].tolist()
+
+
 def test_neighbours_change_nothing_where_padding_would(folder, tmp_path):
     path, made = card(folder, tmp_path), network()
     alone = load_codec(path, Runtime(batch_sec=1e-6)).encode(CLIPS)
