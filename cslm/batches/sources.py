@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from cslm.batches.document_index import IndexFolder
 from cslm.batches.document_sources import TEXT_TASKS, DialogueSource, TextSource
 from cslm.batches.source_config import Source, SourceConfig
 from cslm.batches.utterance_sources import CodeSwitchedSource, UtteranceSource
 from cslm.errors import UserError
 from cslm.sequences.sequence_format import SequenceFormat
 
-__all__ = ["TASKS", "Source", "SourceConfig", "open_sources"]
+__all__ = ["TASKS", "IndexFolder", "Source", "SourceConfig", "open_sources"]
 
 # Task -> the class of its source.
-TASKS: dict[str, Callable[[str, SourceConfig, SequenceFormat], Source]] = {
+TASKS: dict[str, Callable[..., Source]] = {
     "asr": UtteranceSource,
     "tts": UtteranceSource,
     "interleaved": UtteranceSource,
@@ -25,10 +26,15 @@ TASKS: dict[str, Callable[[str, SourceConfig, SequenceFormat], Source]] = {
     "dialogue": DialogueSource,
     **dict.fromkeys(TEXT_TASKS, TextSource),
 }
+DOCUMENT_TASKS = ("dialogue", *TEXT_TASKS)
 
 
-def open_sources(configs: Mapping[str, SourceConfig], form: SequenceFormat) -> dict[str, Source]:
+def open_sources(
+    configs: Mapping[str, SourceConfig], form: SequenceFormat, kept_in: IndexFolder | None = None
+) -> dict[str, Source]:
     """The sources of a mixture by name; those of weight 0 are left out.
+
+    Documents are read through once; with ``kept_in`` by one process of each machine alone.
 
     Raises:
         UserError: an unknown task, a missing store or file, a document that lacks a field, a source that has nothing
@@ -39,5 +45,6 @@ def open_sources(configs: Mapping[str, SourceConfig], form: SequenceFormat) -> d
         if config.task not in TASKS:
             raise UserError(f"the source {name} has the task {config.task!r}: choose one of {', '.join(sorted(TASKS))}")
         if config.weight != 0:
-            sources[name] = TASKS[config.task](name, config, form)
+            kept = {"kept_in": kept_in} if config.task in DOCUMENT_TASKS else {}
+            sources[name] = TASKS[config.task](name, config, form, **kept)
     return sources

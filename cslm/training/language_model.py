@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cslm.batches.mixture import Mixture
-from cslm.batches.sources import SourceConfig, open_sources
+from cslm.batches.sources import IndexFolder, SourceConfig, open_sources
 from cslm.batches.stream import BatchStream
 from cslm.errors import UserError
 from cslm.model.backbone import ModelConfig, build_model, load_text_tokenizer
@@ -32,6 +33,9 @@ from cslm.training.run_folder import check_output, write_configuration
 from cslm.training.training_config import TrainingConfig
 from cslm.units.card import Card, load_card, load_codec
 from cslm.units.fingerprint import UNKNOWN, check_fingerprint
+
+INDEX_FOLDER = ".documents"
+"""of a run: where its documents begin and which languages they are in"""
 
 _TEXT_KEYS = ("text", "question_text", "answer_text", "source", "target")
 
@@ -114,7 +118,8 @@ def train_language_model(config: LanguageModelConfig) -> None:
     tokenizer = _text_tokenizer(config, paths, rank)
     speech = _speech_side(config, paths, tokenizer)
     form = SequenceFormat(tokenizer)
-    stream = _open_stream(config, paths, form, tokenizer.pad_token_id, speech)
+    index = IndexFolder(paths.output / INDEX_FOLDER, int(os.environ["LOCAL_RANK"]))
+    stream = _open_stream(config, paths, form, tokenizer.pad_token_id, speech, index)
     model = _model(config, paths, tokenizer, speech)
 
     def save(weights: dict[str, Tensor]) -> None:
@@ -212,7 +217,12 @@ def _speech_side(config: LanguageModelConfig, paths: _Paths, tokenizer: PreTrain
 
 
 def _open_stream(
-    config: LanguageModelConfig, paths: _Paths, form: SequenceFormat, pad_id: int | None, speech: SpeechSide | None
+    config: LanguageModelConfig,
+    paths: _Paths,
+    form: SequenceFormat,
+    pad_id: int | None,
+    speech: SpeechSide | None,
+    index: IndexFolder,
 ) -> BatchStream:
     training = config.training
     located = {
@@ -223,7 +233,7 @@ def _open_stream(
         )
         for name, source in config.sources.items()
     }
-    sources = open_sources(located, form)
+    sources = open_sources(located, form, index)
     for name, source in sources.items():
         if source.store is not None and speech is not None:
             where = f"the store {located[name].store}"
