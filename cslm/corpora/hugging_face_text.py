@@ -24,6 +24,8 @@ from cslm.corpora.text_documents import (
 )
 from cslm.errors import UserError
 
+BYTES_OF_A_MB = 1_000_000
+
 
 @dataclass
 class HuggingFaceTextConfig:
@@ -72,7 +74,7 @@ def prepare_hugging_face_text(output: Path, config: HuggingFaceTextConfig) -> No
     if progress.place is not None:
         rows.load_state_dict(progress.place)
     documents = _documents(progress_bar(rows, None, "writing documents"), config, columns, progress.num_documents)
-    header = write_shards(documents, output, progress, config.shard_mb * 1_000_000, rows.state_dict)
+    header = write_shards(documents, output, progress, config.shard_mb * BYTES_OF_A_MB, rows.state_dict)
     for reason, count in header["dropped"].items():
         print(f"dropped, {reason}: {count:,} of {header['rows']:,} rows", flush=True)
     if not header["documents"]:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def write_shards(
         shard_bytes: a shard ends with the document that fills so many.
         place: state of the reader behind the row that it gave last.
     """
-    for left_over in folder.glob(".documents-*.tmp"):
+    for left_over in folder.glob(".*.tmp"):
         left_over.unlink()
     while not (shard := _Shard(rows, shard_bytes)).is_empty():
         path = folder / f"documents-{len(progress.shards):05d}.jsonl"
@@ -119,7 +119,7 @@ def write_shards(
         facts = {"name": path.name, "documents": count, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
         progress.shards.append(facts)
         progress.place = place()
-        write_json_lines([asdict(progress)], folder / PROGRESS)
+        write_json_lines([vars(progress)], folder / PROGRESS)
     _add_rows(progress, shard)
     counts = {"rows": progress.num_rows, "documents": progress.num_documents}
     dropped = dict(sorted(progress.dropped.items()))
