@@ -190,8 +190,9 @@ def _headers(run: Run) -> dict[str, dict[str, Any]]:
     for name, source in (run.config.get("sources") or {}).items():
         if source.get("documents") is not None:
             path = run.locate(source["documents"]) / HEADER
-            if path.is_file():
-                headers[name] = json.loads(path.read_text(encoding="utf-8"))
+            header = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            if "dataset" in header:  # else another tool's
+                headers[name] = header
     return headers
 
 
