@@ -29,6 +29,7 @@ VERBS = {
     "respond": ("cslm.generation.respond", "answer one spoken question"),
     "score": ("cslm.evaluation.score", "score a checkpoint"),
     "report": ("cslm.evaluation.report", "write the report of a run as one page"),
+    "push-to-hub": ("cslm.evaluation.push_to_hub", "put a checkpoint on the Hub, with its model card"),
 }
 
 

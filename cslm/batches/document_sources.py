@@ -1,15 +1,16 @@
-"""Sources that are a file of documents: text, and dialogues that name the utterances of a unit store."""
+"""Sources that are a file or folder of documents: text, and dialogues that name the utterances of a unit store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cslm.batches.document_index import DocumentIndex, IndexFolder, index_documents
 from cslm.batches.documents import JsonLines
-from cslm.batches.held_out import Part, document_name
+from cslm.batches.held_out import Part
 from cslm.batches.source_config import (
     WHOLE,
     CommonSource,
@@ -21,6 +22,7 @@ from cslm.batches.source_config import (
     not_empty,
     open_store,
 )
+from cslm.corpora.text_documents import TEXT_FIELDS, language_fields
 from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import dialogue, text_dialogue
 from cslm.sequences.chunking import chunk_text, speak_chunks
@@ -34,28 +36,37 @@ class DialogueSource(CommonSource):
 
     task = "dialogue"
     fields = ("question", "question_language", "question_text", "answer", "answer_language", "answer_text")
+    fields_of_index = ("question", "answer", "question_language", "answer_language")
 
-    def __init__(self, name: str, config: SourceConfig, form: SequenceFormat, part: Part = WHOLE) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: SourceConfig,
+        form: SequenceFormat,
+        part: Part = WHOLE,
+        kept_in: IndexFolder | None = None,
+    ) -> None:
         super().__init__(name, config)
         self._form, self._order = form, checked_order(name, config)
         self.store = open_store(name, config, form)
         self._documents = JsonLines(documents_path(name, config), self.fields)
-        rows: list[tuple[int, int, int]] = []
-        languages: set[str] = set()
+        index = index_documents(self._documents, self.fields_of_index, kept_in)
         answers = kept_rows(
             name, self.store, SourceConfig(config.task, config.weight, config.store, speakers=config.speakers)
         )
-        for offset, document in self._documents.scan():
-            wanted = in_languages(config, document["question_language"], document["answer_language"])
-            if not (wanted and part.keeps(document_name(document))):
-                continue
-            answer = self.store.index_of(document["answer"])
-            if answers[answer]:
-                rows.append((offset, self.store.index_of(document["question"]), answer))
-                languages.update((document["question_language"], document["answer_language"]))
-        self.num_documents = not_empty(name, config, len(rows))
-        self._rows: npt.NDArray[np.int64] = np.array(rows, dtype=np.int64)
-        self.languages = sorted(languages)
+        kept = np.flatnonzero(_kept(config, index, (2, 3), part))
+        answer = self._store_rows(index, kept, 1)
+        kept, answer = kept[answers[answer]], answer[answers[answer]]
+        self.num_documents = not_empty(name, config, len(kept))
+        self._rows = np.stack([index.offsets[kept], self._store_rows(index, kept, 0), answer], axis=1)
+        self.languages = _names_used(index, kept, (2, 3))
+
+    def _store_rows(self, index: DocumentIndex, kept: npt.NDArray[np.int64], column: int) -> npt.NDArray[np.int64]:
+        """The rows of the store that a field of the documents ``kept`` names, ``(kept,)``."""
+        used, places = np.unique(index.codes[kept, column], return_inverse=True)
+        names = index.names[column]
+        rows = np.array([self.store.index_of(names[code]) for code in used.tolist()], dtype=np.int64)
+        return rows[places]
 
     def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
         """The document ``index``; nothing of it is drawn.
@@ -88,22 +99,25 @@ class DialogueSource(CommonSource):
 class TextSource(CommonSource):
     """Documents of text: ``translation``, ``instruction``, ``text``, ``text_dialogue``."""
 
-    def __init__(self, name: str, config: SourceConfig, form: SequenceFormat, part: Part = WHOLE) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: SourceConfig,
+        form: SequenceFormat,
+        part: Part = WHOLE,
+        kept_in: IndexFolder | None = None,
+    ) -> None:
         super().__init__(name, config)
         self.task, self._form, self.store = config.task, form, None
         self._order = checked_order(name, config)
-        self._write, fields, language_fields = TEXT_TASKS[config.task]
-        self._documents = JsonLines(documents_path(name, config), fields)
-        offsets: list[int] = []
-        languages: set[str] = set()
-        for offset, document in self._documents.scan():
-            spoken = [document[field] for field in language_fields]
-            if in_languages(config, *spoken) and part.keeps(document_name(document)):
-                offsets.append(offset)
-                languages.update(spoken)
-        self.num_documents = not_empty(name, config, len(offsets))
-        self._offsets = np.array(offsets, dtype=np.int64)
-        self.languages = sorted(languages)
+        self._write = TEXT_TASKS[config.task]
+        self._documents = JsonLines(documents_path(name, config), TEXT_FIELDS[config.task])
+        index = index_documents(self._documents, language_fields(config.task), kept_in)
+        columns = range(index.codes.shape[1])
+        kept = np.flatnonzero(_kept(config, index, columns, part))
+        self.num_documents = not_empty(name, config, len(kept))
+        self._offsets = index.offsets if len(kept) == len(index.offsets) else index.offsets[kept]
+        self.languages = _names_used(index, kept, columns)
 
     def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
         """The document ``index``."""
@@ -130,18 +144,25 @@ class TextSource(CommonSource):
         )
 
 
+def _kept(config: SourceConfig, index: DocumentIndex, columns: Iterable[int], part: Part) -> npt.NDArray[np.bool_]:
+    """Which documents of the part are wanted by the languages in all of ``columns``, ``(documents,)``."""
+    kept = part.keeps(index.hashes)
+    for column in columns:
+        wanted = np.array([in_languages(config, name) for name in index.names[column]], dtype=np.bool_)
+        if not wanted.all():
+            kept &= wanted[index.codes[:, column]]
+    return kept
+
+
+def _names_used(index: DocumentIndex, kept: npt.NDArray[np.int64], columns: Iterable[int]) -> list[str]:
+    """What the documents ``kept`` say in ``columns``, each once, sorted."""
+    return sorted({index.names[it][code] for it in columns for code in np.unique(index.codes[kept, it]).tolist()})
+
+
 _TextWriter = Callable[[TextSource, dict[str, Any], int], Sequence]
-TEXT_TASKS: dict[str, tuple[_TextWriter, tuple[str, ...], tuple[str, ...]]] = {
-    "translation": (
-        TextSource._translation,
-        ("source_language", "target_language", "source", "target"),
-        ("source_language", "target_language"),
-    ),
-    "instruction": (TextSource._instruction, ("language", "messages"), ("language",)),
-    "text": (TextSource._text, ("language", "text"), ("language",)),
-    "text_dialogue": (
-        TextSource._text_dialogue,
-        ("question_language", "answer_language", "question_text", "answer_text"),
-        ("question_language", "answer_language"),
-    ),
+TEXT_TASKS: dict[str, _TextWriter] = {
+    "translation": TextSource._translation,
+    "instruction": TextSource._instruction,
+    "text": TextSource._text,
+    "text_dialogue": TextSource._text_dialogue,
 }

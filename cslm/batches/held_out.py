@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cslm.batches.order import mix
 from cslm.batches.packing import pack
@@ -32,12 +33,14 @@ class Part(NamedTuple):
     held_out: bool = False
     """whether this is the part that is held out, or that which is trained"""
 
-    def keeps(self, name: str) -> bool:
-        """Whether a document of this name belongs to the part."""
-        if not self.share:
-            return not self.held_out
-        digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-        return (int.from_bytes(digest, "little") < self.share * 2.0**64) == self.held_out
+    def keeps(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which documents belong to the part, ``(documents,)``, from the :func:`name_hash` of their names."""
+        return (hashes < np.uint64(self.share * 2.0**64)) == self.held_out
+
+
+def name_hash(name: str) -> int:
+    """64 bits of a name, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
 def document_name(document: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cslm.batches.held_out import Part
+from cslm.batches.held_out import Part, name_hash
 from cslm.batches.unit_noise import read_with_noise
 from cslm.batches.weights import WeightSchedule
 from cslm.errors import UserError
@@ -196,7 +196,7 @@ def kept_rows(name: str, store: UnitStore, config: SourceConfig, part: Part = WH
     if part.share:
         groups, ids = store.column("group"), store.column("id")
         names = (own if group is None else group for group, own in zip(groups, ids, strict=True))
-        keep &= np.fromiter(map(part.keeps, names), np.bool_, len(store))
+        keep &= part.keeps(np.fromiter(map(name_hash, names), np.uint64, len(store)))
     return keep
 
 

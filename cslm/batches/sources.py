@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from cslm.batches.document_index import IndexFolder
 from cslm.batches.document_sources import TEXT_TASKS, DialogueSource, TextSource
 from cslm.batches.held_out import Part
 from cslm.batches.source_config import WHOLE, NothingLeftError, Source, SourceConfig
@@ -16,10 +17,10 @@ from cslm.batches.weights import is_never_drawn
 from cslm.errors import UserError
 from cslm.sequences.sequence_format import SequenceFormat
 
-__all__ = ["TASKS", "Source", "SourceConfig", "open_sources"]
+__all__ = ["TASKS", "IndexFolder", "Source", "SourceConfig", "open_sources"]
 
 # Task -> the class of its source.
-TASKS: dict[str, Callable[[str, SourceConfig, SequenceFormat, Part], Source]] = {
+TASKS: dict[str, Callable[..., Source]] = {
     "asr": UtteranceSource,
     "tts": UtteranceSource,
     "interleaved": UtteranceSource,
@@ -27,12 +28,20 @@ TASKS: dict[str, Callable[[str, SourceConfig, SequenceFormat, Part], Source]] = 
     "dialogue": DialogueSource,
     **dict.fromkeys(TEXT_TASKS, TextSource),
 }
+DOCUMENT_TASKS = ("dialogue", *TEXT_TASKS)
 
 
-def open_sources(configs: Mapping[str, SourceConfig], form: SequenceFormat, part: Part = WHOLE) -> dict[str, Source]:
+def open_sources(
+    configs: Mapping[str, SourceConfig],
+    form: SequenceFormat,
+    part: Part = WHOLE,
+    kept_in: IndexFolder | None = None,
+) -> dict[str, Source]:
     """The sources of a mixture by name, or a part of their documents; those of weight 0 are left out.
 
     A source that has nothing in the held-out part is left out too.
+
+    Documents are read through once; with ``kept_in`` by one process of each machine alone.
 
     Raises:
         UserError: an unknown task, a missing store or file, a document that lacks a field, a source that has nothing
@@ -44,8 +53,9 @@ def open_sources(configs: Mapping[str, SourceConfig], form: SequenceFormat, part
             raise UserError(f"the source {name} has the task {config.task!r}: choose one of {', '.join(sorted(TASKS))}")
         if is_never_drawn(config.weight):
             continue
+        kept = {"kept_in": kept_in} if config.task in DOCUMENT_TASKS else {}
         try:
-            sources[name] = TASKS[config.task](name, config, form, part)
+            sources[name] = TASKS[config.task](name, config, form, part, **kept)
         except NothingLeftError:
             if not part.held_out:
                 raise

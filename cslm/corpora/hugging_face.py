@@ -6,7 +6,7 @@ The audio is written as it is encoded there, never decoded. From the hub it is s
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,22 +65,41 @@ def prepare_hugging_face(output: Path, config: HuggingFaceConfig) -> None:
         raise UserError(f"{config.dataset}: the split {config.split} has no rows")
 
 
+def open_data_set(dataset: str, subset: str | None, split: str, revision: str | None) -> Any:
+    """A data set as a stream of rows: of ``save_to_disk``, of a folder of files, or of the hub.
+
+    Raises:
+        UserError: there is no such data set, split or network.
+    """
+    import datasets
+
+    try:
+        if (Path(dataset) / "dataset_dict.json").is_file():
+            return datasets.load_from_disk(dataset)[split].to_iterable_dataset()
+        if (Path(dataset) / "state.json").is_file():
+            return datasets.load_from_disk(dataset).to_iterable_dataset()
+        return datasets.load_dataset(dataset, subset, split=split, revision=revision, streaming=True)
+    except (ValueError, KeyError, *hub_faults()) as error:  # type: ignore[misc]
+        raise UserError(f"{dataset}, split {split}: cannot be read ({first_line(error)})") from None
+
+
+def hub_faults() -> tuple[type[Exception], ...]:
+    """What is raised where the hub cannot be reached or refuses: in some versions more than OSError."""
+    from huggingface_hub import errors
+
+    return (OSError, getattr(errors, "HTTPError", OSError))
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def _rows(config: HuggingFaceConfig) -> tuple[Iterable[dict[str, Any]], list[str] | None]:
     """The rows, audio not decoded, and the names of their columns."""
     import datasets
 
-    try:
-        if (Path(config.dataset) / "dataset_dict.json").is_file():
-            found: Any = datasets.load_from_disk(config.dataset)[config.split]
-        elif (Path(config.dataset) / "state.json").is_file():
-            found = datasets.load_from_disk(config.dataset)
-        else:
-            found = datasets.load_dataset(
-                config.dataset, config.subset, split=config.split, revision=config.revision, streaming=True
-            )
-    except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{config.dataset}, split {config.split}: cannot be read ({reason})") from None
+    found = open_data_set(config.dataset, config.subset, config.split, config.revision)
     columns = found.column_names
     if columns is None or config.audio_column in columns:
         found = found.cast_column(config.audio_column, datasets.Audio(decode=False))
@@ -88,10 +107,7 @@ def _rows(config: HuggingFaceConfig) -> tuple[Iterable[dict[str, Any]], list[str
 
 
 def _utterances(rows: Iterable[dict[str, Any]], output: Path, config: HuggingFaceConfig) -> Iterator[Utterance]:
-    total = len(rows) if isinstance(rows, Sized) else None
-    if config.max_utterances is not None:
-        total = min(total or config.max_utterances, config.max_utterances)
-    for index, row in enumerate(progress_bar(rows, total, "writing audio")):
+    for index, row in enumerate(progress_bar(rows, config.max_utterances, "writing audio")):
         if index == config.max_utterances:
             break
         name = str(row[config.id_column]) if config.id_column is not None else f"{index:08d}"

@@ -23,8 +23,12 @@ CORPORA = {
     "lhotse_cuts": "cslm.corpora.lhotse_cuts:prepare_lhotse_cuts",
     "long_utterances": "cslm.corpora.long_utterances:prepare_long_utterances",
     "hugging_face": "cslm.corpora.hugging_face:prepare_hugging_face",
+    "hugging_face_text": "cslm.corpora.hugging_face_text:prepare_hugging_face_text",
 }
 """Name of a corpus to ``module:function``; it takes (output, config), whose class holds the options."""
+
+RESUMABLE = ("hugging_face_text",)
+"""Corpora whose function goes on where an interrupted run left the folder; the others start again."""
 
 _CONFIGURATION = "config.yaml"
 
@@ -51,16 +55,18 @@ def prepare_corpus(name: str, output: Path, options: Sequence[str] = ()) -> bool
     if _already_made(name, output, config):
         return False
     partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    wanted = {"corpus": name, **to_plain(config)}
+    if name not in RESUMABLE or _recorded(partial) != wanted:
+        shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
+        save_configuration(wanted, partial / _CONFIGURATION)
         function(partial, config)
-        save_configuration({"corpus": name, **to_plain(config)}, partial / _CONFIGURATION)
         if output.is_dir():
             output.rmdir()
         partial.rename(output)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if name not in RESUMABLE or not _has_begun(partial):
+            shutil.rmtree(partial, ignore_errors=True)
     return True
 
 
@@ -84,8 +90,17 @@ def _already_made(name: str, output: Path, config: Any) -> bool:
         raise UserError(f"{output}: is a file; name a folder for the corpus")
     if not output.is_dir() or not any(output.iterdir()):
         return False
-    recorded = output / _CONFIGURATION
-    wanted = {"corpus": name, **to_plain(config)}
-    if recorded.is_file() and yaml.safe_load(recorded.read_text(encoding="utf-8")) == wanted:
+    if _recorded(output) == {"corpus": name, **to_plain(config)}:
         return True
     raise UserError(f"{output}: is not empty and holds another run; choose another folder or remove this one")
+
+
+def _recorded(folder: Path) -> Any:
+    """The options that a folder was made with, or is being made with; None where it has none."""
+    path = folder / _CONFIGURATION
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _has_begun(folder: Path) -> bool:
+    """Whether an interrupted run left more in its folder than its options."""
+    return folder.is_dir() and any(path.name != _CONFIGURATION for path in folder.iterdir())

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 
+from cslm import __version__
 from cslm.configuration import find_shipped
 from cslm.errors import UserError
 from cslm.model.loss import LossOutput
@@ -47,6 +49,16 @@ def start_processes(num_threads: int | None = None) -> tuple[int, int]:
     else:
         get_accelerator().set_device(int(os.environ["LOCAL_RANK"]))
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def stack_versions() -> dict[str, str]:
+    """The versions of what decides a result: this package and the libraries it trains with."""
+    return {
+        "cslm": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "deepspeed": deepspeed.__version__,
+    }
 
 
 def runs_on_cpu() -> bool:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError
-from cslm.training.language_model import LanguageModelConfig, train_language_model
+from cslm.training.language_model import train_language_model
+from cslm.training.language_model_config import LanguageModelConfig
 
 
 @dataclass

@@ -14,7 +14,8 @@ from cslm.configuration import parse_configuration
 from cslm.errors import UserError
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_view import LEGEND, num_learnt, num_noisy, sequence_lines
-from cslm.training.language_model import LanguageModelConfig, open_data
+from cslm.training.language_model_config import LanguageModelConfig
+from cslm.training.run_data import open_data
 
 COLORS = ("auto", "always", "never")
 

@@ -16,6 +16,7 @@ from cslm.training.engine import (
     accumulate_gradients,
     full_weights,
     set_learning_rate,
+    stack_versions,
     start_engine,
     start_processes,
     update_weights,
@@ -119,6 +120,7 @@ def train(
         for what, count in state.notes.items():
             print(f"{what}: {count:,}", flush=True)
         facts = {"steps": state.step, "tokens": state.tokens, "consumed": state.consumed, "notes": state.notes}
+        facts |= {"versions": stack_versions()}
         write_atomically(output / FINISHED, (json.dumps(facts, indent=1) + "\n").encode())
     if log is not None:
         log.close()

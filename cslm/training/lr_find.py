@@ -19,9 +19,11 @@ from cslm.configuration import parse_configuration
 from cslm.errors import UserError
 from cslm.model.loss import LanguageModelLoss
 from cslm.training.engine import start_engine, start_processes, wait_for_all
-from cslm.training.language_model import LanguageModelConfig, open_data, open_model
+from cslm.training.language_model import open_model
+from cslm.training.language_model_config import LanguageModelConfig
 from cslm.training.loop import Stream, take_step
 from cslm.training.meters import LossMeter
+from cslm.training.run_data import open_data
 from cslm.training.state import TrainingState
 from cslm.units.atomic_file import write_atomically
 

@@ -20,18 +20,12 @@ from cslm.model.flops import model_flops
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.vocabulary import SpeechVocabulary
 from cslm.training.activation_memory import ActivationMemory, activation_memory
-from cslm.training.language_model import (
-    LanguageModelConfig,
-    SpeechSide,
-    _open_sources,
-    _Paths,
-    _speech_side,
-    _text_tokenizer,
-)
+from cslm.training.language_model_config import LanguageModelConfig, RunPaths
 from cslm.training.muon import inner_matrices
 from cslm.training.plan_table import print_plan
 from cslm.training.planned_data import SourcePlan, micro_batch, plan_sources
 from cslm.training.planned_memory import StageMemory, checkpoint_bytes, model_bytes, stage_memory
+from cslm.training.run_data import SpeechSide, open_run_sources, open_speech_side, open_text_tokenizer
 from cslm.units.atomic_file import write_atomically
 from cslm.units.card import load_card
 
@@ -134,7 +128,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _open_parts(config: PlanConfig) -> _Parts:
-    paths = _Paths(config)
+    paths = RunPaths(config)
     notes: list[str] = []
     shape = model_shape(replace(config.model, base=paths.base))
     text = shape.get_text_config()
@@ -156,7 +150,7 @@ def _open_parts(config: PlanConfig) -> _Parts:
 
     def open_source(name: str) -> Source:
         assert form is not None
-        return _open_sources({name: config.sources[name]}, paths, form, speech, WHOLE)[name]
+        return open_run_sources({name: config.sources[name]}, paths, form, speech, WHOLE)[name]
 
     sources = plan_sources(config.sources, config.training, open_source if form is not None else None)
     notes += [f"{source.name}: {source.missing}" for source in sources if source.missing is not None]
@@ -168,17 +162,17 @@ def _open_parts(config: PlanConfig) -> _Parts:
 
 
 def _open_tokenizer(
-    config: PlanConfig, paths: _Paths, folder: Path, notes: list[str]
+    config: PlanConfig, paths: RunPaths, folder: Path, notes: list[str]
 ) -> tuple[PreTrainedTokenizerBase | None, SpeechSide | None]:
     """The text tokenizer, one from scratch fitted in ``folder``, and the units; None for what is not there."""
     fitted = paths.output / "text_tokenizer"
     try:
-        tokenizer = _text_tokenizer(config, paths, fitted if fitted.is_dir() else folder / fitted.name, rank=0)
+        tokenizer = open_text_tokenizer(config, paths, fitted if fitted.is_dir() else folder / fitted.name, rank=0)
     except UserError as error:
         notes.append(f"text tokenizer: {error}")
         return None, None
     try:
-        return tokenizer, _speech_side(config, paths, tokenizer)
+        return tokenizer, open_speech_side(paths, tokenizer)
     except UserError as error:
         notes.append(f"speech tokenizer: {error}; new rows are not counted")
         return tokenizer, None
@@ -196,7 +190,7 @@ def _told_ids(config: PlanConfig) -> int:
     return int(told)
 
 
-def _vocabulary_after(rows: int, paths: _Paths, notes: list[str]) -> SpeechVocabulary | None:
+def _vocabulary_after(rows: int, paths: RunPaths, notes: list[str]) -> SpeechVocabulary | None:
     """The units of the card behind a text tokenizer that is not there."""
     assert paths.card is not None
     try:

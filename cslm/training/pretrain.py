@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cslm.configuration import parse_configuration
-from cslm.training.language_model import LanguageModelConfig, train_language_model
+from cslm.training.language_model import train_language_model
+from cslm.training.language_model_config import LanguageModelConfig
 
 
 @dataclass

@@ -156,7 +156,7 @@ def _data_sec(config: Path, folder: Path, slot: int) -> float:
     """Seconds to open the sources and to make the first step at a slot, in a process of its own."""
     script = (
         "import sys, time; from cslm.configuration import load_configuration\n"
-        "from cslm.training.pretrain import PretrainConfig; from cslm.training.language_model import open_data\n"
+        "from cslm.training.pretrain import PretrainConfig; from cslm.training.run_data import open_data\n"
         "config = load_configuration(PretrainConfig, sys.argv[1], '--output=' + sys.argv[2])\n"
         "began = time.perf_counter(); open_data(config).stream.step({'slot': int(sys.argv[3])})\n"
         "print(time.perf_counter() - began)"

@@ -68,6 +68,9 @@ def test_the_pretrained_model_holds_units_and_their_card(world):
     assert tokenizer.convert_tokens_to_ids("<0>") == speech["first_unit_id"]
     assert model.config.architectures == ["Qwen3ForCausalLM"]
     assert (world / "pretrain" / "config.yaml").is_file()
+    finished = json.loads((world / "pretrain" / "finished.json").read_text())
+    assert finished["versions"]["torch"] == torch.__version__
+    assert len(list((world / "pretrain" / ".documents").iterdir())) == 1, "one index, of the translations"
 
 
 def test_metrics_say_what_was_learnt(world):

@@ -1,0 +1,114 @@
+"""Where documents begin and what their short fields say: found by reading all of them once per machine, then kept.
+
+The process with local rank 0 of a machine reads and writes, the others wait for its files, not in a collective
+operation: reading a large corpus may take longer than those wait. Arrays are mapped, so processes share their memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cslm.batches.documents import JsonLines
+from cslm.batches.held_out import document_name, name_hash
+from cslm.units.atomic_file import write_atomically
+
+_FORMAT = 1
+_ARRAYS = ("offsets", "hashes", "codes")
+_NAMES = "names.json"
+_POLL_SEC = 0.2
+
+
+@dataclass(frozen=True)
+class IndexFolder:
+    """Where the indexes of a run are kept."""
+
+    path: Path
+    """folder on a disk that all processes of this machine see; machines may share it"""
+    local_rank: int
+    """of this process on its machine: 0 writes"""
+
+
+@dataclass(frozen=True)
+class DocumentIndex:
+    """The documents of a :class:`JsonLines`, in their order."""
+
+    offsets: npt.NDArray[np.int64]
+    """place of each, ``(documents,)``"""
+    hashes: npt.NDArray[np.uint64]
+    """of what each is called, ``(documents,)``: which are held out hangs on it"""
+    codes: npt.NDArray[np.int32]
+    """place in ``names`` of what its fields say, ``(documents, fields)``"""
+    names: list[list[str]]
+    """for each field its different values, in the order in which they first come"""
+
+
+def index_documents(documents: JsonLines, fields: tuple[str, ...], kept_in: IndexFolder | None = None) -> DocumentIndex:
+    """The index of ``documents`` by ``fields``; with ``kept_in`` one that was kept before, or that is kept now.
+
+    It holds for the same files (path, size, time of change), the same checked fields and the same ``fields``.
+
+    Raises:
+        UserError: a line that is not a JSON object, or lacks a field.
+    """
+    if kept_in is None:
+        return _read_all(documents, fields)
+    folder = kept_in.path / _key(documents, fields)
+    if kept_in.local_rank == 0:
+        if not folder.is_dir():
+            _write(_read_all(documents, fields), folder)
+    else:
+        while not folder.is_dir():
+            time.sleep(_POLL_SEC)
+    names = json.loads((folder / _NAMES).read_text(encoding="utf-8"))
+    offsets, hashes, codes = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
+    return DocumentIndex(offsets, hashes, codes, names)
+
+
+def _read_all(documents: JsonLines, fields: tuple[str, ...]) -> DocumentIndex:
+    offsets, hashes, codes = array("q"), array("Q"), array("i")
+    seen: list[dict[str, int]] = [{} for _ in fields]
+    columns = list(zip(fields, seen, strict=True))
+    for offset, document in documents.scan():
+        offsets.append(offset)
+        hashes.append(name_hash(document_name(document)))
+        for name, numbers in columns:
+            value = document[name]
+            codes.append(numbers.setdefault(value, len(numbers)))
+    places = np.array(offsets, dtype=np.int64)
+    by_field = np.array(codes, dtype=np.int32).reshape(len(places), len(fields))
+    return DocumentIndex(places, np.array(hashes, dtype=np.uint64), by_field, [list(it) for it in seen])
+
+
+def _key(documents: JsonLines, fields: tuple[str, ...]) -> str:
+    files = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in documents.files]
+    what = json.dumps([_FORMAT, files, documents.fields, fields])
+    return hashlib.sha256(what.encode("utf-8")).hexdigest()[:32]
+
+
+def _write(index: DocumentIndex, folder: Path) -> None:
+    """Write the index aside, then rename its folder; another machine may have been first with the same."""
+    aside = folder.with_name(f".{folder.name}.{os.uname().nodename}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for name in _ARRAYS:
+        with (aside / f"{name}.npy").open("wb") as file:
+            np.save(file, getattr(index, name))
+            file.flush()
+            os.fsync(file.fileno())
+    write_atomically(aside / _NAMES, json.dumps(index.names).encode())
+    try:
+        aside.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(aside)

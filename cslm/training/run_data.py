@@ -1,0 +1,198 @@
+"""What a run reads, opened from its configuration: text tokenizer, speech tokenizer, sources, stream, held-out part."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from cslm.batches.held_out import HeldOut, Part
+from cslm.batches.sources import IndexFolder, Source, SourceConfig, open_sources
+from cslm.batches.stream import BatchStream, mixed_stream
+from cslm.errors import UserError
+from cslm.model.backbone import load_text_tokenizer
+from cslm.model.checkpoint import SPEECH_FOLDER, read_speech_section
+from cslm.sequences.sequence_format import SequenceFormat
+from cslm.sequences.text_tokenizer import train_text_tokenizer
+from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_tokenizer, has_speech
+from cslm.sequences.wordings import all_wordings
+from cslm.training.language_model_config import LanguageModelConfig, RunPaths
+from cslm.units.card import Card, load_card, load_codec
+from cslm.units.fingerprint import UNKNOWN, check_fingerprint
+
+INDEX_FOLDER = ".documents"
+"""of a run: where its documents begin, what they are called and which languages they are in"""
+
+_TEXT_KEYS = ("text", "question_text", "answer_text", "source", "target")
+
+
+@dataclass(frozen=True)
+class SpeechSide:
+    """The units that a run works with."""
+
+    vocabulary: SpeechVocabulary
+    """where units and markers stand"""
+    fingerprint: str
+    """of the speech tokenizer"""
+    card: Card | None
+    """None where a base made by others brings none"""
+    is_new: bool
+    """whether the rows are added by this run"""
+    where: str
+    """what named the fingerprint, for messages"""
+
+    def section(self) -> dict[str, Any]:
+        """The speech section of the checkpoint's configuration."""
+        section = self.vocabulary.to_dict()
+        section |= {"fingerprint": self.fingerprint, "vocabulary_size": self.vocabulary.size}
+        if self.card is not None:
+            section |= {"frame_rate_hz": self.card.frame_rate_hz, "sample_rate_hz": self.card.sample_rate_hz}
+        return section
+
+
+class RunData(NamedTuple):
+    """What a run reads, and in which form."""
+
+    tokenizer: PreTrainedTokenizerBase
+    """with the units, where there are any"""
+    speech: SpeechSide | None
+    """None for a model of text only"""
+    form: SequenceFormat
+    """how sequences are written"""
+    stream: BatchStream
+    """the batches of the sources"""
+    held_out: HeldOut | None
+    """what is validated on; None where nothing is"""
+
+
+def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, scratch: Path | None = None) -> RunData:
+    """The tokenizer and the data of a run, without its model.
+
+    Args:
+        rank: process 0 fits the text tokenizer of a model from scratch, the others wait for it.
+        local_rank: process 0 of a machine reads documents through once, the others wait for what it found.
+        scratch: where a text tokenizer goes that the run has not fitted yet, and nothing else is kept; None is the
+            run's own folder.
+
+    Raises:
+        UserError: parts that do not belong together, or a file that is missing.
+    """
+    paths = RunPaths(config)
+    fitted = paths.output / "text_tokenizer"
+    folder = fitted if scratch is None or fitted.is_dir() else scratch / "text_tokenizer"
+    tokenizer = open_text_tokenizer(config, paths, folder, rank)
+    speech = open_speech_side(paths, tokenizer)
+    form = SequenceFormat(tokenizer)
+    kept_in = IndexFolder(paths.output / INDEX_FOLDER, local_rank) if scratch is None else None
+    validation, training = config.validation, config.training
+    part = Part(validation.share if validation else 0.0)
+    stream = mixed_stream(
+        open_run_sources(config.sources, paths, form, speech, part, kept_in),
+        {name: source.weight for name, source in config.sources.items()}, tokens_per_step=training.tokens_per_step,
+        tokens_per_micro_batch=training.tokens_per_micro_batch, max_length=training.max_length, seed=training.seed,
+        pad_id=tokenizer.pad_token_id or 0, caps=config.caps,
+        total_tokens=training.schedule_steps * training.tokens_per_step,
+    )  # fmt: skip
+    held_out = None
+    if validation is not None:
+        looked_at = open_run_sources(config.sources, paths, form, speech, part._replace(held_out=True), kept_in)
+        held_out = HeldOut(looked_at, stream, validation.max_documents)
+        if not len(held_out):
+            raise UserError(f"validation.share {validation.share} of these sources is no document: raise it")
+    return RunData(tokenizer, speech, form, stream, held_out)
+
+
+def open_run_sources(
+    configs: Mapping[str, SourceConfig],
+    paths: RunPaths,
+    form: SequenceFormat,
+    speech: SpeechSide | None,
+    part: Part,
+    kept_in: IndexFolder | None = None,
+) -> dict[str, Source]:
+    """The sources under the root by name, or a part of them; their units are those of the model.
+
+    Raises:
+        UserError: as :func:`~cslm.batches.sources.open_sources`, or units of another speech tokenizer.
+    """
+    located = {
+        name: dataclasses.replace(
+            source,
+            store=None if source.store is None else str(paths.locate(source.store)),
+            documents=None if source.documents is None else str(paths.locate(source.documents)),
+        )
+        for name, source in configs.items()
+    }
+    sources = open_sources(located, form, part, kept_in)
+    for name, source in sources.items():
+        if source.store is not None and speech is not None:
+            where = f"the store {located[name].store}"
+            check_fingerprint(speech.fingerprint, source.store.fingerprint, speech.where, where)
+    return sources
+
+
+def open_text_tokenizer(
+    config: LanguageModelConfig, paths: RunPaths, folder: Path, rank: int = 0
+) -> PreTrainedTokenizerBase:
+    """The base's text tokenizer, or one that process 0 fits in ``folder`` for a model from scratch.
+
+    Raises:
+        UserError: both or neither are given, or a file of texts is missing.
+    """
+    if paths.base is not None:
+        if config.text_tokenizer is not None:
+            raise UserError("text_tokenizer is only for a model from scratch: model.base brings its own")
+        return load_text_tokenizer(paths.base)
+    if config.text_tokenizer is None:
+        raise UserError("a model from scratch needs the section text_tokenizer (vocab_size, texts)")
+    files = [paths.file(name) for name in config.text_tokenizer.texts]
+    if rank == 0 and not folder.is_dir():
+        wordings = [text for text in all_wordings(config.text_tokenizer.languages) for _ in range(20)]
+        train_text_tokenizer([*_texts(files), *wordings], config.text_tokenizer.vocab_size, folder)
+    while not folder.is_dir():
+        time.sleep(0.2)
+    return load_text_tokenizer(str(folder))
+
+
+def _texts(files: list[Path]) -> Iterator[str]:
+    """The texts of JSON Lines files (fields such as text, question_text, messages) and the lines of others."""
+    for file in files:
+        with file.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if file.suffix != ".jsonl":
+                    yield line.rstrip("\n")
+                    continue
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise UserError(f"{file}, line {number}: not JSON ({error})") from None
+                yield from (row[key] for key in _TEXT_KEYS if isinstance(row.get(key), str))
+                yield from (message["content"] for message in row.get("messages", ()))
+
+
+def open_speech_side(paths: RunPaths, tokenizer: PreTrainedTokenizerBase) -> SpeechSide | None:
+    """The units, from the card or the base, added to ``tokenizer`` where it has none; None for a model of text alone.
+
+    Raises:
+        UserError: no such card, or a card and a base of different speech tokenizers.
+    """
+    section = read_speech_section(paths.base) if paths.base is not None else None
+    is_new = not has_speech(tokenizer)
+    if paths.card is None and is_new:
+        return None
+    known = section["fingerprint"] if section is not None else UNKNOWN
+    of_base = Path(paths.base or "") / SPEECH_FOLDER / "card.yaml"
+    if paths.card is None and not of_base.is_file():
+        return SpeechSide(from_tokenizer(tokenizer), known, None, is_new, f"the base {paths.base}")
+    card = load_card(paths.card or of_base)
+    vocabulary = extend_tokenizer(tokenizer, card.codebook_sizes)
+    found = card.fingerprint or load_codec(str(card.path)).fingerprint
+    if not is_new:
+        check_fingerprint(known, found, f"the base {paths.base}", f"the card {card.path}")
+    return SpeechSide(vocabulary, found, card, is_new, f"the card {card.path}")

@@ -1,0 +1,65 @@
+"""The page of the recipes says what works: its commands for the Hub run, on a local data set and a tiny checkpoint."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import datasets
+import pytest
+
+from cslm import cli
+from cslm.configuration import load_configuration
+from cslm.corpora.hugging_face_text import HuggingFaceTextConfig
+from cslm.corpora.text_documents import TEXT_FIELDS
+from tests.generation.tiny_checkpoint import make_checkpoint
+from tests.recipes.conftest import ROOT
+
+README = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
+
+
+def commands(script: str) -> list[list[str]]:
+    """The commands of the page that run a script, as the shell would split them."""
+    text = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
+    split = [shlex.split(line, comments=True) for line in text.splitlines()]
+    return [words for words in split if words[:2] == ["python", script]]
+
+
+def test_a_data_set_becomes_documents(tmp_path, monkeypatch):
+    (words,) = commands("tools/prepare_corpus.py")
+    (tmp_path / "set").mkdir()
+    rows = [{"id": str(number), "title": "Un", "text": f"phrase {number}"} for number in range(5)]
+    datasets.Dataset.from_list(rows).to_parquet(tmp_path / "set" / "train.parquet")
+    monkeypatch.chdir(tmp_path)
+    there = {"wikimedia/wikipedia": "set", "20231101.fr": "default"}
+    cli.dispatch(["prepare-corpus", *(there.get(word, word) for word in words[2:])])
+    lines = Path("runs/mine/french/documents-00000.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(lines[4]) == {"language": "fr", "text": "phrase 4"}
+
+
+@pytest.mark.parametrize("task", TEXT_FIELDS)
+def test_the_options_of_every_task(task, tmp_path):
+    (row,) = re.findall(rf"^\| `{task}` \| (.*?) \| `(--.*?)` \|$", README, re.MULTILINE)
+    assert [name for name in re.findall(r"`(\w+)`", row[0]) if name in TEXT_FIELDS[task]] == list(TEXT_FIELDS[task])
+    (tmp_path / "empty.yaml").write_text("dataset: set\n")
+    options = [f"--task={task}", *shlex.split(row[1])]
+    config = load_configuration(HuggingFaceTextConfig, tmp_path / "empty.yaml", *options)
+    assert {*config.columns, *config.values} <= {*TEXT_FIELDS[task]} <= {*config.columns, *config.values, "text"}
+
+
+def test_a_checkpoint_would_go_to_the_hub(tmp_path, monkeypatch, capsys):
+    dry, real = commands("recipes/push_to_hub.py")
+    make_checkpoint(tmp_path / "runs" / "village" / "finetune")
+    monkeypatch.chdir(tmp_path)
+    cli.dispatch(["push-to-hub", *dry[2:]])
+    assert "to NAME/MODEL" in capsys.readouterr().out and Path("runs/village/finetune/README.md").is_file()
+    cli.dispatch(["push-to-hub", *real[2:], "--dry_run", "true"])
+    assert "license: apache-2.0" in Path("runs/village/finetune/README.md").read_text("utf-8")
+
+
+def test_the_command_for_forgetting_is_that_of_its_page():
+    page = (ROOT / "recipes" / "forgetting" / "README.md").read_text(encoding="utf-8")
+    (command,) = [block for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) if "lm_eval" in block]
+    assert command in page
