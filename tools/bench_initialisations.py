@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from statistics import fmean
 
 from cslm.errors import exit_with_status
 from cslm.model.extension import INITIALISATIONS
@@ -12,7 +13,7 @@ from cslm.training import pretrain
 
 
 def main() -> None:
-    """Train and print the mean losses of the last steps by group, a line for each initialisation and seed."""
+    """Train and print the losses of the last steps, mean of the languages, a line for each initialisation and seed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="YAML of pretrain")
     parser.add_argument("root", type=Path, help="folder of a run: its text model, units, card and corpus are read")
@@ -29,7 +30,9 @@ def main() -> None:
             where = ["--config", given.config, "--data_root", str(given.root), "--output", str(folder)]
             pretrain.main([*where, *more, "--initialisation", name, "--training.seed", str(seed)])
             row = json.loads((folder / "metrics.jsonl").read_text("utf-8").splitlines()[-1])
-            print(json.dumps({"initialisation": name, "seed": seed, "tokens": row["tokens"], **row["groups"]}))
+            kinds = sorted({group.rpartition("/")[0] for group in row["groups"]})
+            means = {k: round(fmean(v for g, v in row["groups"].items() if g.startswith(f"{k}/")), 3) for k in kinds}
+            print(json.dumps({"initialisation": name, "seed": seed, "tokens": row["tokens"], **means}))
 
 
 if __name__ == "__main__":
