@@ -28,7 +28,7 @@ def test_versions_agree(metadata):
 
 
 SHIPPED = [path for top in ("recipes", "tokenizers") for path in sorted((ROOT / top).rglob("*.yaml"))]
-SHIPPED += sorted((ROOT / "recipes" / "deepspeed_settings").glob("*.json"))
+SHIPPED += sorted((ROOT / "recipes" / "deepspeed").glob("*.json"))
 SHIPPED += [ROOT / "recipes" / "multi_node" / name for name in ("hosts", "slurm.sh")]
 
 

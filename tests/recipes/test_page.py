@@ -35,5 +35,5 @@ def test_every_command_parses(words, monkeypatch):
 
 
 def test_every_file_of_settings_is_listed_with_its_stage():
-    for path in (ROOT / "recipes" / "deepspeed_settings").glob("*.json"):
+    for path in (ROOT / "recipes" / "deepspeed").glob("*.json"):
         assert f"| `{path.name}` | {Path(path).stem[4]} |" in PAGE

@@ -11,7 +11,7 @@ from tests.training.processes import ROOT, finish, start
 from tests.training.tiny_stream import tiny_module
 
 OPTIMIZERS = ("sgd", "faster embeddings", "adamw")
-SETTINGS = sorted((ROOT / "recipes" / "deepspeed_settings").glob("*.json"))
+SETTINGS = sorted((ROOT / "recipes" / "deepspeed").glob("*.json"))
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
@@ -59,6 +59,6 @@ def test_settings_that_cannot_be_are_named(tmp_path, content, message):
 
 def test_settings_that_come_with_the_package_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = TrainingConfig(max_steps=1, zero_stage=2, deepspeed="recipes/deepspeed_settings/zero1.json")
+    config = TrainingConfig(max_steps=1, zero_stage=2, deepspeed="recipes/deepspeed/zero1.json")
     with pytest.raises(UserError, match=r"zero1\.json has ZeRO stage 1"):
         start_engine(tiny_module(), config)

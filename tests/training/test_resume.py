@@ -43,7 +43,7 @@ def test_a_resumed_run_has_the_curve_of_the_uninterrupted_one(tmp_path, zero_sta
 
 @pytest.mark.parametrize("zero_stage", [2, 3])
 def test_a_run_with_its_states_on_the_cpu_resumes_too(tmp_path, zero_stage, whole):
-    settings = str(ROOT / "recipes" / "deepspeed_settings" / f"zero{zero_stage}_offload.json")
+    settings = str(ROOT / "recipes" / "deepspeed" / f"zero{zero_stage}_offload.json")
     run(tmp_path, zero_stage, 4, settings=settings)
     run(tmp_path, zero_stage, 8, settings=settings)
     for one, other in zip(curve(tmp_path), curve(whole), strict=True):
