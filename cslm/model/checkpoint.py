@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -110,8 +111,13 @@ def _prepare_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
 
 
 def _save_pretrained(model: PreTrainedModel, folder: Path, weights: dict[str, Tensor] | None) -> None:
-    with without_progress_bar():
-        model.save_pretrained(folder, state_dict=weights)
+    try:
+        with without_progress_bar():
+            model.save_pretrained(folder, state_dict=weights)
+    except SafetensorError as error:
+        if "No space left" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 
 
 def _readable_by_both_stacks(folder: Path) -> None:

@@ -70,7 +70,7 @@ def train_language_model(config: LanguageModelConfig) -> None:
         validator = Validator(config.validation, held_out, data.stream.groups, paths.output, save)
     with read_ahead(data.stream, _loader_workers(config.training)) as stream:
         module = LanguageModelLoss(model, len(stream.groups))
-        train(module, stream, config.training, paths.output, save, rows, validator)
+        train(module, stream, config.training, paths.output, save, rows, validator, data.vocabulary)
 
 
 def open_model(config: LanguageModelConfig, data: RunData) -> PreTrainedModel:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from cslm.errors import StoppedError
+from cslm.errors import StoppedError, UserError
 from cslm.training.engine import (
     accumulate_gradients,
     full_weights,
@@ -85,6 +85,7 @@ def train(
     save: Callable[[dict[str, Tensor], Path], None],
     rows: RowTraining | None = None,
     validator: Validator | None = None,
+    vocabulary: str = "",
 ) -> TrainingState:
     """Train ``module`` from its newest checkpoint in ``output``, or from the start, to the last step.
 
@@ -93,17 +94,24 @@ def train(
         save: writes the model from its full weights (CPU) into a folder; called on rank 0 only, at the end.
         rows: the rows of embedding and head that learn apart; None where all parameters learn alike.
         validator: looks at held-out data; None never does.
+        vocabulary: what the rows of the model stand for, in short; a checkpoint of another one is refused.
 
     Returns:
         The state after the last step.
 
     Raises:
-        UserError: a damaged checkpoint, one of another number of processes under ZeRO stage 0, or a loss that is
-            not a number.
+        UserError: a checkpoint that is damaged, of another vocabulary, or of another number of processes under ZeRO
+            stage 0; or a loss that is not a number.
+        OSError: a checkpoint that cannot be written; the one before is untouched.
         StoppedError: a signal asked to stop; the last step is saved.
     """
     rank, world_size = start_processes(config.num_threads)
     saved = find_latest(output)
+    if saved is not None and saved.vocabulary != vocabulary:
+        raise UserError(
+            f"{saved.folder} was trained with another vocabulary ({saved.vocabulary}), this run has {vocabulary}: "
+            "give back the tokenizer and the card that it began with, or train in another output folder"
+        )
     universal = saved is not None and needs_universal(saved, world_size, config.zero_stage)
     engine = start_engine(module, config, load_universal=universal, rows=rows)
     state = TrainingState() if saved is None else load_state(engine, saved, universal)
@@ -111,7 +119,7 @@ def train(
         print(f"resuming from step {state.step:,} ({saved.folder})", flush=True)
     log = RunLog(output, config.last_step, state, config.wandb_project) if rank == 0 else None
     with StopSignal() as stop:
-        state = _run_steps(_Run(engine, stream, config, output, log, stop, rows, validator), state)
+        state = _run_steps(_Run(engine, stream, config, output, log, stop, rows, validator, vocabulary), state)
     weights = full_weights(engine)
     if rank == 0:
         save(weights, output)
@@ -146,10 +154,11 @@ class _Run(NamedTuple):
     stop: StopSignal
     rows: RowTraining | None
     validator: Validator | None
+    vocabulary: str
 
 
 def _run_steps(run: _Run, state: TrainingState) -> TrainingState:
-    engine, stream, config, output, log, stop, rows, validator = run
+    engine, stream, config, output, log, stop, rows, validator, vocabulary = run
     meter = LossMeter(stream.groups)
     work = WorkMeter(engine.module, config, engine.device)
     if log is not None:
@@ -173,7 +182,7 @@ def _run_steps(run: _Run, state: TrainingState) -> TrainingState:
                 log.exclude("validation", validator.seconds, validator.left(state.step, config.last_step))
         if saving:
             started = time.perf_counter()
-            save_state(engine, state, output, config.save_total)
+            save_state(engine, state, output, config.save_total, vocabulary)
             if log is not None:
                 left = config.last_step // config.save_every - state.step // config.save_every
                 log.exclude("saving", time.perf_counter() - started, left)

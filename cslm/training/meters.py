@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,6 +21,10 @@ from cslm.training.state import TrainingState
 from cslm.training.tracking import WandbRun
 from cslm.training.work_meter import Work
 from cslm.units.atomic_file import write_atomically
+
+SPIKE_LINES = 20
+SPIKES = {"loss": 1.5, "grad_norm": 10.0}
+"""How many times the median of the last lines is a spike."""
 
 
 class LossMeter:
@@ -70,6 +76,7 @@ class RunLog:
         self._validation = _from_step(output / "validation.jsonl", state.step)
         self._board = SummaryWriter(str(output / "tensorboard"), purge_step=state.step + 1)
         self._tracked = WandbRun(wandb_project, output) if wandb_project is not None else None
+        self._spikes = SpikeWatch()
         self._pause, self._to_come = 0.0, dict[str, float]()
         self._since, self._step, self._tokens = time.perf_counter(), state.step, state.tokens
 
@@ -100,7 +107,10 @@ class RunLog:
             "accuracy": result["accuracy"],
             "consumed": state.consumed,
         }
+        row["spike"] = self._spikes.look(row)
         print(_line(row, _by_kind(result), self.last_step), flush=True)
+        if row["spike"] is not None:
+            print(f"step {state.step:,}  spike: {row['spike']}", flush=True)
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
         scalars = _scalars(row)
@@ -130,6 +140,24 @@ class RunLog:
         self._board.close()
         if self._tracked is not None:
             self._tracked.close()
+
+
+class SpikeWatch:
+    """Remembers the last log lines, and names what stands out from them."""
+
+    def __init__(self) -> None:
+        self._last = {"loss": deque[float](maxlen=SPIKE_LINES), "grad_norm": deque[float](maxlen=SPIKE_LINES)}
+
+    def look(self, row: dict[str, Any]) -> str | None:
+        """What has jumped in this line, in words, or None."""
+        jumped = []
+        for name, factor in SPIKES.items():
+            last = self._last[name]
+            usual = statistics.median(last) if len(last) >= SPIKE_LINES // 2 else math.inf
+            if row[name] > factor * usual:
+                jumped.append(f"{name} is {row[name]:.3g}, the median of the last {len(last)} lines {usual:.3g}")
+            last.append(row[name])
+        return "; ".join(jumped) or None
 
 
 def check_finite(result: dict[str, Any], norm: float, state: TrainingState, log_every: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -69,6 +70,14 @@ class RunData(NamedTuple):
     """the batches of the sources"""
     held_out: HeldOut | None
     """what is validated on; None where nothing is"""
+
+    @property
+    def vocabulary(self) -> str:
+        """What the ids stand for, in short: their number, a hash of text tokens and their ids, the units."""
+        tokens = json.dumps(sorted(self.tokenizer.get_vocab().items()), ensure_ascii=False)
+        digest = hashlib.sha256(tokens.encode("utf-8")).hexdigest()[:16]
+        units = f"units {self.speech.fingerprint}" if self.speech is not None else "no units"
+        return f"{len(self.tokenizer):,} ids, tokens {digest}, {units}"
 
 
 def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, scratch: Path | None = None) -> RunData:

@@ -7,6 +7,7 @@ It is written aside and renamed, then ``OUTPUT/checkpoints/latest`` names it, th
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -26,6 +27,7 @@ from cslm.training.engine import wait_for_all
 from cslm.units.atomic_file import write_atomically
 
 _POLL_SEC = 0.5
+_ALMOST_FULL = 1 << 26  # bytes; a file that did not fit leaves some of the disk unused
 
 
 @dataclass
@@ -61,6 +63,8 @@ class SavedState:
     """processes that wrote it"""
     zero_stage: int
     """how DeepSpeed sharded it"""
+    vocabulary: str = ""
+    """what its rows stand for"""
 
 
 def find_latest(output: Path) -> SavedState | None:
@@ -76,15 +80,19 @@ def find_latest(output: Path) -> SavedState | None:
     try:
         values = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         state = TrainingState(**{name: values[name] for name in _STATE_FIELDS})
-        return SavedState(folder, state, values["world_size"], values["zero_stage"])
+        return SavedState(folder, state, values["world_size"], values["zero_stage"], values["vocabulary"])
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{folder}: damaged checkpoint ({error}): write the name of a whole one into {pointer}, or delete both"
         ) from None
 
 
-def save_state(engine: Any, state: TrainingState, output: Path, keep: int) -> None:
-    """Write a checkpoint to resume from; all processes call this together."""
+def save_state(engine: Any, state: TrainingState, output: Path, keep: int, vocabulary: str = "") -> None:
+    """Write a checkpoint to resume from; all processes call this together.
+
+    Raises:
+        OSError: the disk is full, or fails; the checkpoint before is untouched.
+    """
     folder = output / "checkpoints"
     name = f"step-{state.step:08d}"
     aside = f".{name}.being-written"
@@ -94,13 +102,20 @@ def save_state(engine: Any, state: TrainingState, output: Path, keep: int) -> No
         for leftover in folder.glob(".*"):
             shutil.rmtree(leftover)
     wait_for_all()
-    engine.save_checkpoint(str(folder), tag=aside, save_latest=False)
+    try:
+        engine.save_checkpoint(str(folder), tag=aside, save_latest=False)
+    except RuntimeError as error:
+        if "inline_container" not in str(error):  # torch's writer of files, which hides why it failed
+            raise
+        number = errno.ENOSPC if shutil.disk_usage(folder).free < _ALMOST_FULL else errno.EIO
+        raise OSError(number, os.strerror(number), str(folder / aside)) from error
     wait_for_all()
     if first:
         facts = {
             **asdict(state),
             "world_size": torch.distributed.get_world_size(),
             "zero_stage": engine.zero_optimization_stage(),
+            "vocabulary": vocabulary,
         }
         write_atomically(folder / aside / "state.json", json.dumps(facts, indent=1).encode())
         _publish(folder, aside, name, keep)

@@ -18,7 +18,14 @@ from cslm.training.training_config import TrainingConfig
 from tests.training.tiny_stream import TinyStream, tiny_module
 
 
-def run(output: Path, zero_stage: int, max_steps: int, optimizer: str = "adamw", settings: str | None = None) -> None:
+def run(
+    output: Path,
+    zero_stage: int,
+    max_steps: int,
+    optimizer: str = "adamw",
+    settings: str | None = None,
+    vocabulary: str = "",
+) -> None:
     """Train to ``max_steps`` of a schedule of eight steps."""
     config = TrainingConfig(
         max_tokens=800, tokens_per_step=100, max_steps=max_steps, zero_stage=zero_stage, log_every=1, save_every=3,
@@ -38,7 +45,7 @@ def run(output: Path, zero_stage: int, max_steps: int, optimizer: str = "adamw",
     def save(weights: dict, folder: Path) -> None:
         save_file({name: value for name, value in weights.items() if "lm_head" not in name}, folder / "w.safetensors")
 
-    train(tiny_module(), Stream(), config, output, save)
+    train(tiny_module(), Stream(), config, output, save, vocabulary=vocabulary)
 
 
 if __name__ == "__main__":

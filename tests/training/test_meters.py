@@ -10,7 +10,7 @@ import torch
 from cslm.errors import MissingExtraError, UserError
 from cslm.model.loss import LossOutput
 from cslm.training.engine import start_processes
-from cslm.training.meters import LossMeter, RunLog, _clock, check_finite
+from cslm.training.meters import LossMeter, RunLog, SpikeWatch, _clock, check_finite
 from cslm.training.state import TrainingState
 from cslm.training.work_meter import Work
 
@@ -22,6 +22,15 @@ WORK = Work(flops=1e9, peak_flops=2e9, slots=125, peak_memory=3 << 30)
 def output(sums, counts):
     sums, counts = torch.tensor(sums), torch.tensor(counts)
     return LossOutput(sums.sum(), int(counts.sum()), sums, counts, counts / 2)
+
+
+def test_a_spike_is_named_and_slow_change_is_not():
+    watch = SpikeWatch()
+    lines = [{"loss": 5 * 0.9**step, "grad_norm": 0.4 + 0.01 * step} for step in range(30)]
+    assert [watch.look(line) for line in lines] == [None] * 30
+    assert watch.look({"loss": 0.4, "grad_norm": 8.0}) == "grad_norm is 8, the median of the last 20 lines 0.595"
+    assert watch.look({"loss": 4.0, "grad_norm": 0.6}).startswith("loss is 4, the median")
+    assert SpikeWatch().look({"loss": 100.0, "grad_norm": 100.0}) is None  # nothing to compare with
 
 
 def test_means_are_over_tokens_and_a_window_ends():

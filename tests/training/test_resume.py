@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+from types import SimpleNamespace
 
 import pytest
 import torch
+from deepspeed import DeepSpeedEngine
 from safetensors.torch import load_file
 
-from cslm.errors import UserError
+from cslm.errors import UserError, exit_with_status
 from cslm.training.state import SavedState, TrainingState, find_latest, needs_universal
 from tests.training.processes import ROOT, finish, start
 from tests.training.run_tiny import run
@@ -122,3 +125,45 @@ def test_damaged_checkpoints_are_named(tmp_path):
     with pytest.raises(UserError, match="damaged checkpoint"):
         find_latest(tmp_path)
     assert find_latest(tmp_path / "nowhere") is None
+
+
+def test_a_checkpoint_of_another_vocabulary_is_refused(tmp_path):
+    run(tmp_path, 2, 1, vocabulary="420 ids")
+    with pytest.raises(
+        UserError, match=r"was trained with another vocabulary \(420 ids\), this run has 9"
+    ):
+        run(tmp_path, 2, 2, vocabulary="9 ids")
+
+
+def test_a_full_disk_is_named_and_the_checkpoint_before_stays(tmp_path, monkeypatch, capsys):
+    run(tmp_path, 2, 3)
+    before = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+
+    def full(self, *arguments, **names):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")
+
+    monkeypatch.setattr(DeepSpeedEngine, "save_checkpoint", full)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
+    with pytest.raises(SystemExit) as left:
+        exit_with_status(lambda: run(tmp_path, 2, 8))
+    assert left.value.code == 1
+    assert "error: No space left on device" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == before
+    monkeypatch.undo()
+    run(tmp_path, 2, 8)
+    assert curve(tmp_path)[-1][0] == 8
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk can be mounted by root alone")
+def test_a_disk_that_is_really_full(tmp_path, capsys):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        with pytest.raises(SystemExit):
+            exit_with_status(lambda: run(disk, 2, 3))
+        assert "error: No space left on device" in capsys.readouterr().err
+        assert find_latest(disk) is None
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
