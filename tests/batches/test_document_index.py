@@ -108,7 +108,7 @@ def test_sources_are_the_same_with_and_without(world, form, tmp_path):
     configs = {name: config for name, config in world.items() if config.task in DOCUMENT_TASKS}
     plain_sources = open_sources(configs, form)
     for rank in (0, 1):
-        sources = open_sources(configs, form, IndexFolder(tmp_path / "kept", rank))
+        sources = open_sources(configs, form, kept_in=IndexFolder(tmp_path / "kept", rank))
         for name, source in sources.items():
             assert source.languages == plain_sources[name].languages
             assert source.num_documents == plain_sources[name].num_documents

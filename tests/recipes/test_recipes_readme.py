@@ -11,9 +11,11 @@ import datasets
 import pytest
 
 from cslm import cli
-from cslm.configuration import load_configuration
+from cslm.configuration import load_configuration, parse_configuration
 from cslm.corpora.hugging_face_text import HuggingFaceTextConfig
 from cslm.corpora.text_documents import TEXT_FIELDS
+from cslm.training.inspect_sequences import InspectSequencesConfig
+from cslm.training.lr_find import LrFindConfig
 from tests.generation.tiny_checkpoint import make_checkpoint
 from tests.recipes.conftest import ROOT
 
@@ -63,3 +65,38 @@ def test_the_command_for_forgetting_is_that_of_its_page():
     page = (ROOT / "recipes" / "forgetting" / "README.md").read_text(encoding="utf-8")
     (command,) = [block for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) if "lm_eval" in block]
     assert command in page
+
+
+CONFIGURATIONS = {"inspect": InspectSequencesConfig, "lr-find": LrFindConfig}
+COMMANDS = [
+    words
+    for block in re.findall(r"^```bash\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    for words in map(shlex.split, block.splitlines())
+    if words[:1] == ["cslm"] and words[1] in CONFIGURATIONS
+]
+
+
+def test_both_verbs_are_shown():
+    assert {words[1] for words in COMMANDS} == set(CONFIGURATIONS)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_parses(words, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = parse_configuration(CONFIGURATIONS[words[1]], words[2:], words[1])
+    assert config.data_root == "runs/mine" and config.sources
+
+
+def test_every_file_of_settings_is_listed_with_its_stage():
+    for path in (ROOT / "recipes" / "deepspeed").glob("*.json"):
+        assert f"| `{path.name}` | {Path(path).stem[4]} |" in README
+
+
+def test_tests_that_the_faults_page_names_are_there():
+    page = (ROOT / "recipes" / "cslm" / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if re.match(r"\| \d+ \|", line)]
+    assert [int(row.split("|")[1]) for row in rows] == list(range(1, 36))
+    named = set(re.findall(r"`(test_\w+)`", "\n".join(rows)))
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert {name for name in named if f"def {name}(" not in code} == set()
+    assert len(named) > 30

@@ -129,9 +129,7 @@ def test_damaged_checkpoints_are_named(tmp_path):
 
 def test_a_checkpoint_of_another_vocabulary_is_refused(tmp_path):
     run(tmp_path, 2, 1, vocabulary="420 ids")
-    with pytest.raises(
-        UserError, match=r"was trained with another vocabulary \(420 ids\), this run has 9"
-    ):
+    with pytest.raises(UserError, match=r"was trained with another vocabulary \(420 ids\), this run has 9"):
         run(tmp_path, 2, 2, vocabulary="9 ids")
 
 
