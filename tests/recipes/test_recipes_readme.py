@@ -22,15 +22,15 @@ from tests.recipes.conftest import ROOT
 README = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
 
 
-def commands(script: str) -> list[list[str]]:
-    """The commands of the page that run a script, as the shell would split them."""
+def commands(*first: str) -> list[list[str]]:
+    """The commands of the page that begin with these words, as the shell would split them."""
     text = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
     split = [shlex.split(line, comments=True) for line in text.splitlines()]
-    return [words for words in split if words[:2] == ["python", script]]
+    return [words for words in split if words[: len(first)] == list(first)]
 
 
 def test_a_data_set_becomes_documents(tmp_path, monkeypatch):
-    (words,) = commands("tools/prepare_corpus.py")
+    (words,) = commands("python", "tools/prepare_corpus.py")
     (tmp_path / "set").mkdir()
     rows = [{"id": str(number), "title": "Un", "text": f"phrase {number}"} for number in range(5)]
     datasets.Dataset.from_list(rows).to_parquet(tmp_path / "set" / "train.parquet")
@@ -52,7 +52,7 @@ def test_the_options_of_every_task(task, tmp_path):
 
 
 def test_a_checkpoint_would_go_to_the_hub(tmp_path, monkeypatch, capsys):
-    dry, real = commands("recipes/push_to_hub.py")
+    dry, real = commands("python", "recipes/push_to_hub.py")
     make_checkpoint(tmp_path / "runs" / "village" / "finetune")
     monkeypatch.chdir(tmp_path)
     cli.dispatch(["push-to-hub", *dry[2:]])
@@ -68,12 +68,7 @@ def test_the_command_for_forgetting_is_that_of_its_page():
 
 
 CONFIGURATIONS = {"inspect": InspectSequencesConfig, "lr-find": LrFindConfig}
-COMMANDS = [
-    words
-    for block in re.findall(r"^```bash\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-    for words in map(shlex.split, block.splitlines())
-    if words[:1] == ["cslm"] and words[1] in CONFIGURATIONS
-]
+COMMANDS = [words for verb in CONFIGURATIONS for words in commands("cslm", verb)]
 
 
 def test_both_verbs_are_shown():
