@@ -62,10 +62,14 @@ class LanguageModelLoss(nn.Module):
         arguments |= {"input_ids": ids, "position_ids": micro_batch["position_ids"], "use_cache": False}
         positions, targets = micro_batch["target_positions"], micro_batch["target_ids"]
         chunk = max(1, CHUNK_LOGITS // self.model.config.vocab_size)
-        if len(targets) > chunk and self.model.config.model_type in _PLAIN_HEADS:
+        num_chunks = self._num_chunks(-(-len(targets) // chunk), ids.device)
+        if num_chunks > 1 and self.model.config.model_type in _PLAIN_HEADS:
             hidden = self.model.get_decoder()(**arguments).last_hidden_state[:, positions]
-            pairs = zip(hidden.split(chunk, dim=1), targets.split(chunk), strict=True)
-            parts = [checkpoint(self._chunk_losses, *pair, use_reentrant=False) for pair in pairs]
+            places = [slice(number * chunk, (number + 1) * chunk) for number in range(num_chunks)]
+            parts = [
+                checkpoint(self._chunk_losses, hidden[:, place], targets[place], use_reentrant=False)
+                for place in places
+            ]
             losses, correct = (torch.cat(part) for part in zip(*parts, strict=True))
         else:
             logits = self.model(**arguments, logits_to_keep=positions).logits.squeeze(0)
@@ -75,6 +79,15 @@ class LanguageModelLoss(nn.Module):
         by_group = [correct.new_zeros(self.num_groups).index_add_(0, groups, value) for value in values]
         weights = micro_batch.get("target_weights")
         return LossOutput(losses.sum() if weights is None else losses @ weights, len(targets), *by_group)
+
+    def _num_chunks(self, own: int, device: torch.device) -> int:
+        """How often the head is called. Under ZeRO 3 its weight is gathered each time, by all processes together."""
+        head = self.model.get_output_embeddings()
+        if not hasattr(head.weight, "ds_id") or torch.distributed.get_world_size() == 1:
+            return own
+        most = torch.tensor(own, device=device)
+        torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
+        return int(most.item())
 
     def _chunk_losses(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Losses (targets,) of the hidden states (1, targets, width), and whether each prediction is right."""

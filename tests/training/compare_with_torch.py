@@ -6,12 +6,14 @@ Arguments: ZeRO stages, as ``0123``, or JSON files of DeepSpeed settings.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import torch
 from deepspeed.utils import safe_get_full_grad
 
+from cslm.model import loss
 from cslm.training.engine import (
     accumulate_gradients,
     full_weights,
@@ -82,6 +84,8 @@ def compare(stage: int, case: str, wanted: dict, rank: int, world_size: int, set
 def main() -> None:
     """All stages or files, all optimizers."""
     rank, world_size = start_processes(num_threads=1)
+    if "CHUNK_LOGITS" in os.environ:
+        loss.CHUNK_LOGITS = int(os.environ["CHUNK_LOGITS"])
     trials: list[tuple[int, str | None]] = [(int(stage), None) for stage in sys.argv[1] if sys.argv[1].isdigit()]
     for file in sys.argv[1:] if not trials else ():
         trials.append((json.loads(Path(file).read_text(encoding="utf-8"))["zero_optimization"]["stage"], file))

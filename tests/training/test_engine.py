@@ -23,6 +23,14 @@ def test_every_zero_stage_is_the_plain_torch_loop(world_size):
             assert f"stage {stage} {optimizer} on {world_size}: equal" in printed
 
 
+def test_processes_with_different_numbers_of_chunks_do_not_wait_for_one_another_for_ever(monkeypatch):
+    """Under ZeRO 3 the head's weight is gathered for every chunk, by all processes together."""
+    monkeypatch.setenv("CHUNK_LOGITS", str(5 * 96))
+    printed = finish(start(2, "tests/training/compare_with_torch.py", "023"))
+    for stage in (0, 2, 3):
+        assert f"stage {stage} adamw on 2: equal" in printed
+
+
 def test_every_file_of_settings_is_the_plain_torch_loop():
     """Offload to the CPU among them, with torch's own AdamW on the CPU."""
     assert [path.stem for path in SETTINGS] == ["zero1", "zero2", "zero2_offload", "zero3", "zero3_offload"]

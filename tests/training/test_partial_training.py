@@ -10,9 +10,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from cslm.configuration import parse_configuration
 from cslm.errors import MissingExtraError, UserError
+from cslm.model.lora import LoraOptions
 from cslm.training import finetune, pretrain
 from cslm.units.card import load_card, save_card
+from tests.training.processes import ROOT
 from tests.training.tiny_world import make_world, pretrain_config, text_lm_config, write_config
 
 pytest.importorskip("peft")
@@ -109,3 +112,10 @@ def test_mistakes_are_named(world, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     refused(r"the section lora needs the package peft: pip install 'cslm\[lora\]'", lora_config(world),
             MissingExtraError)  # fmt: skip
+
+
+def test_the_keys_of_the_pages_work_on_the_command_line():
+    recipe = str(ROOT / "recipes" / "own_corpus" / "pretrain.yaml")
+    keys = ["--lora.rank", "16", "--rows_first_steps", "500", "--initialisation", "codec_centroids"]
+    config = parse_configuration(pretrain.PretrainConfig, ["--config", recipe, *keys], "pretrain")
+    assert (config.lora, config.rows_first_steps) == (LoraOptions(rank=16), 500)
