@@ -96,3 +96,22 @@ def test_generation_with_the_cache_works():
         model.generate(ids, attention_mask=ones, max_new_tokens=6, do_sample=False) for model in (document, sdpa)
     )
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma3_text"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager", "flex_attention", "flash_attention_2", "flash_attention_3"])
+def test_documents_are_apart_under_every_attention_of_transformers(attention, family):
+    """Called as the loss calls it: places from 0 in each document, no mask, no cache."""
+    if attention.startswith("flash") and not torch.cuda.is_available():
+        pytest.skip(f"{attention} runs on a GPU alone")
+    dtype = torch.bfloat16 if attention.startswith("flash") else torch.float32
+    device = "cuda" if attention.startswith("flash") else "cpu"
+    packed = tiny_model(family, attention=attention).to(device, dtype)
+    alone = tiny_model(family, attention="sdpa").to(device, dtype)
+    row = packed_row(LENGTHS)
+    ids = row["input_ids"].to(device)
+    with torch.no_grad():
+        logits = packed(input_ids=ids, position_ids=row["position_ids"].to(device), use_cache=False).logits[0]
+        for start, stop in pairwise(row["cu_seqlens"].tolist()):
+            expected = alone(ids[:, start:stop], use_cache=False).logits[0]
+            assert (logits[start:stop] - expected).abs().max() < (2e-2 if dtype == torch.bfloat16 else 2e-6)
