@@ -14,6 +14,7 @@ from cslm.errors import UserError
 
 SHAPES = ("linear", "cosine", "steps")
 _TOLERANCE = 1e-9
+_STRONGEST = 300.0  # beyond it nothing is left but the sources with the least of what is capped
 _STEPS_OF_A_MEAN = 1000
 
 
@@ -138,7 +139,7 @@ class Caps:
         self._caps = np.array([*config.languages.values(), *config.tasks.values()])
 
     def apply(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Shares of tokens by source, summing to 1, brought under every cap; what is not capped keeps its proportions.
+        """Shares of tokens by source, summing to 1, under every cap; sources alike in it keep their proportions.
 
         Raises:
             UserError: the caps cannot be kept together with these sources.
@@ -148,19 +149,23 @@ class Caps:
             if not len(excess) or excess.max() <= _TOLERANCE:
                 return shares
             worst = int(excess.argmax())
-            lowered = shares * (1 - self._parts[worst] * (1 - _factor(shares, self._parts[worst], self._caps[worst])))
-            shares = lowered / lowered.sum() if lowered.sum() > 0 else shares
+            shares = _tilted(shares, self._parts[worst], self._caps[worst])
         raise UserError(
             f"caps: {self._names[worst]} is still {excess.max() + self._caps[worst]:.0%} of the tokens where "
             f"{self._caps[worst]:.0%} is the cap: raise a cap, or add sources that are neither"
         )
 
 
-def _factor(shares: NDArray[np.float64], part: NDArray[np.float64], cap: float) -> float:
-    """What the capped part of every source is multiplied with so that, all shares scaled to 1 again, it has its cap."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        lowered = shares * (1 - part * (1 - middle))
-        low, high = (middle, high) if part @ lowered < cap * lowered.sum() else (low, middle)
-    return low
+def _tilted(shares: NDArray[np.float64], part: NDArray[np.float64], cap: float) -> NDArray[np.float64]:
+    """The shares of which ``part`` is the cap, or less by a hair, and which are nearest by relative entropy.
+
+    That is every share times ``exp(-strength * part)``: a source that is half in the language loses less than one that
+    is all in it, and none is lost altogether.
+    """
+    low, high = 0.0, _STRONGEST
+    for _ in range(80):
+        strength = (low + high) / 2
+        tilted = shares * np.exp(-strength * (part - part.min()))
+        low, high = (low, strength) if part @ tilted <= cap * tilted.sum() else (strength, high)
+    tilted = shares * np.exp(-high * (part - part.min()))
+    return np.asarray(tilted / tilted.sum())

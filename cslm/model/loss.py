@@ -45,6 +45,8 @@ class LanguageModelLoss(nn.Module):
         super().__init__()
         self.model = model
         self.num_groups = num_groups
+        self.weights_are_sharded = False
+        """under ZeRO 3, where reading a weight outside its module would disturb DeepSpeed; the engine sets it"""
 
     def forward(self, micro_batch: dict[str, Tensor]) -> LossOutput:
         """The loss of one packed row.
@@ -82,8 +84,7 @@ class LanguageModelLoss(nn.Module):
 
     def _num_chunks(self, own: int, device: torch.device) -> int:
         """How often the head is called. Under ZeRO 3 its weight is gathered each time, by all processes together."""
-        head = self.model.get_output_embeddings()
-        if not hasattr(head.weight, "ds_id") or torch.distributed.get_world_size() == 1:
+        if not self.weights_are_sharded or torch.distributed.get_world_size() == 1:
             return own
         most = torch.tensor(own, device=device)
         torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)

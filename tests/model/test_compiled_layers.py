@@ -21,7 +21,7 @@ BACKENDS = [
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_losses_and_gradients_are_those_of_eager_layers(backend, monkeypatch):
     """Rows of other lengths and numbers of documents run the code of the first; nothing is compiled anew."""
-    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # else a pool of processes is started first
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")  # else a pool of processes is started first
     torch._dynamo.reset()
     plain = tiny_model("qwen3", attention="document")
     compiled = copy.deepcopy(plain)

@@ -39,7 +39,7 @@ def run(
         add_lora(model, LoraOptions(rank=4, dropout=dropout))
     rows = RowTraining(model, FIRST_ROW, first_steps, always=lora)
 
-    def save(weights: dict) -> None:
+    def save(weights: dict, folder: Path) -> None:
         state = merge_lora(model, {name.removeprefix("model."): value for name, value in weights.items()})
         assert set(state) == set(tiny_model("qwen3", tied).state_dict())
         save_file({name: value for name, value in state.items() if not (tied and "lm_head" in name)},

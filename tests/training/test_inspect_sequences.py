@@ -31,8 +31,8 @@ def told(world, capsys, *arguments, name="pretrain"):
     return capsys.readouterr().out
 
 
-def test_documents_are_those_that_training_draws(world, capsys):
-    stream = open_data(load_configuration(InspectSequencesConfig, world / "pretrain.yaml")).stream
+def test_documents_are_those_that_training_draws(world, capsys, tmp_path):
+    stream = open_data(load_configuration(InspectSequencesConfig, world / "pretrain.yaml"), scratch=tmp_path).stream
     printed = told(world, capsys, "--slot", "5", "--count", "2")
     for slot in (5, 6):
         name, document = stream.document(slot)
@@ -52,8 +52,8 @@ def test_one_source_with_its_noise_and_weight(world, capsys):
     assert sum(float(row[-1].rstrip("%")) for row in shares) == pytest.approx(100, abs=0.3)
 
 
-def test_a_row_has_the_boundaries_that_the_model_gets(world, capsys):
-    stream = open_data(load_configuration(InspectSequencesConfig, world / "pretrain.yaml")).stream
+def test_a_row_has_the_boundaries_that_the_model_gets(world, capsys, tmp_path):
+    stream = open_data(load_configuration(InspectSequencesConfig, world / "pretrain.yaml"), scratch=tmp_path).stream
     rows = stream.step({"slot": 3}).micro_batches
     printed = told(world, capsys, "--slot", "3", "--row", "1")
     assert f"row 1 of {len(rows)} in the step at slot 3" in printed

@@ -42,7 +42,7 @@ def test_the_best_model_is_a_whole_checkpoint_with_the_loss_that_was_seen(world,
     best = json.loads((world / "pretrain" / "best" / "best.json").read_text())
     seen = {}
 
-    def remembered(module, stream, training, output, save, validator):
+    def remembered(module, stream, training, output, save, rows, validator, vocabulary):
         seen["rows"], seen["groups"] = validator.rows, stream.groups
 
     monkeypatch.setattr(runs, "train", remembered)

@@ -65,7 +65,7 @@ def test_shards_count_as_the_whole_model(tmp_path, monkeypatch, zero_stage):
     seen = []
     monkeypatch.setattr(WorkMeter, "result", lambda self, plain=WorkMeter.result: seen.append(plain(self)) or seen[-1])
     config = TrainingConfig(max_steps=1, tokens_per_step=100, zero_stage=zero_stage, num_threads=1)
-    train(tiny_module(), TinyStream(), config, tmp_path, lambda weights: None)
+    train(tiny_module(), TinyStream(), config, tmp_path, lambda weights, folder: None)
     costs = model_flops(tiny_module().model)
     rows = TinyStream().rows(0)
     assert seen[0].flops == sum(costs.step([5 + 3 * i, 9, 4], len(rows[i]["target_ids"])) for i in range(4))
