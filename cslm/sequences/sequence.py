@@ -117,8 +117,9 @@ class SequenceBuilder:
 
     def add_template(self, ids: Seq[int], num_trained: int = 0) -> None:
         """A piece of a chat template; the first ``num_trained`` ids are learnt (the token that ends a turn)."""
-        self._append(ids[:num_trained], "template", True)
-        self._append(ids[num_trained:], "template", False)
+        if num_trained:
+            self._append(ids[:num_trained], "template", True)
+        self._append(ids[num_trained:] if num_trained else ids, "template", False)
 
     def finish(self) -> Sequence:
         """The sequence as built so far."""
@@ -127,13 +128,12 @@ class SequenceBuilder:
         return Sequence(ids, trained, tuple(self._spans), self._task)
 
     def _append(self, ids: Seq[int], modality: Modality, trained: bool) -> None:
-        if not len(ids):
-            return
         start = len(self._ids)
         self._ids.extend(ids)
         stop = len(self._ids)
-        self._trained.extend((b"\1" if trained else b"\0") * (stop - start))
-        self._spans.append(Span(start, stop, modality, self._language, self._role, trained))
+        if stop > start:
+            self._trained.extend((b"\1" if trained else b"\0") * (stop - start))
+            self._spans.append(Span(start, stop, modality, self._language, self._role, trained))
 
     def _speech_vocabulary(self) -> SpeechVocabulary:
         assert self._vocabulary is not None, f"the task {self._task} writes speech, but there is no speech vocabulary"

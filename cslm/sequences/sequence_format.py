@@ -37,11 +37,9 @@ class SequenceFormat:
     def conversation(self, task: str, turns: list[Turn]) -> Sequence:
         """A whole conversation; the assistant's contents and the tokens that end its turns are trained."""
         builder = SequenceBuilder(self.encoder, self.vocabulary, task)
-        pieces = self.chat.pieces(tuple(turn.role for turn in turns))
-        for index, turn in enumerate(turns):
-            self._open_turn(builder, turns, index)
-            turn.content(builder)
-        builder.add_template(pieces[-1].ids, pieces[-1].num_trained)
+        self._write_turns(builder, turns)
+        last = self.chat.pieces(tuple([turn.role for turn in turns]))[-1]
+        builder.add_template(last.ids, last.num_trained)
         return builder.finish()
 
     def prompt(self, task: str, turns: list[Turn]) -> Sequence:
@@ -50,10 +48,7 @@ class SequenceFormat:
         The ids are those that :meth:`conversation` writes before the content of that reply.
         """
         builder = SequenceBuilder(self.encoder, self.vocabulary, task)
-        turns = [*turns, Turn("assistant", turns[-1].language, _nothing)]
-        for index, turn in enumerate(turns):
-            self._open_turn(builder, turns, index)
-            turn.content(builder)
+        self._write_turns(builder, [*turns, Turn("assistant", turns[-1].language, _nothing)])
         return builder.finish()
 
     def document(self, task: str, language: str, content: Content) -> Sequence:
@@ -66,12 +61,13 @@ class SequenceFormat:
         builder.add_template(after, num_trained=len(after))
         return builder.finish()
 
-    def _open_turn(self, builder: SequenceBuilder, turns: list[Turn], index: int) -> None:
+    def _write_turns(self, builder: SequenceBuilder, turns: list[Turn]) -> None:
         # The piece before a content also ends the turn before it, and belongs to that one.
-        turn = turns[index]
-        piece = self.chat.pieces(tuple(other.role for other in turns))[index]
-        builder.add_template(piece.ids, piece.num_trained)
-        builder.turn(turn.role, turn.language, trained=turn.role == "assistant")
+        pieces = self.chat.pieces(tuple([turn.role for turn in turns]))
+        for turn, piece in zip(turns, pieces, strict=False):
+            builder.add_template(piece.ids, piece.num_trained)
+            builder.turn(turn.role, turn.language, trained=turn.role == "assistant")
+            turn.content(builder)
 
     def span_texts(self, sequence: Sequence) -> list[tuple[Span, str]]:
         """Every span with what it says: text, ``<12>`` for units, markers and control tokens by their surface."""
