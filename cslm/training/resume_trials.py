@@ -43,7 +43,10 @@ def kills(folder: Path, count: int = 10, seed: int = 0) -> dict[str, Any]:
     for number in range(count):
         stage, output = 1 + number % 3, folder / f"killed{number}"
         # From the start of the first step on: what comes before writes nothing.
-        killed = _kill_one(config, output, stage, chance, chance.uniform(0, lasted[stage]))
+        killed, after_sec = None, chance.uniform(0, lasted[stage])
+        while killed is None:  # a run that was faster than the one left alone has ended: try it sooner
+            shutil.rmtree(output, ignore_errors=True)
+            killed, after_sec = _kill_one(config, output, stage, chance, after_sec), after_sec * 0.7
         at, processes = len(_curve(output)), chance.choice((1, 2))
         _launch(config, output, processes, stage)
         rows.append({"stage": stage, "killed": killed, "killed_after_step": at, "resumed_by": processes,
@@ -123,8 +126,8 @@ def _launch(config: Path, output: Path, processes: int, stage: int, *more: str) 
     return max(1.0, rows.st_mtime - (output / "config.yaml").stat().st_mtime)
 
 
-def _kill_one(config: Path, output: Path, stage: int, chance: random.Random, after_sec: float) -> str:
-    """Start, kill one training process after so long, wait for the launcher; which rank it was."""
+def _kill_one(config: Path, output: Path, stage: int, chance: random.Random, after_sec: float) -> str | None:
+    """Start, kill one training process after so long, wait for the launcher; which rank it was, None if all had ended."""
     process = _command(config, output, 2, stage)
     while not (output / "config.yaml").is_file() and process.poll() is None:
         time.sleep(0.1)
@@ -132,12 +135,13 @@ def _kill_one(config: Path, output: Path, stage: int, chance: random.Random, aft
     training = [child for child in psutil.Process(process.pid).children(recursive=True)
                 if any(part.startswith("--local_rank") for part in child.cmdline())
                 and "launch" not in " ".join(child.cmdline())]  # fmt: skip
-    chosen = chance.choice(sorted(training, key=lambda child: child.pid)) if training else None
-    rank = next((part for part in chosen.cmdline() if part.startswith("--local_rank")), "none") if chosen else "none"
-    if chosen is not None:
+    rank = None
+    if training:
+        chosen = chance.choice(sorted(training, key=lambda child: child.pid))
+        rank = next(part for part in chosen.cmdline() if part.startswith("--local_rank"))
         chosen.send_signal(signal.SIGKILL)
     process.communicate()
-    return rank
+    return rank if process.returncode else None
 
 
 def _until_step(config: Path, output: Path, step: int) -> float:
