@@ -62,7 +62,7 @@ def index_documents(documents: JsonLines, fields: tuple[str, ...], kept_in: Inde
     """
     if kept_in is None:
         return _read_all(documents, fields)
-    folder = kept_in.path / _key(documents, fields)
+    folder = kept_in.path / documents_key(documents, fields)
     if kept_in.local_rank == 0:
         if not folder.is_dir():
             _write(_read_all(documents, fields), folder)
@@ -89,7 +89,8 @@ def _read_all(documents: JsonLines, fields: tuple[str, ...]) -> DocumentIndex:
     return DocumentIndex(places, np.array(hashes, dtype=np.uint64), by_field, [list(it) for it in seen])
 
 
-def _key(documents: JsonLines, fields: tuple[str, ...]) -> str:
+def documents_key(documents: JsonLines, fields: tuple[str, ...]) -> str:
+    """Says which files these are, as they are now, and what is asked of them."""
     files = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in documents.files]
     what = json.dumps([_FORMAT, files, documents.fields, fields])
     return hashlib.sha256(what.encode("utf-8")).hexdigest()[:32]

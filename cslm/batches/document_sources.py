@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cslm.batches.document_index import DocumentIndex, IndexFolder, index_documents
+from cslm.batches.document_index import DocumentIndex, IndexFolder, documents_key, index_documents
 from cslm.batches.documents import JsonLines
 from cslm.batches.held_out import Part
 from cslm.batches.source_config import (
@@ -26,6 +26,7 @@ from cslm.corpora.text_documents import TEXT_FIELDS, language_fields
 from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import dialogue, text_dialogue
 from cslm.sequences.chunking import chunk_text, speak_chunks
+from cslm.sequences.known_texts import open_known_texts
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import instruction, plain_text, translation
@@ -123,6 +124,15 @@ class TextSource(CommonSource):
         """The document ``index``."""
         return self._write(self, self._documents.read(int(self._offsets[index])), draw_seed)
 
+    def know_texts(self) -> None:
+        """Tokenize the texts of the documents once per machine; those of dialogues, which are cut, are not kept."""
+        texts_of = {"translation": _texts_of_translation, "instruction": _texts_of_instruction, "text": _texts_of_text}
+        if self.task not in texts_of:
+            return
+        texts = (text for _, document in self._documents.scan() for text in texts_of[self.task](document))
+        name = f"documents {documents_key(self._documents, (self.task,))}"
+        self._form = self._form.knowing(open_known_texts(name, texts, self._form.encoder))
+
     def _translation(self, document: dict[str, Any], draw_seed: int) -> Sequence:
         languages = document["source_language"], document["target_language"]
         return translation(self._form, document["source"], document["target"], *languages, draw_seed)
@@ -142,6 +152,19 @@ class TextSource(CommonSource):
             document["answer_language"],
             self._order,
         )
+
+
+def _texts_of_translation(document: dict[str, Any]) -> list[str]:
+    return [" " + document["source"], document["target"]]
+
+
+def _texts_of_instruction(document: dict[str, Any]) -> list[str]:
+    contents = (message.get("content") for message in document["messages"] if isinstance(message, dict))
+    return [content for content in contents if isinstance(content, str)]
+
+
+def _texts_of_text(document: dict[str, Any]) -> list[str]:
+    return [document["text"]]
 
 
 def _kept(config: SourceConfig, index: DocumentIndex, columns: Iterable[int], part: Part) -> npt.NDArray[np.bool_]:

@@ -95,6 +95,10 @@ class Source(Protocol):
         """the unit store, for a source that has one"""
         ...
 
+    def know_texts(self) -> None:
+        """Tokenize the texts before they are asked for, once per machine, where the task reads them whole."""
+        ...
+
     def sequence(self, index: int, draw_seed: int) -> Sequence:
         """The document ``index``; wordings, cuts and noise are drawn from the seed."""
         ...
@@ -126,6 +130,9 @@ class CommonSource:
         if self._unit_noise:
             document = read_with_noise(document, self._unit_noise, draw_seed)
         return document if self._loss_weight == 1 else dataclasses.replace(document, loss_weight=self._loss_weight)
+
+    def know_texts(self) -> None:
+        """Nothing: where texts are cut anew each time, or there are none."""
 
     def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
         """The document ``index`` before noise and weight; a source writes this itself."""

@@ -19,6 +19,7 @@ from cslm.batches.source_config import (
 )
 from cslm.errors import UserError
 from cslm.sequences.interleaving import code_switched, interleaved
+from cslm.sequences.known_texts import open_known_texts
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import asr, tts
@@ -37,6 +38,15 @@ class UtteranceSource(CommonSource):
         self._rows = np.flatnonzero(keep).astype(np.int64)
         self.num_documents = not_empty(name, config, len(self._rows))
         self.languages = sorted(set(self.store.column("language")[keep].tolist()))
+
+    def know_texts(self) -> None:
+        """Tokenize the texts of the store once per machine; spans of words are still tokenized when they are drawn."""
+        if self.task == "interleaved":
+            return
+        before = " " if self.task == "tts" else ""
+        texts = (before + str(text) for text in self.store.column("text"))
+        known = open_known_texts(f"store {self.store.digest} {before!r}", texts, self._form.encoder)
+        self._form = self._form.knowing(known)
 
     def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
         """The document ``index``."""

@@ -93,7 +93,7 @@ def dialogue_request_turns(question: Units, question_language: str, answer_langu
 def text_dialogue_request(question_text: str, question_language: str, answer_language: str) -> list[Turn]:
     """The turns before the answer to a written question."""
     request = dialogue_request(question_language, answer_language)
-    return [Turn("user", answer_language, writes(request.before + question_text))]
+    return [Turn("user", answer_language, writes(question_text, after=request.before))]
 
 
 def parse_reply(form: SequenceFormat, ids: Seq[int] | npt.NDArray[Any]) -> ParsedReply:

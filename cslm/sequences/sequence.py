@@ -99,9 +99,9 @@ class SequenceBuilder:
         """What follows, in the same turn, is trained or not."""
         self._learns = trained
 
-    def add_text(self, text: str) -> None:
-        """Text of a corpus or a user: it never becomes a unit, a marker or a control token."""
-        self._append(self._encoder.encode(text), "text", self._learns)
+    def add_text(self, text: str, after: str = "") -> None:
+        """``after + text`` of a corpus or a user: it never becomes a unit, a marker or a control token."""
+        self._append(self._encoder.encode(text, after), "text", self._learns)
 
     def add_units(self, units: Units) -> None:
         """``<sosp>``, the units frame by frame, ``<eosp>``."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cslm.sequences.known_texts import KnownTexts
 from cslm.sequences.sequence import Role, Sequence, SequenceBuilder, Span
 from cslm.sequences.templates import ChatWrapper
 from cslm.sequences.text_tokenizer import TextEncoder
@@ -33,6 +35,12 @@ class SequenceFormat:
         self.encoder = TextEncoder(tokenizer)
         self.chat = ChatWrapper(tokenizer, chat_template)
         self.vocabulary: SpeechVocabulary | None = from_tokenizer(tokenizer) if has_speech(tokenizer) else None
+
+    def knowing(self, known: KnownTexts) -> SequenceFormat:
+        """The same format, which finds some texts tokenized."""
+        form = copy.copy(self)
+        form.encoder = self.encoder.knowing(known)
+        return form
 
     def conversation(self, task: str, turns: list[Turn]) -> Sequence:
         """A whole conversation; the assistant's contents and the tokens that end its turns are trained."""

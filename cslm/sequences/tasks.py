@@ -64,13 +64,13 @@ def asr_request(units: Units, language: str, wording: int = 0) -> list[Turn]:
 
 def tts_request(text: str, language: str, wording: int = 0) -> list[Turn]:
     """The turns before the speech of a text."""
-    return [Turn("user", language, writes(worded_request("tts", wording, language).before + text))]
+    return [Turn("user", language, writes(text, after=worded_request("tts", wording, language).before))]
 
 
 def translation_request(source: str, source_language: str, target_language: str, wording: int = 0) -> list[Turn]:
     """The turns before a translation."""
     request = worded_request("translation", wording, source_language, target_language)
-    return [Turn("user", source_language, writes(request.before + source))]
+    return [Turn("user", source_language, writes(source, after=request.before))]
 
 
 def message_turns(messages: Seq[dict[str, str]], language: str) -> list[Turn]:
@@ -90,11 +90,11 @@ def message_turns(messages: Seq[dict[str, str]], language: str) -> list[Turn]:
     return turns
 
 
-def writes(text: str) -> Content:
-    """A content that is this text."""
+def writes(text: str, after: str = "") -> Content:
+    """A content that is ``after + text``: what a corpus says, after what a request says."""
 
     def write(builder: SequenceBuilder) -> None:
-        builder.add_text(text)
+        builder.add_text(text, after)
 
     return write
 

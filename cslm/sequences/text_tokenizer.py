@@ -11,13 +11,15 @@ opens without this package. Three choices keep it small and exact:
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from tokenizers.models import Unigram
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from cslm.errors import UserError
+from cslm.sequences.known_texts import KnownTexts
 from cslm.sequences.text_pieces import SPACE, fit_pieces
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers
 
@@ -85,6 +88,13 @@ def save_text_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | os.Pat
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
 
+# Beginnings of texts, in scripts with spaces and without, on which it is tried whether a tokenizer parts at a space.
+_STARTS_OF_TEXTS = (
+    "Anna works in the village.", "the end", "a", "I am", "12 apples", "3.5 km", "École", "über", "Мир", "δέκα",
+    "no, yes", "我们去", "今天 it rains", "安娜", "こんにちは", "한국어", "สวัสดี", "x1", "don't", "U.S.A.",
+)  # fmt: skip
+
+
 class TextEncoder:
     """Text to ids and back, for any fast tokenizer. Text never becomes a unit, a marker or a control token.
 
@@ -107,7 +117,8 @@ class TextEncoder:
         unknown = re.escape(tokenizer.unk_token or UNKNOWN)
         self._control_surfaces = re.compile("|".join([*surfaces, unknown, "<0x[0-9A-F]{2}>"]))
         self._named_piece = re.compile(f"{unknown}|<0x[0-9A-F]{{2}}>")
-        self._encode = lru_cache(maxsize=_CACHED_TEXTS)(self._encode_now)
+        self._known: KnownTexts | None = None
+        self._remember()
         self._anchor = self.encode(":")
         self._anchor_length = len(self.decode(self._anchor))
 
@@ -116,20 +127,57 @@ class TextEncoder:
         """The ids that no text becomes."""
         return self._control_ids
 
-    def encode(self, text: str) -> list[int]:
-        """The ids of ``text``; no special token is added."""
-        return list(self._encode(text))
+    @cached_property
+    def identity(self) -> str:
+        """Says which text tokenizer this is."""
+        return hashlib.sha256(self._backend.to_str().encode("utf-8")).hexdigest()
+
+    def knowing(self, known: KnownTexts) -> TextEncoder:
+        """The same encoder, which finds some texts instead of tokenizing them again."""
+        encoder = copy.copy(self)
+        encoder._known = known
+        encoder._remember()
+        return encoder
+
+    def encode(self, text: str, after: str = "") -> list[int]:
+        """The ids of ``after + text``; no special token is added."""
+        if after and self._known is not None and text[:1].isalnum() and self._parts_at_space(after):
+            return [*self._encode(after[:-1]), *self._encode(after[-1] + text)]
+        return list(self._encode(after + text))
+
+    def encode_many(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        """The ids of each text, tokenized on all cores."""
+        for text, found in zip(texts, self._backend.encode_batch(texts, add_special_tokens=False), strict=True):
+            yield self._checked(text, found.ids)
 
     def inside_tokens(self, text: str) -> frozenset[int]:
         """The places of ``text`` (characters) where a cut would go through a token."""
         offsets = self._backend.encode(text, add_special_tokens=False).offsets
         return frozenset(place for start, stop in offsets for place in range(start + 1, stop))
 
+    def _remember(self) -> None:
+        self._encode = lru_cache(maxsize=_CACHED_TEXTS)(self._encode_now)
+        self._parts_at_space = lru_cache(maxsize=_CACHED_TEXTS)(self._try_at_space)
+
     def _encode_now(self, text: str) -> tuple[int, ...]:
-        ids = self._backend.encode(text, add_special_tokens=False).ids
+        found = self._known.find(text) if self._known is not None else None
+        if found is not None:
+            return found
+        return tuple(self._checked(text, self._backend.encode(text, add_special_tokens=False).ids))
+
+    def _checked(self, text: str, ids: list[int]) -> list[int]:
         if self._control_ids.isdisjoint(ids) and not self._named_piece.search(text):
-            return tuple(ids)
-        return tuple(self._encode_apart(text))
+            return ids
+        return self._encode_apart(text)
+
+    def _try_at_space(self, before: str) -> bool:
+        """Whether this tokenizer makes the same ids of a request and a text apart, cut before their space."""
+        if len(before) < 2 or before[-1] != " " or before[-2].isspace():
+            return False
+        return all(
+            [*self._encode(before[:-1]), *self._encode(" " + text)] == list(self._encode(before + text))
+            for text in _STARTS_OF_TEXTS
+        )
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids that start a text."""

@@ -162,6 +162,9 @@ class _Source:
 
     clean_sequence = sequence
 
+    def know_texts(self) -> None:
+        """Ids are all there is."""
+
 
 class _Counted:
     """A stream that counts what it gives, and starts and stops the clock where a step begins."""

@@ -127,7 +127,7 @@ def _launch(config: Path, output: Path, processes: int, stage: int, *more: str) 
 
 
 def _kill_one(config: Path, output: Path, stage: int, chance: random.Random, after_sec: float) -> str | None:
-    """Start, kill one training process after so long, wait for the launcher; which rank it was, None if all had ended."""
+    """Start, kill one training process after so long, wait for the launcher; which rank, None if none was left."""
     process = _command(config, output, 2, stage)
     while not (output / "config.yaml").is_file() and process.poll() is None:
         time.sleep(0.1)

@@ -23,6 +23,7 @@ from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import train_text_tokenizer
 from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_tokenizer, has_speech
 from cslm.sequences.wordings import all_wordings
+from cslm.training.engine import runs_on_cpu
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
 from cslm.units.card import Card, load_card, load_codec
 from cslm.units.fingerprint import UNKNOWN, check_fingerprint
@@ -108,6 +109,10 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
         pad_id=tokenizer.pad_token_id or 0, caps=config.caps,
         total_tokens=training.schedule_steps * training.tokens_per_step,
     )  # fmt: skip
+    first = config.training.tokenize_texts_first
+    if not runs_on_cpu() if first is None else first:
+        for source in stream.sources.values():
+            source.know_texts()
     held_out = None
     if validation is not None:
         looked_at = open_run_sources(config.sources, paths, form, speech, part._replace(held_out=True), kept_in)

@@ -15,8 +15,8 @@ CONFIG_FILE = "config.yaml"
 MAY_CHANGE = (
     "data_root", "output", "training.max_steps", "training.tokens_per_micro_batch", "training.log_every",
     "training.save_every", "training.save_total", "training.num_threads", "training.zero_stage", "training.deepspeed",
-    "training.gradient_checkpointing", "training.compile", "training.loader_workers", "training.peak_tflops",
-    "training.wandb_project", "validation.eval_steps", "validation.keep_best",
+    "training.gradient_checkpointing", "training.compile", "training.loader_workers", "training.tokenize_texts_first",
+    "training.peak_tflops", "training.wandb_project", "validation.eval_steps", "validation.keep_best",
 )  # fmt: skip
 """Keys that may differ when a run is resumed: where it lies, when it stops, what machine it runs on."""
 

@@ -65,6 +65,9 @@ class TrainingConfig:
     """steps between two checkpoints to resume from; the last step always writes one"""
     save_total: int = 2
     """checkpoints to resume from that are kept"""
+    tokenize_texts_first: bool | None = None
+    """tokenize whole texts once per machine, before training, into the user's cache folder, instead of whenever they
+    are read; null does so beside an accelerator"""
     loader_workers: int | None = None
     """processes that make documents ahead, for each training process; null takes 2 beside an accelerator, else 0"""
     peak_tflops: float | None = None

@@ -1,7 +1,7 @@
 """The unit store: written shard by shard, read in any order without holding it in memory.
 
-For reading, the shards are unpacked once into one Arrow file in the user's cache folder (``$CSLM_CACHE``, else
-``$XDG_CACHE_HOME/cslm``, else ``~/.cache/cslm``), under a name made of the shards' hashes, and mapped into memory.
+For reading, the shards are unpacked once into one Arrow file in the user's cache folder, under a name made of the
+shards' hashes, and mapped into memory.
 Every shard's hash is checked while it is unpacked.
 """
 
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from cslm.corpora.word_times import Word
 from cslm.errors import UserError
 from cslm.units.atomic_file import folder_at
+from cslm.units.cache_folder import cache_folder
 from cslm.units.codec import Units
 from cslm.units.shards import (
     ShardInfo,
@@ -157,6 +158,11 @@ class UnitStore:
         return self.header.num_utterances
 
     @property
+    def digest(self) -> str:
+        """Says which shards these are, by their hashes."""
+        return hashlib.sha256(repr([dataclasses.astuple(shard) for shard in self.header.shards]).encode()).hexdigest()
+
+    @property
     def fingerprint(self) -> str:
         """Fingerprint of the speech tokenizer that made the units."""
         return self.header.fingerprint
@@ -271,7 +277,7 @@ def _short_hash(text: str) -> np.uint64:
 def _unpacked(folder: Path, header: StoreHeader) -> Path:
     """The store as one Arrow file in the cache folder; made now if it is not there."""
     digest = hashlib.sha256(repr([dataclasses.astuple(shard) for shard in header.shards]).encode()).hexdigest()
-    table = _cache_folder() / f"{digest[:32]}.arrow"
+    table = cache_folder("units") / f"{digest[:32]}.arrow"
     if table.is_file():
         return table
     table.parent.mkdir(parents=True, exist_ok=True)
@@ -304,10 +310,3 @@ def _shard_batch(file: Path, sha256: str) -> pa.RecordBatch:
         )
     table = pq.read_table(io.BytesIO(content)).combine_chunks()
     return table.to_batches()[0]
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("CSLM_CACHE")
-    if base:
-        return Path(base) / "units"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cslm" / "units"

@@ -160,3 +160,14 @@ def test_noise_and_weight_out_of_range_are_refused_by_name(world, form, bad):
     (key,) = bad
     with pytest.raises(UserError, match=f"the source tts has {key}"):
         open_sources({"tts": dataclasses.replace(world["tts"], **bad)}, form)
+
+
+@pytest.mark.parametrize("name", ["asr", "tts", "interleaved", "translation", "instruction", "text", "dialogue"])
+def test_texts_tokenized_before_change_no_document(world, form, name):
+    (plain,), (knowing,) = (open_sources({name: world[name]}, form).values() for _ in range(2))
+    knowing.know_texts()
+    for index in range(plain.num_documents):
+        one, other = plain.sequence(index, index), knowing.sequence(index, index)
+        assert one.ids.tolist() == other.ids.tolist() and one.spans == other.spans
+    with_whole_texts = ("asr", "tts", "translation", "instruction", "text")
+    assert (knowing._form.encoder is not form.encoder) == (name in with_whole_texts)
