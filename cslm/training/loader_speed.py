@@ -33,8 +33,11 @@ CODEBOOK_SIZE = 4096
 FRAME_RATE_HZ = 25.0
 _TASKS = {"ASR": "asr", "TTS": "tts", "translation": "translation", "Infinity-Instruct": "instruction"}
 _WORDS = 5000
-_TOKENS_PER_WORD = 1.2  # of the made-up words below
-_WORD = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_TOKENS_PER_WORD = 1.35  # of the made-up words below
+_WORD = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 _TEMPLATE = 25  # tokens of an instruction and the chat's markers
 
 
