@@ -43,6 +43,7 @@ class InspectSequencesConfig(LanguageModelConfig):
         Raises:
             UserError: a value out of range, by name.
         """
+        super().__post_init__()
         if self.color not in COLORS:
             raise UserError(f"color is {self.color!r}: choose one of {', '.join(COLORS)}")
         if self.slot < 0 or self.count < 1:

@@ -48,7 +48,7 @@ def train_language_model(config: LanguageModelConfig) -> None:
         write_configuration(paths.output, config)
     data = open_data(config, rank, int(os.environ["LOCAL_RANK"]))
     model = open_model(config, data)
-    rows = _row_training(config, model, data.speech)
+    rows = row_training(config, model, data.speech)
     if rank == 0:
         _tell(config, model, data.held_out)
 
@@ -130,7 +130,7 @@ def _centroids(initialisation: str, speech: SpeechSide) -> list[Tensor]:
         raise UserError(f"initialisation {CODEC_CENTROIDS}: {error}; choose another: {others}") from error
 
 
-def _row_training(config: LanguageModelConfig, model: PreTrainedModel, speech: SpeechSide | None) -> RowTraining | None:
+def row_training(config: LanguageModelConfig, model: PreTrainedModel, speech: SpeechSide | None) -> RowTraining | None:
     """The rows that learn apart from all else, or None.
 
     Raises:

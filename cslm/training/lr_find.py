@@ -19,10 +19,11 @@ from cslm.configuration import parse_configuration
 from cslm.errors import UserError
 from cslm.model.loss import LanguageModelLoss
 from cslm.training.engine import start_engine, start_processes, wait_for_all
-from cslm.training.language_model import open_model
+from cslm.training.language_model import open_model, row_training
 from cslm.training.language_model_config import LanguageModelConfig
 from cslm.training.loop import Stream, take_step
 from cslm.training.meters import LossMeter
+from cslm.training.row_training import RowTraining
 from cslm.training.run_data import open_data
 from cslm.training.state import TrainingState
 from cslm.units.atomic_file import write_atomically
@@ -53,6 +54,7 @@ class LrFindConfig(LanguageModelConfig):
         Raises:
             UserError: a value out of range, by name.
         """
+        super().__post_init__()
         if not 0 < self.lr_min < self.lr_max < math.inf:
             raise UserError(f"lr_min is {self.lr_min} and lr_max {self.lr_max}: give 0 < lr_min < lr_max")
         if self.num_steps < 5:
@@ -135,9 +137,10 @@ def lr_find(config: LrFindConfig) -> RateCurve:
     rank, _ = start_processes(config.training.num_threads)
     with tempfile.TemporaryDirectory() as scratch:
         data = open_data(config, scratch=Path(scratch))
-    module = LanguageModelLoss(open_model(config, data), len(data.stream.groups))
-    engine = start_engine(module, config.training)
-    curve = _try_rates(engine, data.stream, config, tells=rank == 0)
+    model = open_model(config, data)
+    rows = row_training(config, model, data.speech)
+    engine = start_engine(LanguageModelLoss(model, len(data.stream.groups)), config.training, rows=rows)
+    curve = _try_rates(engine, data.stream, config, rows, tells=rank == 0)
     if rank == 0:
         print("\n".join(curve.told()), flush=True)
         if config.json is not None:
@@ -154,11 +157,11 @@ def main(arguments: list[str]) -> None:
     lr_find(parse_configuration(LrFindConfig, arguments, "lr-find"))
 
 
-def _try_rates(engine: Any, stream: Stream, config: LrFindConfig, tells: bool) -> RateCurve:
+def _try_rates(engine: Any, stream: Stream, config: LrFindConfig, rows: RowTraining | None, tells: bool) -> RateCurve:
     curve = RateCurve([], [], [], None)
     meter, state, mean = LossMeter(stream.groups), TrainingState(), 0.0
     for step, rate in enumerate(np.geomspace(config.lr_min, config.lr_max, config.num_steps).tolist()):
-        state, _ = take_step(engine, stream, config.training, state, rate, meter)
+        state, _ = take_step(engine, stream, config.training, state, rate, meter, rows)
         loss = meter.result()["loss"]
         mean = config.smoothing * mean + (1 - config.smoothing) * loss
         smoothed = mean / (1 - config.smoothing ** (step + 1))

@@ -56,6 +56,7 @@ class PlanConfig(LanguageModelConfig):
         Raises:
             UserError: a value out of range, by name.
         """
+        super().__post_init__()
         if self.num_processes < 1:
             raise UserError(f"num_processes is {self.num_processes}: it must be at least 1")
         if not 0 < self.mfu <= 1:

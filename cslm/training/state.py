@@ -100,7 +100,10 @@ def save_state(engine: Any, state: TrainingState, output: Path, keep: int, vocab
     if first:
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob(".*"):
-            shutil.rmtree(leftover)
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
     wait_for_all()
     try:
         engine.save_checkpoint(str(folder), tag=aside, save_latest=False)
