@@ -42,7 +42,7 @@ def kills(folder: Path, count: int = 10, seed: int = 0) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     for number in range(count):
         stage, output = 1 + number % 3, folder / f"killed{number}"
-        # From the start of the first step on: what comes before writes nothing.
+        # From the first step on: what comes before writes nothing.
         killed, after_sec = None, chance.uniform(0, lasted[stage])
         while killed is None:  # a run that was faster than the one left alone has ended: try it sooner
             shutil.rmtree(output, ignore_errors=True)
@@ -122,14 +122,14 @@ def _launch(config: Path, output: Path, processes: int, stage: int, *more: str) 
     errors = process.communicate()[1]
     if process.returncode:
         raise RuntimeError(f"training stopped with status {process.returncode}: {errors[-3000:]}")
-    rows = (output / "metrics.jsonl").stat()
-    return max(1.0, rows.st_mtime - (output / "config.yaml").stat().st_mtime)
+    begun = min(int(path.name.split(".")[3]) for path in (output / "tensorboard").iterdir())
+    return max(1.0, (output / "metrics.jsonl").stat().st_mtime - begun)
 
 
 def _kill_one(config: Path, output: Path, stage: int, chance: random.Random, after_sec: float) -> str | None:
     """Start, kill one training process after so long, wait for the launcher; which rank, None if none was left."""
     process = _command(config, output, 2, stage)
-    while not (output / "config.yaml").is_file() and process.poll() is None:
+    while not (output / "tensorboard").is_dir() and process.poll() is None:
         time.sleep(0.1)
     time.sleep(after_sec)
     training = [child for child in psutil.Process(process.pid).children(recursive=True)
