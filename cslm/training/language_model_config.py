@@ -46,6 +46,8 @@ class LanguageModelConfig:
     """card of the speech tokenizer, path or name; null takes the base's, or learns text alone"""
     initialisation: str = "mean_and_covariance"
     """where rows of units start: mean_and_covariance of the text rows, mean, normal, hugging_face, codec_centroids"""
+    chat_template: str | None = None
+    """file with a chat template (Jinja) for conversations, kept in what is written; null keeps the base's own"""
     caps: CapsConfig | None = None
     """highest shares of languages and tasks in the tokens"""
     validation: ValidationConfig | None = None

@@ -17,7 +17,6 @@ from cslm.configuration import parse_configuration
 from cslm.errors import UserError
 from cslm.model.backbone import model_of_shape, model_shape
 from cslm.model.flops import model_flops
-from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.vocabulary import SpeechVocabulary
 from cslm.training.activation_memory import ActivationMemory, activation_memory
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
@@ -25,7 +24,7 @@ from cslm.training.muon import inner_matrices
 from cslm.training.plan_table import print_plan
 from cslm.training.planned_data import SourcePlan, micro_batch, plan_sources
 from cslm.training.planned_memory import StageMemory, checkpoint_bytes, model_bytes, stage_memory
-from cslm.training.run_data import SpeechSide, open_run_sources, open_speech_side, open_text_tokenizer
+from cslm.training.run_data import SpeechSide, open_format, open_run_sources, open_speech_side, open_text_tokenizer
 from cslm.units.atomic_file import write_atomically
 from cslm.units.card import load_card
 
@@ -147,7 +146,7 @@ def _open_parts(config: PlanConfig) -> _Parts:
         text.vocab_size = vocabulary.padded_size
         if config.untie_head:
             shape.tie_word_embeddings = text.tie_word_embeddings = False
-    form = None if tokenizer is None else SequenceFormat(tokenizer)
+    form = None if tokenizer is None else open_format(config, paths, tokenizer)
 
     def open_source(name: str) -> Source:
         assert form is not None

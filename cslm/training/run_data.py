@@ -98,7 +98,7 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
     folder = fitted if scratch is None or fitted.is_dir() else scratch / "text_tokenizer"
     tokenizer = open_text_tokenizer(config, paths, folder, rank)
     speech = open_speech_side(paths, tokenizer)
-    form = SequenceFormat(tokenizer)
+    form = open_format(config, paths, tokenizer)
     kept_in = IndexFolder(paths.output / INDEX_FOLDER, local_rank) if scratch is None else None
     validation, training = config.validation, config.training
     part = Part(validation.share if validation else 0.0)
@@ -188,6 +188,16 @@ def _texts(files: list[Path]) -> Iterator[str]:
                     raise UserError(f"{file}, line {number}: not JSON ({error})") from None
                 yield from (row[key] for key in _TEXT_KEYS if isinstance(row.get(key), str))
                 yield from (message["content"] for message in row.get("messages", ()))
+
+
+def open_format(config: LanguageModelConfig, paths: RunPaths, tokenizer: PreTrainedTokenizerBase) -> SequenceFormat:
+    """How sequences are written; a chat template that is given replaces the tokenizer's.
+
+    Raises:
+        UserError: no such file, or a template that leaves contents out.
+    """
+    given = None if config.chat_template is None else paths.file(config.chat_template).read_text(encoding="utf-8")
+    return SequenceFormat(tokenizer, given)
 
 
 def open_speech_side(paths: RunPaths, tokenizer: PreTrainedTokenizerBase) -> SpeechSide | None:

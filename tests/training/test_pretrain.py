@@ -154,6 +154,31 @@ def test_bf16_and_gradient_checkpointing(world, tmp_path):
     assert torch.isfinite(model.get_input_embeddings().weight).all()
 
 
+def test_one_large_micro_batch_is_many_small_ones_also_when_it_changes_on_the_way(world):
+    """One row of 300 tokens or three of 128: the same gradients, so the same curve."""
+    large = {**pretrain_config(world, tokens_per_micro_batch=400), "output": "large"}
+    run(world, large)
+    run(world, {**pretrain_config(world), "output": "changed"}, "--training.max_steps", "2")
+    run(world, {**pretrain_config(world, tokens_per_micro_batch=400), "output": "changed"})
+    for name in ("large", "changed"):
+        for one, other in zip(rows(world / name), rows(world / "pretrain"), strict=True):
+            for key in ("loss", "grad_norm", "lr", "tokens"):
+                assert one[key] == pytest.approx(other[key], rel=1e-5)
+
+
+def test_a_chat_template_that_is_given_goes_with_the_model(world):
+    template = (
+        "{% for message in messages %}[{{ message['role'] }}]{{ message['content'] }}"
+        "{% if message['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    (world / "chat.jinja").write_text(template, encoding="utf-8")
+    run(world, {**pretrain_config(world), "output": "templated", "chat_template": "chat.jinja"})
+    assert AutoTokenizer.from_pretrained(world / "templated").chat_template == template
+    with pytest.raises(UserError, match=r"nowhere\.jinja: there is no such file"):
+        run(world, {**pretrain_config(world), "output": "other", "chat_template": "nowhere.jinja"})
+
+
 def test_compiled_layers_learn_the_same(world, monkeypatch):
     models = []
 
