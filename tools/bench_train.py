@@ -27,6 +27,8 @@ def main() -> None:
         raise UserError(f"--json: there is no folder {file.parent}")
     found = summary(training_speed(Shape(**given), systems, repeats))
     found |= loss_memory(num_tokens=loss_tokens) | loader_speed()
+    if "ours" in systems:
+        found["loader_share_of_step"] = found["ours_tokens_per_sec"] / found["loader_tokens_per_sec"]
     for name, value in found.items():
         print(f"{name}: {value:.3g}" if isinstance(value, float) else f"{name}: {value}")
     if file is not None:
