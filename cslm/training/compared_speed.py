@@ -10,7 +10,6 @@ documents, prompts included; slots are what the model was given.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -25,13 +24,12 @@ from numpy.typing import NDArray
 
 from cslm.batches.packing import pack
 from cslm.errors import UserError
+from cslm.training.process_environment import without_ranks
 
 SYSTEMS = ("padded", "trl", "ours")
 MICRO_BATCH, ACCUMULATION, RANKS = 2, 6, 24
 LONGEST = 2048
 WARM_STEPS = 3
-# A process group of whoever calls this is not the measured system's: it would wait at an address that is taken.
-_OF_A_PROCESS_GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 LEARNING_RATE = 6e-5
 
 
@@ -167,8 +165,7 @@ def _save_model(shape: Shape, folder: Path) -> None:
 
 def _in_a_process(system: str, shape: Shape, folder: str) -> dict[str, Any]:
     told = json.dumps({"system": system, "folder": folder, **asdict(shape)})
-    environment = {name: value for name, value in os.environ.items() if name not in _OF_A_PROCESS_GROUP}
-    environment |= {"OMP_NUM_THREADS": str(shape.threads), "HF_HUB_OFFLINE": "1"}
+    environment = {**without_ranks(), "OMP_NUM_THREADS": str(shape.threads), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "cslm.training.compared_systems", told]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:

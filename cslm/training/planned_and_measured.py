@@ -7,7 +7,6 @@ saved, less that of the same run with a model of almost nothing.
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -24,8 +23,8 @@ from cslm.model.document_attention import DOCUMENT_ATTENTION
 from cslm.training.activation_memory import activation_memory
 from cslm.training.measured_run import MeasuredShape
 from cslm.training.planned_memory import checkpoint_bytes, stage_memory
+from cslm.training.process_environment import RANK_VARIABLES, without_ranks
 
-_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
 """the C library gives back at once what is freed, as otherwise it would be counted as used"""
 
@@ -81,8 +80,7 @@ def measured(shape: MeasuredShape, stage: int, processes: int) -> tuple[int, int
 
 def _environments(processes: int) -> list[dict[str, str]]:
     """As a launcher would set them; one process alone gets none."""
-    plain = {name: value for name, value in os.environ.items() if name not in _RANKS}
-    plain |= {**_MALLOC, "OMP_NUM_THREADS": "1"}
+    plain = {**without_ranks(), **_MALLOC, "OMP_NUM_THREADS": "1"}
     if processes == 1:
         return [plain]
     with socket.socket() as opened:
@@ -90,7 +88,7 @@ def _environments(processes: int) -> list[dict[str, str]]:
         port = str(opened.getsockname()[1])
     size = str(processes)
     return [
-        plain | dict(zip(_RANKS, (str(rank), str(rank), size, size, "127.0.0.1", port), strict=True))
+        plain | dict(zip(RANK_VARIABLES, (str(rank), str(rank), size, size, "127.0.0.1", port), strict=True))
         for rank in range(processes)
     ]
 

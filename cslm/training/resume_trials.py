@@ -21,8 +21,9 @@ from typing import Any
 import psutil
 import yaml
 
+from cslm.training.process_environment import without_ranks
+
 _ROOT = Path(__file__).resolve().parents[2]
-_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _COLUMNS = ("loss", "grad_norm", "lr", "tokens")
 _STEPS = 40
 
@@ -104,14 +105,13 @@ def _write_recipe(folder: Path) -> Path:
 
 
 def _command(config: Path, output: Path, processes: int, stage: int, *more: str) -> subprocess.Popen[str]:
-    environment = {name: value for name, value in os.environ.items() if name not in _RANK_VARIABLES}
     launcher = Path(sys.executable).with_name("deepspeed")
     told = ["--config", str(config), "--output", str(output), "--training.zero_stage", str(stage), *more]
     command = [str(launcher), "--num_accelerators", str(processes), str(_ROOT / "recipes" / "pretrain.py"), *told]
     output.mkdir(exist_ok=True)
     (output / ".environment").mkdir(exist_ok=True)  # where the launcher looks for its own settings
     return subprocess.Popen(
-        command, cwd=output / ".environment", env={**environment, "PYTHONPATH": str(_ROOT)}, text=True,
+        command, cwd=output / ".environment", env={**without_ranks(), "PYTHONPATH": str(_ROOT)}, text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
 
