@@ -5,8 +5,8 @@ A row is as long as its documents: nothing is padded. Every document goes into e
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +17,21 @@ Lengths = Sequence[int] | NDArray[np.int64]
 def pack(lengths: Lengths, capacity: int, multiple_of: int = 1) -> list[list[int]]:
     """Rows of document numbers, each of at most ``capacity`` tokens; their number is a multiple of ``multiple_of``.
 
-    Where best-fit-decreasing gives a number of rows that the processes cannot share evenly, the documents are spread
-    over the next such number, longest first, each into the emptiest row; rows without documents fill up at the end.
+    One process gets what best-fit-decreasing gives. Several share the rows evenly and wait for the longest, so the
+    documents are spread over few rows that all can share, about the same tokens in each; where that overflows, over as
+    many as best-fit-decreasing needs. Rows without documents fill up at the end.
     """
     sizes = np.asarray(lengths, dtype=np.int64)
     assert not len(sizes) or (sizes.min() > 0 and sizes.max() <= capacity), "a document is longer than a row"
-    rows = best_fit_decreasing(sizes, capacity)
-    missing = -len(rows) % multiple_of
-    if missing:
-        spread = _spread(sizes, len(rows) + missing, capacity)
-        rows = spread if spread is not None else [*rows, *([] for _ in range(missing))]
+    if multiple_of == 1 or not len(sizes):
+        return best_fit_decreasing(sizes, capacity)
+    fewest = -(-int(sizes.sum()) // capacity)
+    fewest += -fewest % multiple_of
+    rows = _spread(sizes, fewest, capacity) or _spread(sizes, fewest + multiple_of, capacity)
+    if rows is None:
+        tight = best_fit_decreasing(sizes, capacity)
+        missing = -len(tight) % multiple_of
+        rows = _spread(sizes, len(tight) + missing, capacity) or [*tight, *([] for _ in range(missing))]
     return rows
 
 
@@ -40,7 +45,7 @@ def best_fit_decreasing(lengths: Lengths, capacity: int) -> list[list[int]]:
     sizes, counts = np.unique(lengths, return_counts=True)
     order = np.argsort(-lengths, kind="stable").tolist()
     rows: list[list[int]] = []
-    waiting: list[list[int]] = [[] for _ in range(capacity)]
+    waiting: dict[int, list[int]] = {}
     taken, first = 0, 0
     for size, count in zip(sizes[::-1].tolist(), counts[::-1].tolist(), strict=True):
         while count:
@@ -57,20 +62,32 @@ def best_fit_decreasing(lengths: Lengths, capacity: int) -> list[list[int]]:
             rows[row] += order[first : first + entering]
             first, count, left = first + entering, count - entering, left - entering * size
             if left:
-                waiting[left].append(row)
+                waiting.setdefault(left, []).append(row)
                 taken |= 1 << left
     return rows
 
 
 def _spread(lengths: NDArray[np.int64], num_rows: int, capacity: int) -> list[list[int]] | None:
-    """Longest first into the emptiest row; None where a row would overflow."""
-    rows: list[list[int]] = [[] for _ in range(num_rows)]
-    emptiest = [(0, row) for row in range(num_rows)]
+    """Longest first, into the emptiest rows, many at a time, none above the mean while another is below; None on an
+    overflow.
+    """
     order = np.argsort(-lengths, kind="stable")
-    for document, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
-        tokens, row = emptiest[0]
-        if tokens + length > capacity:
+    tokens, row_of = np.zeros(num_rows, dtype=np.int64), np.empty(len(lengths), dtype=np.int64)
+    first, limit = 0, -(-int(lengths.sum()) // num_rows)
+    while first < len(lengths):
+        documents = order[first : first + num_rows]
+        emptiest = np.argsort(tokens, kind="stable")[: len(documents)]
+        after = tokens[emptiest] + lengths[documents]
+        above = np.flatnonzero(after > limit)
+        count = int(above[0]) if len(above) else len(documents)
+        if count:
+            tokens[emptiest[:count]] = after[:count]
+            row_of[documents[:count]] = emptiest[:count]
+            first += count
+        elif after[0] > capacity:
             return None
-        rows[row].append(document)
-        heapq.heapreplace(emptiest, (tokens + length, row))
-    return rows
+        else:
+            limit = int(after[0])
+    ends = np.cumsum(np.bincount(row_of, minlength=num_rows)).tolist()
+    by_row = np.argsort(row_of, kind="stable").tolist()
+    return [by_row[start:stop] for start, stop in pairwise([0, *ends])]
