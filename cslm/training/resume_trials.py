@@ -132,16 +132,24 @@ def _kill_one(config: Path, output: Path, stage: int, chance: random.Random, aft
     while not (output / "tensorboard").is_dir() and process.poll() is None:
         time.sleep(0.1)
     time.sleep(after_sec)
-    training = [child for child in psutil.Process(process.pid).children(recursive=True)
-                if any(part.startswith("--local_rank") for part in child.cmdline())
-                and "launch" not in " ".join(child.cmdline())]  # fmt: skip
+    training = [child for child in psutil.Process(process.pid).children(recursive=True) if _rank_of(child)]
     rank = None
     if training:
         chosen = chance.choice(sorted(training, key=lambda child: child.pid))
-        rank = next(part for part in chosen.cmdline() if part.startswith("--local_rank"))
+        rank = _rank_of(chosen)
         chosen.send_signal(signal.SIGKILL)
     process.communicate()
     return rank if process.returncode else None
+
+
+def _rank_of(process: psutil.Process) -> str | None:
+    """The rank of a training process as it was told; None for the launcher's own, and for one that has ended."""
+    try:
+        told = process.cmdline()
+    except psutil.Error:
+        return None
+    launches = any("launch" in part for part in told)
+    return None if launches else next((part for part in told if part.startswith("--local_rank")), None)
 
 
 def _until_step(config: Path, output: Path, step: int) -> float:
