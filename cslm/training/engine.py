@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cslm import __version__
 from cslm.configuration import find_shipped
 from cslm.errors import UserError
-from cslm.model.loss import LanguageModelLoss, LossOutput
+from cslm.model.loss import LossOutput
 from cslm.training.muon import Muon, inner_matrices, outer_matrices
 from cslm.training.row_training import RowTraining
 from cslm.training.training_config import TrainingConfig
@@ -85,8 +85,6 @@ def start_engine(
         UserError: ``training.deepspeed`` is no JSON file, or names another ZeRO stage.
     """
     exact = {name: buffer.clone() for name, buffer in module.named_buffers() if buffer.is_floating_point()}
-    if isinstance(module, LanguageModelLoss):
-        module.weights_are_sharded = config.zero_stage == 3
     optimizer = _optimizer(module, config, rows)
     num_parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
     settings = _settings(config, num_parameters, load_universal)

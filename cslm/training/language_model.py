@@ -69,7 +69,7 @@ def train_language_model(config: LanguageModelConfig) -> None:
         held_out = data.held_out.rows(rank, world_size)
         validator = Validator(config.validation, held_out, data.stream.groups, paths.output, save)
     with read_ahead(data.stream, _loader_workers(config.training)) as stream:
-        module = LanguageModelLoss(model, len(stream.groups))
+        module = LanguageModelLoss(model, len(stream.groups), config.training.loss_kernel)
         train(module, stream, config.training, paths.output, save, rows, validator, data.vocabulary)
 
 

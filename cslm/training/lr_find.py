@@ -139,7 +139,8 @@ def lr_find(config: LrFindConfig) -> RateCurve:
         data = open_data(config, scratch=Path(scratch))
     model = open_model(config, data)
     rows = row_training(config, model, data.speech)
-    engine = start_engine(LanguageModelLoss(model, len(data.stream.groups)), config.training, rows=rows)
+    module = LanguageModelLoss(model, len(data.stream.groups), config.training.loss_kernel)
+    engine = start_engine(module, config.training, rows=rows)
     curve = _try_rates(engine, data.stream, config, rows, tells=rank == 0)
     if rank == 0:
         print("\n".join(curve.told()), flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ CONFIG_FILE = "config.yaml"
 MAY_CHANGE = (
     "data_root", "output", "training.max_steps", "training.tokens_per_micro_batch", "training.log_every",
     "training.save_every", "training.save_total", "training.num_threads", "training.zero_stage", "training.deepspeed",
-    "training.gradient_checkpointing", "training.compile", "training.loader_workers", "training.tokenize_texts_first",
-    "training.peak_tflops", "training.wandb_project", "validation.eval_steps", "validation.keep_best",
+    "training.gradient_checkpointing", "training.compile", "training.loss_kernel", "training.loader_workers",
+    "training.tokenize_texts_first", "training.peak_tflops", "training.wandb_project", "validation.eval_steps",
+    "validation.keep_best",
 )  # fmt: skip
 """Keys that may differ when a run is resumed: where it lies, when it stops, what machine it runs on."""
 
 
 def check_output(output: Path, config: Any) -> None:
     """Make sure that ``output`` is new or holds a run with this configuration. Nothing is written.
+
+    A setting that the run's file lacks, since it was begun with an older version, has its default there.
 
     Raises:
         UserError: it holds something else, or a run with other settings; names the first that differs.
@@ -35,7 +39,7 @@ def check_output(output: Path, config: Any) -> None:
             raise UserError(f"{output} is not empty and holds no run ({CONFIG_FILE}): give another output folder")
         return
     try:
-        found = _flat(yaml.safe_load(path.read_text(encoding="utf-8")))
+        found = _flat(_with_defaults(yaml.safe_load(path.read_text(encoding="utf-8")), config))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML ({error}): give another output folder") from None
     wanted = _flat(to_plain(config))
@@ -51,6 +55,19 @@ def write_configuration(output: Path, config: Any) -> None:
     """Write the resolved configuration into the run's folder."""
     text = yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True)
     write_atomically(output / CONFIG_FILE, text.encode("utf-8"))
+
+
+def _with_defaults(found: Any, config: Any) -> Any:
+    """What an older version wrote, with the settings that it did not have yet at their defaults."""
+    if not isinstance(found, dict):
+        return found
+    if isinstance(config, dict):
+        return {key: _with_defaults(value, config.get(key)) for key, value in found.items()}
+    filled = {key: _with_defaults(value, getattr(config, key, None)) for key, value in found.items()}
+    for setting in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
+        if setting.name not in filled and setting.default is not dataclasses.MISSING:
+            filled[setting.name] = to_plain(setting.default)
+    return filled
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

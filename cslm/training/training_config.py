@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cslm.errors import UserError
+from cslm.model.head_loss import LOSS_KERNELS
 
 OPTIMIZERS = ("adamw", "muon", "sgd")
 PRECISIONS = ("fp32", "bf16")
@@ -57,6 +58,9 @@ class TrainingConfig:
     """compute activations again in the backward pass: less memory, a third more work"""
     compile: bool = False
     """run the layers of a language model through torch.compile; not with gradient_checkpointing or zero_stage 3"""
+    loss_kernel: str = "auto"
+    """what computes losses and their gradients from logits: torch, liger (a Triton kernel; extra liger), or auto, which
+    is Liger's on a GPU where it is installed"""
     seed: int = 0
     """decides the order of the data, new weights and dropout"""
     log_every: int = 10
@@ -87,6 +91,7 @@ class TrainingConfig:
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("precision", self.precision, PRECISIONS)
+        _one_of("loss_kernel", self.loss_kernel, LOSS_KERNELS)
         _one_of("zero_stage", self.zero_stage, (0, 1, 2, 3))
         if self.optimizer == "muon" and (self.zero_stage != 0 or self.precision != "fp32"):
             raise UserError("training.optimizer muon needs whole matrices: set zero_stage 0 and precision fp32")

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from cslm.errors import MissingExtraError, UserError
-from cslm.model import loss as loss_module
+from cslm.model import head_loss
 from cslm.model.checkpoint import save_checkpoint
 from cslm.model.cpu_layers import use_cpu_layers
 from cslm.model.lora import LoraOptions, add_lora, merge_lora
@@ -95,7 +95,7 @@ def test_the_fast_layers_of_cpus_do_not_lose_it(targets):
 def test_logits_in_chunks_are_those_of_all_at_once(monkeypatch, tied):
     whole, chunked = (LanguageModelLoss(adapted(tied=tied), 3) for _ in range(2))
     whole(ROW).loss_sum.backward()
-    monkeypatch.setattr(loss_module, "CHUNK_LOGITS", 64 * 5)
+    monkeypatch.setattr(head_loss, "CHUNK_LOGITS", 64 * 5)
     chunked(ROW).loss_sum.backward()
     for one, other in zip(whole.parameters(), chunked.parameters(), strict=True):
         if one.requires_grad:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from deepspeed.utils import safe_get_full_grad
 
-from cslm.model import loss
+from cslm.model import head_loss
 from cslm.training.engine import (
     accumulate_gradients,
     full_weights,
@@ -85,7 +85,7 @@ def main() -> None:
     """All stages or files, all optimizers."""
     rank, world_size = start_processes(num_threads=1)
     if "CHUNK_LOGITS" in os.environ:
-        loss.CHUNK_LOGITS = int(os.environ["CHUNK_LOGITS"])
+        head_loss.CHUNK_LOGITS = int(os.environ["CHUNK_LOGITS"])
     trials: list[tuple[int, str | None]] = [(int(stage), None) for stage in sys.argv[1] if sys.argv[1].isdigit()]
     for file in sys.argv[1:] if not trials else ():
         trials.append((json.loads(Path(file).read_text(encoding="utf-8"))["zero_optimization"]["stage"], file))

@@ -54,3 +54,13 @@ def test_a_damaged_configuration_is_named(tmp_path):
     (tmp_path / "config.yaml").write_text("a: [")
     with pytest.raises(UserError, match=r"config\.yaml is not YAML"):
         check_output(tmp_path, Config())
+
+
+def test_a_run_begun_before_a_setting_existed_goes_on_with_its_default(tmp_path):
+    write_configuration(tmp_path, Config())
+    path = tmp_path / "config.yaml"
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "weight_decay" not in line and "name" not in line))
+    check_output(tmp_path, Config())
+    with pytest.raises(UserError, match=r"training\.weight_decay is 0\.0 there and 0\.1 here"):
+        check_output(tmp_path, Config(training=TrainingConfig(max_steps=3, weight_decay=0.1)))
