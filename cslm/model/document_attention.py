@@ -1,15 +1,18 @@
 """Attention inside each document of a packed row, registered with transformers as ``"document"``.
 
-A packed row holds many documents one after another. A block mask over the whole row costs the square of its length;
-here the documents are taken out into a few padded groups of similar length, each group runs causal attention without
-a mask (padding stands on the right, where no real position looks), and the results go back into the row. What a
-document computes is what it would compute alone.
+A packed row holds many documents one after another. A block mask over the whole row costs the square of its length.
+On a GPU a kernel for documents of any lengths is called where PyTorch has it (:mod:`cslm.model.varlen_attention`);
+elsewhere the documents are taken out into a few padded groups of similar length, each group runs causal attention
+without a mask (padding stands on the right, where no real position looks), and the results go back into the row. What
+a document computes is what it would compute alone.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,13 +24,34 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from cslm.errors import UserError
+from cslm.model.varlen_attention import has_varlen, varlen_attention
 
 DOCUMENT_ATTENTION = "document"
 _GROUP_COST = 256  # one more group costs about as much as this many padded tokens
 
 
+class PackedDocuments:
+    """The documents of a packed row, for attention to keep apart: made once per micro-batch, not per layer."""
+
+    def __init__(self, boundaries: Sequence[int], device: torch.device | str = "cpu") -> None:
+        """The documents between consecutive ``boundaries`` (``[0, end of first, ..., num_tokens]``)."""
+        self._boundaries, self._device = list(boundaries), device
+        self.longest = max(stop - start for start, stop in pairwise(self._boundaries))
+        """tokens of the longest"""
+
+    @cached_property
+    def cu_seqlens(self) -> Tensor:
+        """Where each begins, and the number of tokens, int32 ``(documents + 1,)``, on the device."""
+        return torch.tensor(self._boundaries, dtype=torch.int32, device=self._device)
+
+    @cached_property
+    def groups(self) -> DocumentGroups:
+        """The documents in padded groups."""
+        return DocumentGroups.from_boundaries(self._boundaries, self._device)
+
+
 class DocumentGroups(NamedTuple):
-    """Where each token of a packed row stands in its padded group; computed once per micro-batch, not per layer."""
+    """Where each token of a packed row stands in its padded group."""
 
     take: Tensor
     """(num_padded,) int64: the row position that fills each padded slot; a slot of padding repeats a real one"""
@@ -128,7 +152,7 @@ def document_attention(
     Args:
         query: (1, heads, tokens, head_dim)
         key: (1, key_value_heads, tokens, head_dim); ``value`` alike
-        kwargs: ``documents`` (:class:`DocumentGroups`) comes from the call of the model. Without it the row is one
+        kwargs: ``documents`` (:class:`PackedDocuments`) comes from the call of the model. Without it the row is one
             document, and transformers' own SDPA function runs.
 
     Returns:
@@ -137,7 +161,7 @@ def document_attention(
     Raises:
         UserError: the backbone has attention sinks, which this attention does not know.
     """
-    documents: DocumentGroups | None = kwargs.pop("documents", None)
+    documents: PackedDocuments | None = kwargs.pop("documents", None)
     if documents is None:
         result: tuple[Tensor, None] = ALL_ATTENTION_FUNCTIONS["sdpa"](
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
@@ -146,18 +170,21 @@ def document_attention(
     if kwargs.get("s_aux") is not None:
         raise UserError(f"{type(module).__name__} has attention sinks: set model.attention to eager")
     assert query.shape[0] == 1, "documents stand in one row"
-    attend = _plain_attention(kwargs.get("sliding_window"), kwargs.get("softcap"), dropout, scaling)
-    groups = zip(*(_into_groups(states, documents) for states in (query, key, value)), strict=True)
-    attended = torch.cat([attend(*group).transpose(1, 2).flatten(0, 1) for group in groups])
-    return _OutOfGroups.apply(attended.flatten(1), documents.back).view(1, *query.shape[1:3][::-1], -1), None
+    window, softcap = kwargs.get("sliding_window"), kwargs.get("softcap")
+    if has_varlen(query, dropout, softcap):
+        return varlen_attention(query, key, value, documents.cu_seqlens, documents.longest, window, scaling), None
+    attend, groups = _plain_attention(window, softcap, dropout, scaling), documents.groups
+    parts = zip(*(_into_groups(states, groups) for states in (query, key, value)), strict=True)
+    attended = torch.cat([attend(*part).transpose(1, 2).flatten(0, 1) for part in parts])
+    return _OutOfGroups.apply(attended.flatten(1), groups.back).view(1, *query.shape[1:3][::-1], -1), None
 
 
-def _into_groups(states: Tensor, documents: DocumentGroups) -> list[Tensor]:
+def _into_groups(states: Tensor, groups: DocumentGroups) -> list[Tensor]:
     """(1, heads, tokens, head_dim) to (documents, heads, length, head_dim) of each group."""
     rows = states.squeeze(0).transpose(0, 1)
-    slots: Tensor = _IntoGroups.apply(rows.flatten(1), documents.take, documents.back)
-    parts = slots.view(-1, *rows.shape[1:]).split([number * length for number, length in documents.shapes])
-    return [part.unflatten(0, shape).transpose(1, 2) for part, shape in zip(parts, documents.shapes, strict=True)]
+    slots: Tensor = _IntoGroups.apply(rows.flatten(1), groups.take, groups.back)
+    parts = slots.view(-1, *rows.shape[1:]).split([number * length for number, length in groups.shapes])
+    return [part.unflatten(0, shape).transpose(1, 2) for part, shape in zip(parts, groups.shapes, strict=True)]
 
 
 def _plain_attention(

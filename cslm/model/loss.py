@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from cslm.model.document_attention import DOCUMENT_ATTENTION, DocumentGroups
+from cslm.model.document_attention import DOCUMENT_ATTENTION, PackedDocuments
 from cslm.model.head_loss import head_loss
 
 # Backbones whose logits are the head's, under a cap where the configuration has one; others keep theirs whole.
@@ -58,7 +58,7 @@ class LanguageModelLoss(nn.Module):
         arguments: dict[str, Any] = {}
         ids = micro_batch["input_ids"]
         if self.model.config._attn_implementation == DOCUMENT_ATTENTION:
-            arguments["documents"] = DocumentGroups.from_boundaries(micro_batch["cu_seqlens"].tolist(), ids.device)
+            arguments["documents"] = PackedDocuments(micro_batch["cu_seqlens"].tolist(), ids.device)
         arguments |= {"input_ids": ids, "position_ids": micro_batch["position_ids"], "use_cache": False}
         positions, targets = micro_batch["target_positions"], micro_batch["target_ids"]
         weights = micro_batch.get("target_weights")

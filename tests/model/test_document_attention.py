@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cslm.model.document_attention import DocumentGroups
+from cslm.model.document_attention import DocumentGroups, PackedDocuments
 from tests.model.tiny_models import packed_row, tiny_model
 
 LENGTHS = [7, 1, 30, 12, 29, 3, 11]
@@ -53,7 +53,7 @@ def test_similar_lengths_share_a_group():
 def test_logits_of_a_packed_document_are_those_of_the_document_alone(family):
     packed, alone = tiny_model(family, attention="document"), tiny_model(family)
     row = packed_row(LENGTHS)
-    documents = DocumentGroups.from_boundaries(row["cu_seqlens"].tolist())
+    documents = PackedDocuments(row["cu_seqlens"].tolist())
     with torch.no_grad():
         logits = packed(
             input_ids=row["input_ids"], position_ids=row["position_ids"], use_cache=False, documents=documents
@@ -68,7 +68,7 @@ def test_gradients_of_packed_documents_are_the_sum_of_theirs_alone(family):
     packed, alone = tiny_model(family, attention="document"), tiny_model(family)
     row = packed_row([9, 20, 19, 4])
     boundaries = row["cu_seqlens"].tolist()
-    documents = DocumentGroups.from_boundaries(boundaries)
+    documents = PackedDocuments(boundaries)
     output = packed(input_ids=row["input_ids"], position_ids=row["position_ids"], use_cache=False, documents=documents)
     output.logits.logsumexp(-1).sum().backward()
     for start, stop in pairwise(boundaries):
