@@ -3,26 +3,26 @@
 A weight is a share of the *tokens*. Divided by the mean length of a source's documents it becomes a share of the slots,
 and each block of ``BLOCK`` slots holds its quota of every source, in an order drawn for that block. Where weights
 change over the training, runs of blocks have quotas of their own, and a table holds how often each source was drawn
-before each of them. So slot ``i`` is a pure function of the seed, at a cost that does not depend on ``i``.
+before each of them; a short training has smaller blocks, or it would be over before its weights had changed. So slot
+``i`` is a pure function of the seed, at a cost that does not depend on ``i``.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from cslm.batches.order import mix
-from cslm.batches.weights import Weight, WeightSchedule, check_weight, is_never_drawn, weight_at
-from cslm.errors import UserError
+from cslm.batches.weights import Cap, Shares, Weight, WeightSchedule, check_weight, is_never_drawn, shares_at
 
 BLOCK = 4096
 _PHASES = 1024
-
-Shares = npt.NDArray[np.float64]
+_FEWEST_BLOCKS = 64  # of a training whose weights change, where that leaves blocks of _SMALLEST or more
+_SMALLEST = 256
 
 
 class Mixture:
@@ -44,7 +44,7 @@ class Mixture:
         mean_lengths: Mapping[str, float],
         seed: int,
         total_tokens: float = 1.0,
-        cap: Callable[[Shares], Shares] | None = None,
+        cap: Cap | None = None,
     ) -> None:
         for name, weight in weights.items():
             check_weight(name, weight)
@@ -55,6 +55,7 @@ class Mixture:
         self._seed = seed
         self._block = lru_cache(maxsize=4)(self._draw_block)
         changing = any(isinstance(weight, WeightSchedule) for weight in self._weights)
+        self._block_size = self._size_for(total_tokens) if changing else BLOCK
         self._first_block, quotas = self._phases(total_tokens) if changing else ([0], [self.quotas_at(1.0)])
         self._quotas = np.array(quotas)
         lengths = np.diff([*self._first_block, self._first_block[-1]])
@@ -65,29 +66,32 @@ class Mixture:
         """Shares of the tokens at ``progress`` of the training, 0 to 1, in the order of ``names``.
 
         Raises:
-            UserError: all weights are 0 there, or caps that cannot be kept.
+            UserError: as :func:`~cslm.batches.weights.shares_at`.
         """
-        weights = np.array([weight_at(weight, progress) for weight in self._weights], dtype=np.float64)
-        if not weights.sum() > 0:
-            where = f" at {progress:.0%} of the training" if len(weights) else ""
-            raise UserError(f"no source has a weight above 0{where}: there is nothing to train on")
-        shares = weights / weights.sum()
-        return shares if self._cap is None else self._cap(shares)
+        return shares_at(self._weights, progress, self._cap)
 
     def quotas_at(self, progress: float) -> npt.NDArray[np.int64]:
         """Documents of each source in a block, in the order of ``names``."""
         slots = self.shares_at(progress) / self._lengths
-        return _quotas(slots / slots.sum(), BLOCK)
+        return _quotas(slots / slots.sum(), self._block_size)
 
     def draw(self, slot: int) -> tuple[str, int]:
         """The source of a slot, and which of the source's draws it is, counted from 0 over the whole training."""
-        block, place = divmod(slot, BLOCK)
+        block, place = divmod(slot, self._block_size)
         phase = bisect_right(self._first_block, block) - 1
         sources, ranks = self._block(block, phase)
         source = int(sources[place])
         before = int(self._draws_before[phase, source])
         before += (block - self._first_block[phase]) * int(self._quotas[phase, source])
         return self.names[source], before + int(ranks[place])
+
+    def _size_for(self, total_tokens: float) -> int:
+        """Slots of a block of a training of so many tokens."""
+        num_slots = total_tokens * float(np.mean([(self.shares_at(it) / self._lengths).sum() for it in (0, 0.5, 1)]))
+        size = BLOCK
+        while size > max(_SMALLEST, len(self.names)) and num_slots < _FEWEST_BLOCKS * size:
+            size //= 2
+        return size
 
     def _phases(self, total_tokens: float) -> tuple[list[int], list[npt.NDArray[np.int64]]]:
         """The first block of every phase, and its quotas; the last goes on for ever."""
@@ -106,7 +110,7 @@ class Mixture:
         """The source of every slot of a block, and how many slots of that source come before it in the block."""
         generator = np.random.default_rng(mix(self._seed, block))
         sources = generator.permutation(np.repeat(np.arange(len(self.names)), self._quotas[phase]))
-        ranks = np.empty(BLOCK, dtype=np.int64)
+        ranks = np.empty(self._block_size, dtype=np.int64)
         for source, quota in enumerate(self._quotas[phase]):
             ranks[sources == source] = np.arange(quota)
         return sources, ranks

@@ -24,7 +24,7 @@ from cslm.batches.mixture import Mixture
 from cslm.batches.order import mix, name_seed, permuted_index
 from cslm.batches.packing import pack
 from cslm.batches.source_config import Source
-from cslm.batches.weights import Caps, CapsConfig, Weight
+from cslm.batches.weights import Cap, Caps, CapsConfig, Weight
 from cslm.errors import UserError
 from cslm.sequences.sequence import MODALITIES, Sequence
 
@@ -71,12 +71,18 @@ def mixed_stream(
         UserError: as :class:`Mixture`, :class:`Caps` and :class:`BatchStream`.
     """
     lengths = {name: source.mean_length for name, source in sources.items()}
-    cap = None
-    if caps is not None:
-        parts = [source.language_shares for source in sources.values()]
-        cap = Caps(caps, [source.task for source in sources.values()], parts).apply
+    cap = None if caps is None else cap_of(caps, list(sources.values()))
     mixture = Mixture({name: weights[name] for name in sources}, lengths, seed, total_tokens, cap)
     return BatchStream(sources, mixture, tokens_per_step, tokens_per_micro_batch, max_length, seed, pad_id)
+
+
+def cap_of(caps: CapsConfig, sources: list[Source]) -> Cap:
+    """What ``caps`` make of shares of the tokens of ``sources``.
+
+    Raises:
+        UserError: a cap on what no source has.
+    """
+    return Caps(caps, [source.task for source in sources], [source.language_shares for source in sources]).apply
 
 
 class BatchStream:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -15,7 +15,11 @@ from cslm.errors import UserError
 SHAPES = ("linear", "cosine", "steps")
 _TOLERANCE = 1e-9
 _STRONGEST = 300.0  # beyond it nothing is left but the sources with the least of what is capped
-_STEPS_OF_A_MEAN = 1000
+_STEPS_OF_A_MEAN = 200
+
+Shares = NDArray[np.float64]
+Cap = Callable[[Shares], Shares]
+"""what shares of tokens become under caps"""
 
 
 @dataclass
@@ -111,11 +115,29 @@ def weight_at(weight: Weight, progress: float) -> float:
     return weight.value(progress) if isinstance(weight, WeightSchedule) else weight
 
 
-def mean_weight(weight: Weight) -> float:
-    """The mean of a weight over the training."""
-    return (
-        sum(weight_at(weight, (step + 0.5) / _STEPS_OF_A_MEAN) for step in range(_STEPS_OF_A_MEAN)) / _STEPS_OF_A_MEAN
-    )
+def shares_at(weights: Sequence[Weight], progress: float, cap: Cap | None = None) -> Shares:
+    """Shares of the tokens at ``progress`` of the training, 0 to 1, ``(sources,)``, under ``cap`` where there is one.
+
+    Raises:
+        UserError: all weights are 0 there, or caps that cannot be kept.
+    """
+    values = np.array([weight_at(weight, progress) for weight in weights], dtype=np.float64)
+    if not values.sum() > 0:
+        where = f" at {progress:.0%} of the training" if len(values) else ""
+        raise UserError(f"no source has a weight above 0{where}: there is nothing to train on")
+    shares = values / values.sum()
+    return shares if cap is None else cap(shares)
+
+
+def mean_shares(weights: Sequence[Weight], cap: Cap | None = None) -> Shares:
+    """Shares of the tokens of the whole training, ``(sources,)``.
+
+    Raises:
+        UserError: as :func:`shares_at`.
+    """
+    changing = any(isinstance(weight, WeightSchedule) for weight in weights)
+    places = (np.arange(_STEPS_OF_A_MEAN) + 0.5) / _STEPS_OF_A_MEAN if changing else np.ones(1)
+    return np.mean([shares_at(weights, place, cap) for place in places.tolist()], axis=0)
 
 
 class Caps:
@@ -125,6 +147,9 @@ class Caps:
         config: the caps.
         tasks: of each source.
         languages: of each source, how its tokens are shared among languages.
+
+    Raises:
+        UserError: a cap on what no source has.
     """
 
     def __init__(self, config: CapsConfig, tasks: Sequence[str], languages: Sequence[Mapping[str, float]]) -> None:
@@ -138,7 +163,7 @@ class Caps:
         self._parts = np.array(list(parts.values())).reshape(len(parts), len(tasks))
         self._caps = np.array([*config.languages.values(), *config.tasks.values()])
 
-    def apply(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    def apply(self, shares: Shares) -> Shares:
         """Shares of tokens by source, summing to 1, under every cap; sources alike in it keep their proportions.
 
         Raises:
@@ -156,7 +181,7 @@ class Caps:
         )
 
 
-def _tilted(shares: NDArray[np.float64], part: NDArray[np.float64], cap: float) -> NDArray[np.float64]:
+def _tilted(shares: Shares, part: Shares, cap: float) -> Shares:
     """The shares of which ``part`` is the cap, or less by a hair, and which are nearest by relative entropy.
 
     That is every share times ``exp(-strength * part)``: a source that is half in the language loses less than one that

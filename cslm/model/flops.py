@@ -2,7 +2,7 @@
 
 These are *model* FLOPs, the ones that MFU divides by what the devices could do: a product of (n, k) and (k, m) is
 ``2 n k m``; forward and backward together are three times the forward pass; what is computed again (checkpointing of
-activations, chunks of logits) does not count. Every weight is taken to be trained, as in full training. Norms, rotary
+activations) does not count. Frozen weights (LoRA) have no gradient: they cost the forward pass twice. Norms, rotary
 embeddings, activations and the softmax are left out: they are no matrix products and take well under a percent.
 Source of the rule: Chowdhery et al. 2022 (arXiv 2204.02311, appendix B).
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -34,6 +34,10 @@ class ModelFlops:
     """of one layer's attention, for a query and a key that it sees: their score, and the value that is added"""
     windows: tuple[int | None, ...]
     """for each layer with attention how many positions it sees, itself included; None sees all before it"""
+    frozen_per_token: int = 0
+    """of ``per_token``, that of weights that do not learn"""
+    frozen_per_target: int = 0
+    """of ``per_target``, the same"""
 
     def step(self, lengths: Iterable[int], num_targets: int) -> int:
         """Forward and backward of documents of these lengths, each attending to itself alone."""
@@ -43,7 +47,7 @@ class ModelFlops:
             tokens += length
             pairs += sum(count * _pairs(length, window) for window, count in kinds.items())
         forward = tokens * self.per_token + num_targets * self.per_target + pairs * self.per_pair
-        return _FORWARD_AND_BACKWARD * forward
+        return _FORWARD_AND_BACKWARD * forward - tokens * self.frozen_per_token - num_targets * self.frozen_per_target
 
 
 def model_flops(model: PreTrainedModel) -> ModelFlops | None:
@@ -53,19 +57,20 @@ def model_flops(model: PreTrainedModel) -> ModelFlops | None:
     are neither full nor sliding attention.
     """
     config: Any = model.config.get_text_config()
-    layers = config.num_hidden_layers
-    kinds = getattr(config, "layer_types", None) or ["full_attention"] * layers
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     if any(getattr(config, name, None) for name in _EXPERTS) or not set(kinds) <= set(_ATTENTIONS):
         return None
     head = model.get_output_embeddings()
-    per_token = sum(_weights(module) for module in model.modules() if module is not head)
+    layers = [module for module in model.modules() if module is not head]
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     window = getattr(config, "sliding_window", None)
     return ModelFlops(
-        per_token=2 * per_token,
+        per_token=2 * sum(map(_weights, layers)),
         per_target=2 * _weights(head),
         per_pair=4 * config.num_attention_heads * head_dim,
         windows=tuple(window if kind == "sliding_attention" else None for kind in kinds),
+        frozen_per_token=2 * sum(_weights(module) for module in layers if _is_frozen(module)),
+        frozen_per_target=2 * _weights(head) if _is_frozen(head) else 0,
     )
 
 
@@ -74,6 +79,11 @@ def _weights(module: nn.Module) -> int:
     if isinstance(module, nn.Linear):
         return module.in_features * module.out_features
     return int(module.nx * module.nf) if isinstance(module, Conv1D) else 0
+
+
+def _is_frozen(module: Any) -> bool:
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, Tensor) and not weight.requires_grad
 
 
 def _pairs(length: int, window: int | None) -> int:

@@ -101,6 +101,7 @@ class _HeadLoss(torch.autograd.Function):
                 for_hidden[place] = (found.gradient @ weight).mul_(share)
             if for_weight is not None:
                 torch.addmm(for_weight, found.gradient.T, states * share, out=for_weight)
+            del found  # its logits, before there are others
         ctx.gradients = (for_hidden, for_weight)
         ctx.mark_non_differentiable(losses, correct)
         return losses @ weights, losses, correct

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -21,6 +21,7 @@ from transformers import PretrainedConfig
 
 from cslm.model.backbone import model_of_shape
 from cslm.model.cpu_layers import use_cpu_layers
+from cslm.model.lora import LoraOptions, add_lora
 from cslm.model.loss import LanguageModelLoss
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -96,28 +97,46 @@ def activation_memory(
     num_targets: int,
     checkpointing: bool,
     on_cpu: bool = False,
+    lora: LoraOptions | None = None,
 ) -> ActivationMemory | None:
     """The memory of a row of documents of these ``lengths``, of which ``num_targets`` positions are trained.
 
     Args:
         on_cpu: with the layers that CPUs use.
+        lora: with these small matrices beside frozen layers.
 
     Returns:
         None for a model that cannot run without contents (a mixture of experts asks where its tokens go).
     """
     boundaries = _Boundaries(lengths)
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with torch.device("meta"):
         model = model_of_shape(shape, attention, _DTYPES[precision])
+        if lora is not None:
+            add_lora(model, lora)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        _fill_without_contents(model)
         if on_cpu:
             use_cpu_layers(model)
         if checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
-        for parameter in model.parameters():
+        for parameter in filter(lambda it: it.requires_grad, model.parameters()):
             parameter.register_post_accumulate_grad_hook(_drop_gradient)
         try:
             return _run(LanguageModelLoss(model, 1), boundaries, sum(lengths), num_targets)
         except (RuntimeError, NotImplementedError):
             return None
+
+
+def _fill_without_contents(model: nn.Module) -> None:
+    """Tensors of the mode that is in force in the place of those of the device ``meta``; shared ones stay shared."""
+    made: dict[int, Tensor] = {}
+    for module in model.modules():
+        for name, own in module._parameters.items():
+            if own is not None and id(own) not in made:
+                made[id(own)] = nn.Parameter(torch.empty(own.shape, dtype=own.dtype), own.requires_grad)
+            module._parameters[name] = made.get(id(own))  # type: ignore[assignment]
+        for name, buffer in module._buffers.items():
+            module._buffers[name] = None if buffer is None else torch.empty(buffer.shape, dtype=buffer.dtype)
 
 
 def _run(module: LanguageModelLoss, boundaries: _Boundaries, num_tokens: int, num_targets: int) -> ActivationMemory:

@@ -9,12 +9,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cslm.batches.mixture import Mixture
 from cslm.batches.stream import BatchStream
 from cslm.sequences.sequence import Sequence, Span
 from cslm.training.compared_speed import ACCUMULATION, LEARNING_RATE, LONGEST, MICRO_BATCH, WARM_STEPS, Shape
@@ -112,7 +113,6 @@ def run_trl(documents: Documents, folder: str, shape: Shape) -> None:
 
 def run_ours(documents: Documents, folder: str, shape: Shape) -> None:
     """This project's loop: packing, attention by document, no head where nothing is learnt."""
-    from cslm.batches.mixture import Mixture
     from cslm.model.cpu_layers import use_cpu_layers
     from cslm.model.loss import LanguageModelLoss
     from cslm.training.engine import runs_on_cpu
@@ -120,18 +120,12 @@ def run_ours(documents: Documents, folder: str, shape: Shape) -> None:
     from cslm.training.training_config import TrainingConfig
 
     tokens_per_step = round(MICRO_BATCH * ACCUMULATION * float(documents.lengths.mean()))
-    source = _Source(documents)
     config = TrainingConfig(
         max_steps=shape.steps + WARM_STEPS + 1, tokens_per_step=tokens_per_step, max_length=LONGEST,
         tokens_per_micro_batch=max(LONGEST, tokens_per_step), learning_rate=LEARNING_RATE, precision=shape.precision,
         zero_stage=0, log_every=1000, save_every=1000, num_threads=shape.threads,
     )  # fmt: skip
-    mixture = Mixture({"documents": 1.0}, {"documents": float(documents.lengths.mean())}, 0)
-    stream = _Counted(
-        BatchStream({"documents": source}, mixture, tokens_per_step, config.tokens_per_micro_batch, LONGEST, 0),
-        documents,
-        shape.steps,
-    )
+    stream = _Counted(drawn_stream(documents, tokens_per_step, config.tokens_per_micro_batch), documents, shape.steps)
     model = _model(folder, shape, attention="document")
     if runs_on_cpu():
         use_cpu_layers(model)
@@ -144,16 +138,30 @@ def run_ours(documents: Documents, folder: str, shape: Shape) -> None:
     )
 
 
-class _Source:
-    """The documents as a source of ours."""
+class DrawnDocuments(Protocol):
+    """Documents of random ids."""
+
+    lengths: NDArray[np.int64]
+    """tokens of each"""
+    learnt: NDArray[np.int64]
+    """how many at its end are learnt"""
+
+    def ids(self, index: int) -> NDArray[np.integer]:
+        """The tokens of a document."""
+        ...
+
+
+class DrawnSource:
+    """Documents of random ids as a source of ours."""
 
     task, languages, store, language_shares = "sft", ["en"], None, {"en": 1.0}
 
-    def __init__(self, documents: Documents) -> None:
+    def __init__(self, documents: DrawnDocuments) -> None:
         self._documents = documents
-        self.num_documents, self.mean_length = len(documents), float(documents.lengths.mean())
+        self.num_documents, self.mean_length = len(documents.lengths), float(documents.lengths.mean())
 
     def sequence(self, index: int, draw_seed: int) -> Sequence:
+        """The document ``index``."""
         ids = self._documents.ids(index)
         prompt = len(ids) - int(self._documents.learnt[index])
         trained = np.arange(len(ids)) >= prompt
@@ -164,6 +172,13 @@ class _Source:
 
     def know_texts(self) -> None:
         """Ids are all there is."""
+
+
+def drawn_stream(documents: DrawnDocuments, tokens_per_step: int, tokens_per_micro_batch: int) -> BatchStream:
+    """These documents, packed."""
+    source = DrawnSource(documents)
+    mixture = Mixture({"documents": 1.0}, {"documents": source.mean_length}, 0)
+    return BatchStream({"documents": source}, mixture, tokens_per_step, tokens_per_micro_batch, LONGEST, 0)
 
 
 class _Counted:

@@ -179,7 +179,7 @@ def _optimizer(module: nn.Module, config: TrainingConfig, rows: RowTraining | No
 
 def _settings(config: TrainingConfig, num_parameters: int, load_universal: bool) -> dict[str, Any]:
     """DeepSpeed's configuration."""
-    settings = _further_settings(config)
+    settings = deepspeed_settings(config)
     bucket = min(500_000_000, max(num_parameters, 1))
     zero = {"reduce_bucket_size": bucket, "allgather_bucket_size": bucket, "overlap_comm": False}
     if config.zero_stage == 3:
@@ -200,8 +200,12 @@ def _settings(config: TrainingConfig, num_parameters: int, load_universal: bool)
     return {**settings, **own}
 
 
-def _further_settings(config: TrainingConfig) -> dict[str, Any]:
-    """What the JSON file of ``training.deepspeed`` holds."""
+def deepspeed_settings(config: TrainingConfig) -> dict[str, Any]:
+    """What the JSON file of ``training.deepspeed`` holds; nothing where there is none.
+
+    Raises:
+        UserError: it is no JSON file, or names another ZeRO stage.
+    """
     if config.deepspeed is None:
         return {}
     path = find_shipped(config.deepspeed) if not Path(config.deepspeed).is_file() else Path(config.deepspeed)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from cslm.configuration import parse_configuration
-from cslm.errors import UserError
+from cslm.errors import MissingExtraError, UserError
 from cslm.model.loss import LanguageModelLoss
 from cslm.training.engine import start_engine, start_processes, wait_for_all
 from cslm.training.language_model import open_model, row_training
@@ -47,6 +47,8 @@ class LrFindConfig(LanguageModelConfig):
     """share of the smoothed loss that is kept at each step, from 0 to below 1"""
     json: str | None = None
     """write rates, losses and what was found into this file"""
+    chart: str | None = None
+    """draw the curve into this file (.png, .svg, ...)"""
 
     def __post_init__(self) -> None:
         """Check what types cannot.
@@ -133,7 +135,9 @@ def lr_find(config: LrFindConfig) -> RateCurve:
 
     Raises:
         UserError: parts that do not belong together, or a file that is missing.
+        MissingExtraError: a chart is asked for, and matplotlib is not installed.
     """
+    figure = None if config.chart is None else _figure()
     rank, _ = start_processes(config.training.num_threads)
     with tempfile.TemporaryDirectory() as scratch:
         data = open_data(config, scratch=Path(scratch))
@@ -148,13 +152,37 @@ def lr_find(config: LrFindConfig) -> RateCurve:
             found = {"steepest": curve.steepest, "turn": curve.turn, "suggestion": curve.suggestion}
             text = json.dumps({**asdict(curve), **found}, indent=1, allow_nan=False)
             write_atomically(Path(config.json), (text + "\n").encode())
+        if config.chart is not None:
+            _draw(figure, curve, Path(config.chart))
     wait_for_all()
     engine.destroy()
     return curve
 
 
+def _figure() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError("matplotlib", "plot", "a chart") from None
+    return Figure(figsize=(9, 5), layout="constrained")
+
+
+def _draw(figure: Any, curve: RateCurve, file: Path) -> None:
+    axes = figure.subplots()
+    axes.plot(curve.rates, curve.losses, color="0.75", label="loss of a step")
+    axes.plot(curve.rates, curve.smoothed, label="smoothed")
+    marks = (("falls fastest", curve.steepest, ":"), ("lowest", curve.turn, "--"), ("suggested", curve.suggestion, "-"))
+    for label, rate, style in marks:
+        if rate is not None:
+            axes.axvline(rate, color="black", linestyle=style, linewidth=1, label=f"{label}: {rate:.1e}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+    axes.legend()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file)
+
+
 def main(arguments: list[str]) -> None:
-    """``lr-find --config YAML [--lr_min RATE] [--lr_max RATE] [--num_steps N] [--json FILE]``"""
+    """``lr-find --config YAML [--lr_min RATE] [--lr_max RATE] [--num_steps N] [--json FILE] [--chart FILE.png]``"""
     lr_find(parse_configuration(LrFindConfig, arguments, "lr-find"))
 
 

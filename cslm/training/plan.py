@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from cslm.batches.source_config import WHOLE
 from cslm.batches.sources import Source
@@ -17,13 +17,22 @@ from cslm.configuration import parse_configuration
 from cslm.errors import UserError
 from cslm.model.backbone import model_of_shape, model_shape
 from cslm.model.flops import model_flops
+from cslm.model.lora import add_lora
 from cslm.sequences.vocabulary import SpeechVocabulary
 from cslm.training.activation_memory import ActivationMemory, activation_memory
+from cslm.training.engine import deepspeed_settings
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
 from cslm.training.muon import inner_matrices
 from cslm.training.plan_table import print_plan
 from cslm.training.planned_data import SourcePlan, micro_batch, plan_sources
-from cslm.training.planned_memory import StageMemory, checkpoint_bytes, model_bytes, stage_memory
+from cslm.training.planned_memory import (
+    ModelSize,
+    Offload,
+    StageMemory,
+    checkpoint_bytes,
+    model_bytes,
+    stage_memory,
+)
 from cslm.training.run_data import SpeechSide, open_format, open_run_sources, open_speech_side, open_text_tokenizer
 from cslm.units.atomic_file import write_atomically
 from cslm.units.card import load_card
@@ -94,8 +103,9 @@ def plan(config: PlanConfig) -> dict[str, Any]:
     parts = _open_parts(config)
     with torch.device("meta"):
         model = model_of_shape(parts.shape, config.model.attention, torch.float32)
-    num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    num_inner = sum(parameter.numel() for parameter in inner_matrices(model))
+        if config.lora is not None:
+            add_lora(model, config.lora)
+    size = _size(model)
     rows, tied = parts.shape.get_text_config().vocab_size, parts.shape.get_text_config().tie_word_embeddings
     new = (rows - parts.num_text_rows) * parts.shape.get_text_config().hidden_size * (1 if tied else 2)
     costs = model_flops(model)
@@ -107,11 +117,12 @@ def plan(config: PlanConfig) -> dict[str, Any]:
         "steps": config.training.last_step,
         "tokens": config.training.last_step * config.training.tokens_per_step,
         "sources": [_source_facts(source) for source in parts.sources],
-        "parameters": num_parameters,
+        "parameters": size.all,
+        "trained_parameters": size.trained,
         "new_rows": rows - parts.num_text_rows,
         "new_parameters": new,
-        "memory": _memory(config, parts, num_parameters, num_inner),
-        "disk": _disk(config, num_parameters, num_inner),
+        "memory": _memory(config, parts, size),
+        "disk": _disk(config, size),
         "flops": flops,
         "hours": _hours(config, flops),
         "notes": parts.notes,
@@ -152,12 +163,11 @@ def _open_parts(config: PlanConfig) -> _Parts:
         assert form is not None
         return open_run_sources({name: config.sources[name]}, paths, form, speech, WHOLE)[name]
 
-    sources = plan_sources(config.sources, config.training, open_source if form is not None else None)
-    notes += [f"{source.name}: {source.missing}" for source in sources if source.missing is not None]
-    if config.caps is not None:
-        notes.append("caps: not looked at; shares and epochs are those of the weights alone")
-    if config.training.deepspeed is not None:
-        notes.append(f"training.deepspeed: {config.training.deepspeed} is not looked at; offload needs less memory")
+    sources = plan_sources(config.sources, config.training, open_source if form is not None else None, caps=config.caps)
+    missing = [source for source in sources if source.missing is not None]
+    notes += [f"{source.name}: {source.missing}" for source in missing]
+    if config.caps is not None and missing:
+        notes.append("caps: they hang on all sources, so shares and epochs are those of the weights alone")
     return _Parts(shape, rows, sources, notes)
 
 
@@ -205,9 +215,32 @@ def _source_facts(source: SourcePlan) -> dict[str, Any]:
     return {name: getattr(source, name) for name in names}
 
 
-def _memory(config: PlanConfig, parts: _Parts, num_parameters: int, num_inner: int) -> dict[str, Any]:
-    """Memory of a process by stage, without and with checkpointing of activations."""
-    training = config.training
+def _size(model: PreTrainedModel) -> ModelSize:
+    named = dict(model.named_parameters())
+    return ModelSize(
+        all=sum(parameter.numel() for parameter in named.values()),
+        inner=sum(parameter.numel() for parameter in inner_matrices(model)),
+        frozen=sum(parameter.numel() for parameter in named.values() if not parameter.requires_grad),
+        added=sum(parameter.numel() for name, parameter in named.items() if ".lora_" in name),
+    )
+
+
+def _offload(config: PlanConfig) -> Offload:
+    """What ``training.deepspeed`` offloads; on CPUs there is nowhere else."""
+    zero = deepspeed_settings(config.training).get("zero_optimization", {})
+    states, weights = (
+        zero.get(f"offload_{what}", {}).get("device", "none") != "none" for what in ("optimizer", "param")
+    )
+    bucket = zero.get("reduce_bucket_size", Offload.bucket)
+    return Offload(states and not config.cpu, weights and not config.cpu, int(bucket))
+
+
+def _memory(config: PlanConfig, parts: _Parts, size: ModelSize) -> dict[str, Any]:
+    """Memory of a process by stage, without and with checkpointing of activations.
+
+    The settings of ``training.deepspeed`` count for the stage that they are for.
+    """
+    training, offload = config.training, _offload(config)
     lengths, num_targets = micro_batch(parts.sources, training)
     found: dict[str, Any] = {"tokens": sum(lengths), "targets": num_targets, "stages": []}
     cache: dict[tuple[bool, bool], ActivationMemory | None] = {}
@@ -216,14 +249,14 @@ def _memory(config: PlanConfig, parts: _Parts, num_parameters: int, num_inner: i
             key = (checkpointing, config.cpu and stage < 3)
             if key not in cache:
                 cache[key] = activation_memory(
-                    parts.shape, config.model.attention, training.precision, lengths, num_targets, *key
+                    parts.shape, config.model.attention, training.precision, lengths, num_targets, *key, config.lora
                 )
             micro = cache[key]
             if micro is None:
                 parts.notes.append("activations: this architecture cannot be run without its weights; not counted")
-            memory = stage_memory(
-                stage, num_parameters, num_inner, training, config.num_processes, micro or ActivationMemory(0, 0, 0)
-            )
+            nothing = ActivationMemory(0, 0, 0)
+            of_stage = offload if stage == training.zero_stage else None
+            memory = stage_memory(stage, size, training, config.num_processes, micro or nothing, of_stage)
             found["stages"].append(_stage_facts(memory, checkpointing, config.gpu_memory_gib))
     parts.notes[:] = dict.fromkeys(parts.notes)
     return found
@@ -234,11 +267,10 @@ def _stage_facts(memory: StageMemory, checkpointing: bool, gpu_memory_gib: float
     return {"checkpointing": checkpointing, **vars(memory), "peak": memory.peak, "fits": fits}
 
 
-def _disk(config: PlanConfig, num_parameters: int, num_inner: int) -> dict[str, int]:
+def _disk(config: PlanConfig, size: ModelSize) -> dict[str, int]:
     """A new checkpoint is whole before the oldest goes, so there is one more for a while."""
     training = config.training
-    one = checkpoint_bytes(training.zero_stage, num_parameters, num_inner, training)
-    model = model_bytes(num_parameters, training)
+    one, model = checkpoint_bytes(training.zero_stage, size, training), model_bytes(size, training)
     kept = min(training.save_total, -(-training.last_step // training.save_every))
     return {"checkpoint": one, "kept": kept * one, "most": (kept + 1) * one + model, "model": model}
 

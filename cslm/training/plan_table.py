@@ -14,7 +14,9 @@ def print_plan(found: dict[str, Any], zero_stage: int, gpu_memory_gib: float | N
     print(_table(["source", "task", "share", "of the run", "documents", "tokens", "epochs", "too long"],
                  [_source_row(source) for source in found["sources"]]))  # fmt: skip
     new = f", {found['new_parameters']:,} of them in {found['new_rows']:,} new rows" if found["new_rows"] else ""
-    print(f"\nmodel: {found['parameters']:,} parameters{new}")
+    frozen = found["parameters"] - found["trained_parameters"]
+    learns = f"; {found['trained_parameters']:,} learn" if frozen else ""
+    print(f"\nmodel: {found['parameters']:,} parameters{new}{learns}")
     print(_memory_table(found["memory"], zero_stage, gpu_memory_gib))
     disk = {name: _gib(size) for name, size in found["disk"].items()}
     print(
@@ -38,18 +40,22 @@ def _source_row(source: dict[str, Any]) -> list[str]:
 
 def _memory_table(memory: dict[str, Any], zero_stage: int, gpu_memory_gib: float | None) -> str:
     rows = []
+    hosts = any(stage["host"] for stage in memory["stages"])
     for stage in memory["stages"]:
         mark = "*" if stage["stage"] == zero_stage else ""
         fits = [] if stage["fits"] is None else ["yes" if stage["fits"] else "no"]
         name = [f"{stage['stage']}{mark}", "yes" if stage["checkpointing"] else "no"]
-        rows.append([*name, *(_gib(stage[part]) for part in _PARTS), _gib(stage["peak"]), *fits])
+        parts = [_gib(stage[part]) for part in (*_PARTS, "peak", *(["host"] if hosts else []))]
+        rows.append([*name, *parts, *fits])
     fits = [] if gpu_memory_gib is None else [f"fits {gpu_memory_gib:g}"]
     title = (
         f"GiB of one process; a full row has {memory['tokens']:,} tokens, {memory['targets']:,} of them trained. "
         "peak = weights + masters + optimizer\n"
         "+ the larger of (gradients + buffers + activations + logits) and update"
     )
-    return f"{title}\n" + _table(["ZeRO", "checkpointing", *_PARTS, "peak", *fits], rows)
+    if hosts:
+        title += "; host: what training.deepspeed offloads to the memory of the CPU"
+    return f"{title}\n" + _table(["ZeRO", "checkpointing", *_PARTS, "peak", *(["host"] if hosts else []), *fits], rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -22,7 +22,7 @@ from cslm.model.backbone import model_of_shape
 from cslm.model.document_attention import DOCUMENT_ATTENTION
 from cslm.training.activation_memory import activation_memory
 from cslm.training.measured_run import MeasuredShape
-from cslm.training.planned_memory import checkpoint_bytes, stage_memory
+from cslm.training.planned_memory import ModelSize, checkpoint_bytes, stage_memory
 from cslm.training.process_environment import RANK_VARIABLES, without_ranks
 
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
@@ -54,9 +54,10 @@ def planned(shape: MeasuredShape, stage: int, processes: int) -> dict[str, Any]:
         config.gradient_checkpointing, on_cpu=stage < 3,
     )  # fmt: skip
     assert micro is not None, "a Llama runs without contents"
-    memory = stage_memory(stage, num_parameters, 0, config, processes, micro)
+    size = ModelSize(num_parameters)
+    memory = stage_memory(stage, size, config, processes, micro)
     parts = {f"planned_{name}": value for name, value in vars(memory).items() if name != "stage"}
-    disk = checkpoint_bytes(stage, num_parameters, 0, config)
+    disk = checkpoint_bytes(stage, size, config)
     return {"parameters": num_parameters, **parts, "planned_memory": memory.peak, "planned_checkpoint": disk}
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cslm.batches.sources import Source, SourceConfig
-from cslm.batches.weights import mean_weight
+from cslm.batches.stream import cap_of
+from cslm.batches.weights import CapsConfig, is_never_drawn, mean_shares
 from cslm.errors import UserError
 from cslm.model.flops import ModelFlops
 from cslm.training.training_config import TrainingConfig
@@ -56,31 +57,41 @@ def plan_sources(
     configs: Mapping[str, SourceConfig],
     training: TrainingConfig,
     open_source: Callable[[str], Source] | None,
+    caps: CapsConfig | None = None,
 ) -> list[SourcePlan]:
     """The sources with a weight; those that cannot be read say why.
 
     Args:
         open_source: by name; None where there is no text tokenizer to read with.
+        caps: of languages and tasks; they are kept where all sources can be read.
+
+    Raises:
+        UserError: no source has a weight, or caps that cannot be kept.
     """
-    weights = {name: mean_weight(config.weight) for name, config in configs.items()}
-    weights = {name: weight for name, weight in weights.items() if weight > 0}
-    if not weights:
-        raise UserError("no source has a weight above 0: there is nothing to train on")
+    names = [name for name, config in configs.items() if not is_never_drawn(config.weight)]
+    opened = {name: _opened(name, open_source) for name in names}
+    found = [source for source in opened.values() if not isinstance(source, str)]
+    cap = cap_of(caps, found) if caps is not None and len(found) == len(names) else None
+    shares = mean_shares([configs[name].weight for name in names], cap).tolist()
     total = training.last_step * training.tokens_per_step
     plans = []
-    for name, weight in weights.items():
-        share = weight / sum(weights.values())
+    for (name, source), share in zip(opened.items(), shares, strict=True):
         known = (name, configs[name].task, share, round(share * total))
-        if open_source is None:
-            plans.append(SourcePlan(*known, missing="there is no text tokenizer to read it with"))
-            continue
-        try:
-            source = open_source(name)
-        except UserError as error:
-            plans.append(SourcePlan(*known, missing=str(error)))
-            continue
-        plans.append(_read(known, source, training.max_length))
+        if isinstance(source, str):
+            plans.append(SourcePlan(*known, missing=source))
+        else:
+            plans.append(_read(known, source, training.max_length))
     return plans
+
+
+def _opened(name: str, open_source: Callable[[str], Source] | None) -> Source | str:
+    """The source, or why it cannot be read."""
+    if open_source is None:
+        return "there is no text tokenizer to read it with"
+    try:
+        return open_source(name)
+    except UserError as error:
+        return str(error)
 
 
 def _read(known: tuple[str, str, float, int], source: Source, max_length: int) -> SourcePlan:

@@ -76,8 +76,18 @@ def test_scheduled_weights_take_over_and_every_draw_comes_once():
             assert counts["speech"] / counts.total() == pytest.approx((bucket + 0.5) / 10, abs=0.03)
 
 
+def test_a_short_training_ended_before_its_weights_had_changed():
+    """1,500 documents are less than a block of 4,096: of a weight that rises from 0 to 1, half a share is read."""
+    weights, lengths = {"a": 1.0, "b": WeightSchedule([0.0, 1.0])}, {"a": 20.0, "b": 20.0}
+    mixture = Mixture(weights, lengths, 0, 1500 * 20.0)
+    names = [mixture.draw(slot)[0] for slot in range(1500)]
+    shares = [names[start : start + 300].count("b") / 300 for start in range(0, 1500, 300)]
+    assert shares == sorted(shares) and shares[0] < 0.2 < 0.4 < shares[-1]
+    assert names.count("b") / 1500 == pytest.approx(0.307, abs=0.03)  # the mean of x / (1 + x)
+
+
 def test_after_its_end_a_schedule_stays_and_any_slot_costs_the_same():
-    mixture = Mixture({"a": WeightSchedule([1.0, 0.25]), "b": WeightSchedule([0.0, 0.75])}, {"a": 1, "b": 1}, 0, 1e5)
+    mixture = Mixture({"a": WeightSchedule([1.0, 0.25]), "b": WeightSchedule([0.0, 0.75])}, {"a": 1, "b": 1}, 0, 1e6)
     far = [mixture.draw(10**12 * BLOCK + place) for place in range(BLOCK)]
     assert Counter(name for name, _ in far) == {"a": BLOCK // 4, "b": BLOCK * 3 // 4}
     assert sorted(draw for name, draw in far if name == "b")[0] > 10**14

@@ -6,6 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from cslm.model.flops import ModelFlops, model_flops
+from cslm.model.lora import LoraOptions, add_lora
 from cslm.model.loss import LanguageModelLoss
 from tests.model.tiny_models import packed_row, tiny_model
 
@@ -44,6 +45,23 @@ def test_a_packed_row_as_the_loss_computes_it():
     num_targets = len(row["target_ids"])
     assert num_targets < sum(LENGTHS)
     assert linear == 3 * (sum(LENGTHS) * flops.per_token + num_targets * flops.per_target)
+
+
+def test_frozen_weights_have_no_gradient_to_compute():
+    """LoRA on a frozen model: what PyTorch counts, attention and its own small matrices included."""
+    row = packed_row(LENGTHS)
+    model = tiny_model("llama", tied=False, attention="document").train()
+    whole = model_flops(model).step(LENGTHS, len(row["target_ids"]))
+    loss = LanguageModelLoss(add_lora(model, LoraOptions(rank=2)), 3)
+    flops = model_flops(model)
+    assert flops.frozen_per_token == PER_TOKEN and flops.frozen_per_target == 0
+    with FlopCounterMode(display=False) as counter:
+        loss(row).loss_sum.backward()
+    counted = counter.get_flop_counts()["Global"]
+    linear = counted[torch.ops.aten.mm] + counted.get(torch.ops.aten.addmm, 0)
+    pairs = 3 * flops.per_pair * sum(_seen(length, None) for length in LENGTHS) * len(flops.windows)
+    assert linear == pytest.approx(flops.step(LENGTHS, len(row["target_ids"])) - pairs, rel=1e-9)
+    assert flops.step(LENGTHS, 0) < whole
 
 
 def test_documents_do_not_see_one_another():

@@ -51,7 +51,9 @@ def world(tmp_path_factory):
 
 
 def test_the_tiny_world_has_a_sane_rate(world, capsys):
-    lr_find.main(["--config", str(world / "pretrain.yaml"), "--json", str(world / "found.json")])
+    told = ["--json", str(world / "found.json"), "--chart", str(world / "charts" / "found.png")]
+    lr_find.main(["--config", str(world / "pretrain.yaml"), *told])
+    assert (world / "charts" / "found.png").read_bytes().startswith(b"\x89PNG")
     printed, found = capsys.readouterr().out, json.loads((world / "found.json").read_text())
     assert 3e-4 < found["suggestion"] < 1e-1
     assert f"suggested: --training.learning_rate {found['suggestion']:.1e}" in printed

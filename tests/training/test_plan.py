@@ -12,7 +12,7 @@ from cslm.model.backbone import load_text_tokenizer
 from cslm.training import plan as planning
 from cslm.training.activation_memory import ActivationMemory
 from cslm.training.plan import PlanConfig
-from cslm.training.planned_memory import checkpoint_bytes, stage_memory
+from cslm.training.planned_memory import ModelSize, Offload, checkpoint_bytes, model_bytes, stage_memory
 from cslm.training.pretrain import main as pretrain
 from cslm.training.training_config import TrainingConfig
 from tests.training.processes import ROOT
@@ -132,13 +132,68 @@ def test_a_slip_is_named(world, name, value):
 def test_states_by_stage():
     """A million parameters on four processes, in units of a million bytes."""
     config = TrainingConfig(max_steps=1, precision="bf16")
-    found = [stage_memory(stage, 10**6, 0, config, 4, NOTHING) for stage in range(4)]
+    million = ModelSize(10**6)
+    found = [stage_memory(stage, million, config, 4, NOTHING) for stage in range(4)]
     assert [(m.weights, m.masters, m.optimizer, m.gradients) for m in found] == [
         (2e6, 4e6, 8e6, 2e6),
         (2e6, 1e6, 2e6, 2e6),
         (2e6, 1e6, 2e6, 0.5e6),
         (2.5e6, 1e6, 2e6, 0.5e6),
     ]
-    assert [checkpoint_bytes(stage, 10**6, 0, config) for stage in range(4)] == [14e6, 14e6, 14e6, 12e6]
+    assert [checkpoint_bytes(stage, million, config) for stage in range(4)] == [14e6, 14e6, 14e6, 12e6]
     full = TrainingConfig(max_steps=1)
-    assert [checkpoint_bytes(stage, 10**6, 0, full) for stage in range(4)] == [12e6, 16e6, 16e6, 12e6]
+    assert [checkpoint_bytes(stage, million, full) for stage in range(4)] == [12e6, 16e6, 16e6, 12e6]
+
+
+def test_frozen_parameters_have_neither_gradients_nor_states():
+    """Of a million parameters 900,000 are frozen, and 40,000 are merged when the model is written."""
+    config, model = TrainingConfig(max_steps=1, precision="bf16"), ModelSize(10**6, frozen=900_000, added=40_000)
+    found = [stage_memory(stage, model, config, 4, NOTHING) for stage in range(4)]
+    assert [(m.weights, m.masters, m.optimizer, m.gradients) for m in found] == [
+        (2e6, 4e5, 8e5, 2e5),
+        (2e6, 1e5, 2e5, 2e5),
+        (2e6, 1e5, 2e5, 0.5e5),
+        (2.5e6, 1e5, 2e5, 0.5e5),
+    ]
+    assert [checkpoint_bytes(stage, model, config) for stage in range(4)] == [3.2e6, 3.2e6, 3.2e6, 3e6]
+    assert model_bytes(model, config) == 1.92e6
+
+
+def test_what_is_offloaded_lives_on_the_host():
+    config, million = TrainingConfig(max_steps=1, precision="bf16"), ModelSize(10**6)
+    found = stage_memory(2, million, config, 4, NOTHING, Offload(optimizer=True))
+    assert (found.weights, found.masters, found.optimizer, found.gradients) == (2e6, 0, 0, 0)
+    assert found.host == 1e6 + 2e6 + 1e6
+    found = stage_memory(3, million, config, 4, NOTHING, Offload(optimizer=True, weights=True))
+    assert (found.weights, found.host) == (2e6, 1e6 + 2e6 + 1e6 + 0.5e6)
+
+
+def test_settings_that_offload_are_looked_at(world, capsys):
+    path = write_config(world / "offload.yaml", pretrain_config(world, zero_stage=3, precision="bf16"))
+    more = ("--training.deepspeed", "recipes/deepspeed/zero3_offload.json")
+    stages = [planned(path, *given)["memory"]["stages"][3] for given in ((), more)]
+    assert stages[0]["host"] == 0 and stages[0]["optimizer"] > 0
+    assert stages[1]["host"] > 0 == stages[1]["optimizer"] and stages[1]["peak"] < stages[0]["peak"]
+    assert "host" in capsys.readouterr().out
+
+
+def test_lora_needs_less(world):
+    path = write_config(world / "lora.yaml", pretrain_config(world))
+    full, lora, frozen = (
+        planned(path, *more) for more in ((), ("--lora.rank", "2"), ("--lora.rank", "2", "--lora.train_rows", "none"))
+    )
+    assert frozen["trained_parameters"] < lora["trained_parameters"] < full["trained_parameters"] == full["parameters"]
+    assert lora["flops"] < full["flops"] and lora["disk"]["model"] == full["disk"]["model"]
+    assert lora["memory"]["stages"][2]["optimizer"] < full["memory"]["stages"][2]["optimizer"]
+
+
+def test_caps_and_schedules_are_those_of_the_run(world):
+    config = pretrain_config(world, max_tokens=40_000, tokens_per_step=300)
+    config["sources"]["mt"]["weight"] = {"values": [0.0, 1.0], "shape": "linear"}
+    config |= {"caps": {"tasks": {"tts": 0.25}}, "output": "capped"}
+    path = write_config(world / "capped.yaml", config)
+    found = {source["name"]: source["share"] for source in planned(path)["sources"]}
+    pretrain(["--config", str(path)])
+    done = json.loads((world / "capped" / "finished.json").read_text())
+    for name, share in found.items():
+        assert done["consumed"][name] / done["tokens"] == pytest.approx(share, abs=0.03)
