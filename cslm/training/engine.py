@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import warnings
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from deepspeed.accelerator import get_accelerator
 from deepspeed.utils import logger as deepspeed_logger
 
 _TIMEOUT = timedelta(minutes=60)
+_PATIENCE = timedelta(days=7)
 
 
 def start_processes(num_threads: int | None = None) -> tuple[int, int]:
@@ -70,6 +73,21 @@ def wait_for_all() -> None:
     """Return when every process has called this."""
     if torch.distributed.get_world_size() > 1:
         torch.distributed.barrier()
+
+
+@contextlib.contextmanager
+def preparation() -> Iterator[None]:
+    """What may take hours on one machine and not on another: a process that is done waits for those that are not.
+
+    It waits in a group of its own, on the CPU: the collective operations of training would have timed out.
+    """
+    if torch.distributed.get_world_size() == 1:
+        yield
+        return
+    group = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    yield
+    torch.distributed.barrier(group)
+    torch.distributed.destroy_process_group(group)
 
 
 def start_engine(

@@ -20,7 +20,7 @@ from cslm.model.cpu_layers import use_cpu_layers
 from cslm.model.extension import CODEC_CENTROIDS, INITIALISATIONS, extend_model, num_embeddings
 from cslm.model.lora import add_lora, merge_lora
 from cslm.model.loss import LanguageModelLoss
-from cslm.training.engine import runs_on_cpu, start_processes, wait_for_all
+from cslm.training.engine import preparation, runs_on_cpu, start_processes, wait_for_all
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
 from cslm.training.loop import is_finished, train
 from cslm.training.row_training import RowTraining
@@ -46,8 +46,9 @@ def train_language_model(config: LanguageModelConfig) -> None:
     wait_for_all()
     if rank == 0:
         write_configuration(paths.output, config)
-    data = open_data(config, rank, int(os.environ["LOCAL_RANK"]))
-    model = open_model(config, data)
+    with preparation():
+        data = open_data(config, rank, int(os.environ["LOCAL_RANK"]))
+        model = open_model(config, data)
     rows = row_training(config, model, data.speech)
     if rank == 0:
         _tell(config, model, data.held_out)

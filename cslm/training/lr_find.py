@@ -18,7 +18,7 @@ import numpy as np
 from cslm.configuration import parse_configuration
 from cslm.errors import MissingExtraError, UserError
 from cslm.model.loss import LanguageModelLoss
-from cslm.training.engine import start_engine, start_processes, wait_for_all
+from cslm.training.engine import preparation, start_engine, start_processes, wait_for_all
 from cslm.training.language_model import open_model, row_training
 from cslm.training.language_model_config import LanguageModelConfig
 from cslm.training.loop import Stream, take_step
@@ -139,9 +139,10 @@ def lr_find(config: LrFindConfig) -> RateCurve:
     """
     figure = None if config.chart is None else _figure()
     rank, _ = start_processes(config.training.num_threads)
-    with tempfile.TemporaryDirectory() as scratch:
-        data = open_data(config, scratch=Path(scratch))
-    model = open_model(config, data)
+    with preparation():
+        with tempfile.TemporaryDirectory() as scratch:
+            data = open_data(config, scratch=Path(scratch))
+        model = open_model(config, data)
     rows = row_training(config, model, data.speech)
     module = LanguageModelLoss(model, len(data.stream.groups), config.training.loss_kernel)
     engine = start_engine(module, config.training, rows=rows)

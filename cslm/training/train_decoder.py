@@ -16,7 +16,7 @@ from cslm.decoder.decoder_data import DecoderData, choose_rows, prepare_mels
 from cslm.decoder.mel_cache import open_mel_cache
 from cslm.decoder.speech_decoder import SpeechDecoder
 from cslm.errors import UserError
-from cslm.training.engine import start_processes, wait_for_all
+from cslm.training.engine import preparation, start_processes, wait_for_all
 from cslm.training.loop import is_finished, train
 from cslm.training.run_folder import check_output, write_configuration
 from cslm.training.training_config import TrainingConfig
@@ -103,11 +103,11 @@ def _open_data(config: TrainDecoderConfig, output: Path, rank: int) -> DecoderDa
     """Utterances and their spectrograms, which rank 0 computes while the others wait."""
     store = UnitStore.open(_locate(config, config.store))
     rows, voices = choose_rows(store, config.voices, config.max_utterances, config.training.seed)
-    if rank == 0:
-        manifest = _locate(config, config.manifest)
-        mels = prepare_mels(store, rows, manifest, output / MELS_FOLDER, config.decoder, torch.get_num_threads())
-        write_configuration(output, config)
-    wait_for_all()
+    with preparation():
+        if rank == 0:
+            manifest = _locate(config, config.manifest)
+            mels = prepare_mels(store, rows, manifest, output / MELS_FOLDER, config.decoder, torch.get_num_threads())
+            write_configuration(output, config)
     if rank != 0:
         mels = open_mel_cache(output / MELS_FOLDER)
     return DecoderData(store, rows, voices, mels)

@@ -70,3 +70,8 @@ def test_settings_that_come_with_the_package_are_found_from_anywhere(tmp_path, m
     config = TrainingConfig(max_steps=1, zero_stage=2, deepspeed="recipes/deepspeed/zero1.json")
     with pytest.raises(UserError, match=r"zero1\.json has ZeRO stage 1"):
         start_engine(tiny_module(), config)
+
+
+def test_the_others_timed_out_while_one_machine_prepared_its_data():
+    """Preparation takes twice as long here as collective operations wait."""
+    assert "sum 3" in finish(start(2, "tests/training/run_slow_preparation.py"))
