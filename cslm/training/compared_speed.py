@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ MICRO_BATCH, ACCUMULATION, RANKS = 2, 6, 24
 LONGEST = 2048
 WARM_STEPS = 3
 LEARNING_RATE = 6e-5
+ROWS = (512, 1024, 2048, 4096, 8192)
 
 
 class Kind(NamedTuple):
@@ -113,21 +115,36 @@ def slots_of_authors(lengths: NDArray[np.int64]) -> float:
     return float(steps.sum() / paid)
 
 
-def slots_as_planned(lengths: NDArray[np.int64]) -> tuple[float, float]:
-    """The same with this project's rows of up to 2,048 tokens, each micro-batch waiting for its longest; and the waste.
+def slots_as_planned(lengths: NDArray[np.int64]) -> float:
+    """The same with this project's rows of up to 2,048 tokens, each micro-batch waiting for its longest."""
+    used = paid = 0
+    for documents in _windows(lengths, LONGEST):
+        sizes = np.array([int(documents[row].sum()) for row in pack(documents, LONGEST, RANKS)])
+        used, paid = used + int(sizes.sum()), paid + int(sizes.reshape(-1, RANKS).max(axis=1).sum()) * RANKS
+    return used / paid
 
-    The second value is the share of 2,048 that best-fit-decreasing leaves empty, where rows need not be shared evenly.
+
+def waste(lengths: NDArray[np.int64], row: int) -> float:
+    """What best-fit-decreasing leaves empty of rows of so many tokens, in windows of one step, rows shared or not.
+
+    Documents that are longer than a row are left out.
     """
-    tokens_per_step, paid, capacity, used, start = RANKS * ACCUMULATION * LONGEST, 0, 0, 0, 0
-    ends = np.cumsum(lengths)
-    while ends[-1] - (ends[start - 1] if start else 0) > tokens_per_step:
-        stop = int(np.searchsorted(ends, tokens_per_step + (ends[start - 1] if start else 0), "right"))
-        documents = lengths[start:stop]
-        rows = pack(documents, LONGEST, RANKS)
-        sizes = np.array([sum(int(lengths[start + index]) for index in row) for row in rows])
-        paid += int(sizes.reshape(-1, RANKS).max(axis=1).sum()) * RANKS
-        used, capacity, start = used + int(sizes.sum()), capacity + LONGEST * len(pack(documents, LONGEST)), stop
-    return used / paid, 1 - used / capacity
+    used = capacity = 0
+    for documents in _windows(lengths[lengths <= row], row):
+        used, capacity = used + int(documents.sum()), capacity + row * len(pack(documents, row))
+    return 1 - used / capacity
+
+
+def _windows(lengths: NDArray[np.int64], row: int) -> Iterator[NDArray[np.int64]]:
+    """Documents of one step after the other, as many as fit into the rows of all micro-batches of all processes."""
+    ends, start = np.cumsum(lengths), 0
+    while True:
+        before = int(ends[start - 1]) if start else 0
+        if ends[-1] - before <= RANKS * ACCUMULATION * row:
+            return
+        stop = int(np.searchsorted(ends, before + RANKS * ACCUMULATION * row, "right"))
+        yield lengths[start:stop]
+        start = stop
 
 
 def training_speed(shape: Shape, systems: tuple[str, ...], repeats: int) -> list[dict[str, Any]]:
@@ -188,6 +205,6 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         if "ours" in speeds and other in speeds:
             found[name] = speeds["ours"] / speeds[other]
     lengths, _ = drawn_lengths(200_000)
-    planned, waste = slots_as_planned(lengths)
-    found |= {"slot_efficiency_planned": planned, "packing_waste": waste}
-    return {**found, "slot_efficiency_authors": slots_of_authors(lengths), "rows": rows}
+    by_row = {str(row): waste(lengths, row) for row in ROWS}
+    found |= {"slot_efficiency_planned": slots_as_planned(lengths), "packing_waste": by_row[str(LONGEST)]}
+    return {**found, "packing_waste_by_row": by_row, "slot_efficiency_authors": slots_of_authors(lengths), "rows": rows}

@@ -7,7 +7,17 @@ import socket
 import numpy as np
 import pytest
 
-from cslm.training.compared_speed import Shape, drawn_lengths, padding_share, summary, training_speed
+from cslm.training.compared_speed import (
+    ROWS,
+    Shape,
+    drawn_lengths,
+    padding_share,
+    slots_as_planned,
+    slots_of_authors,
+    summary,
+    training_speed,
+    waste,
+)
 from cslm.training.compared_systems import Documents
 
 TINY = Shape(hidden_size=64, num_layers=1, vocab_size=512, steps=2, threads=1)
@@ -23,6 +33,16 @@ def test_lengths_are_those_of_the_paper():
 
 def test_the_head_has_its_share_of_a_model_of_a_billion():
     assert Shape().head_share == pytest.approx(0.22, abs=0.01)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_less_than_a_hundredth_of_a_row_stays_empty(row):
+    assert 0 <= waste(drawn_lengths(50_000)[0], row) < 0.01
+
+
+def test_planned_slots_are_twice_those_of_the_authors():
+    lengths, _ = drawn_lengths(50_000)
+    assert slots_as_planned(lengths) > 0.97 and slots_as_planned(lengths) > 2 * slots_of_authors(lengths)
 
 
 def test_padded_and_ours_see_as_many_tokens_a_step(tmp_path):
