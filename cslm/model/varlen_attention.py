@@ -1,4 +1,4 @@
-"""Attention of documents of any lengths in one kernel: FlashAttention's, which PyTorch brings since 2.11, on GPUs.
+"""Attention of documents of any lengths in one kernel: FlashAttention's, which newer PyTorch brings, on GPUs.
 
 Its cost is that of the documents, whatever the length of the row that they stand in, and nothing is moved or padded.
 """

@@ -1,25 +1,25 @@
 """How well the loop uses a device: MFU of a model of some size, and where the rest of the time goes.
 
-The loop is that of every run, on the DeepSpeed engine, with packed rows whose documents have the lengths of the paper's
-mixture (CSLM table 3). Its own log gives the speed; a profile of some later steps says what the device did meanwhile.
+Steps are those of every run, on the DeepSpeed engine, of packed rows whose documents have the lengths of the paper's
+mixture (CSLM table 3). Some are timed as the log of a run times them; a profile of some more says what the device did.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import statistics
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.profiler import ProfilerActivity, profile
-from transformers import LlamaConfig
+from transformers import LlamaConfig, PreTrainedModel
 
-from cslm.batches.stream import BatchStream, StepBatch
+from cslm.batches.stream import BatchStream
 from cslm.errors import UserError
 from cslm.model.backbone import model_of_shape
 from cslm.model.compiled_layers import compile_layers
@@ -28,9 +28,12 @@ from cslm.model.document_attention import DOCUMENT_ATTENTION
 from cslm.model.loss import LanguageModelLoss
 from cslm.training.compared_speed import drawn_lengths
 from cslm.training.compared_systems import drawn_stream
-from cslm.training.engine import runs_on_cpu, start_processes
-from cslm.training.loop import train
+from cslm.training.engine import runs_on_cpu, start_engine, start_processes
+from cslm.training.loop import take_step
+from cslm.training.meters import LossMeter
+from cslm.training.state import TrainingState
 from cslm.training.training_config import TrainingConfig
+from cslm.training.work_meter import WorkMeter
 
 # A kernel or operation belongs to the first kind of which a part stands in its name.
 KINDS = {
@@ -42,6 +45,7 @@ KINDS = {
     "copies": ("memcpy", "memset", "copy", "aten::cat", "index", "fill"),
 }
 OTHER = "elementwise and other"
+IDLE = "idle"
 _MOST_OPERATIONS = 15
 _DRAWN = 1 << 14  # documents
 
@@ -59,8 +63,9 @@ class SpeedTrial:
     tied: int = 1
     row: int = 4096
     rows_per_step: int = 4
-    steps: int = 20
     warm_steps: int = 5
+    steps: int = 5
+    repeats: int = 5
     profiled_steps: int = 2
     precision: str = "bf16"
     zero_stage: int = 1
@@ -72,9 +77,8 @@ class SpeedTrial:
     def training(self) -> TrainingConfig:
         """The settings of the loop."""
         return TrainingConfig(
-            max_steps=self.warm_steps + self.steps + self.profiled_steps, zero_stage=self.zero_stage,
-            precision=self.precision, log_every=1, save_every=1_000_000, loss_kernel=self.loss_kernel,
-            gradient_checkpointing=bool(self.checkpointing), peak_tflops=self.peak_tflops or None,
+            max_steps=1, zero_stage=self.zero_stage, precision=self.precision, loss_kernel=self.loss_kernel,
+            gradient_checkpointing=bool(self.checkpointing), peak_tflops=self.peak_tflops or None, learning_rate=1e-5,
         )  # fmt: skip
 
 
@@ -86,17 +90,35 @@ class ProfilePart(NamedTuple):
     share: float
 
 
-def model_speed(trial: SpeedTrial, folder: Path) -> dict[str, Any]:
-    """``mfu``, ``tokens_per_sec``, ``peak_memory_gib`` (medians of the counted steps), their ``rows``, the ``profile``.
+def model_speed(trial: SpeedTrial) -> dict[str, Any]:
+    """``mfu``, ``tokens_per_sec``, ``peak_memory_gib`` (medians of ``rows``), the ``profile`` and its ``operations``.
 
-    All processes of a launcher call this together; what they get is that of rank 0, elsewhere nothing.
+    Nothing is written. All processes of a launcher call this together and get the same, but for the profile, which is
+    that of their own device.
 
     Raises:
         UserError: a device whose peak is not known, without ``peak_tflops``.
     """
     rank, world_size = start_processes()
+    config, model = trial.training(), _model(trial)
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    stream = drawn_stream(_Drawn(trial.vocab_size), trial.row * trial.rows_per_step * world_size, trial.row)
+    engine = start_engine(LanguageModelLoss(model, len(stream.groups), trial.loss_kernel), config)
+    run = _Steps(engine, stream, config)
+    run.steps(trial.warm_steps)
+    rows = [run.steps(trial.steps) for _ in range(trial.repeats)]
+    if any(row["mfu"] is None for row in rows):
+        raise UserError("the peak of this device is not known: give --peak_tflops, what it does at most")
+    profiled = _profile(run, trial.profiled_steps)
+    engine.destroy()
+    device = "cpu" if runs_on_cpu() else torch.cuda.get_device_name()
+    found = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+    facts = {"rank": rank, "device": device, "processes": world_size, "parameters": num_parameters}
+    return {**facts, **found, **profiled, "rows": rows}
+
+
+def _model(trial: SpeedTrial) -> PreTrainedModel:
     torch.manual_seed(0)
-    config = trial.training()
     dtype = torch.bfloat16 if trial.precision == "bf16" else torch.float32
     model = model_of_shape(_llama(trial), DOCUMENT_ATTENTION, dtype)
     if trial.compile:
@@ -105,23 +127,7 @@ def model_speed(trial: SpeedTrial, folder: Path) -> dict[str, Any]:
         use_cpu_layers(model)
     if trial.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    tokens_per_step = trial.row * trial.rows_per_step * world_size
-    drawn = drawn_stream(_Drawn(trial.vocab_size), tokens_per_step, trial.row)
-    stream = _Profiled(drawn, trial.warm_steps + trial.steps)
-    module = LanguageModelLoss(model, len(stream.groups), trial.loss_kernel)
-    train(module, stream, config, folder, lambda weights, written_to: None)
-    if rank != 0:
-        return {}
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines][trial.warm_steps : trial.warm_steps + trial.steps]
-    if any(row["mfu"] is None for row in rows):
-        raise UserError("the peak of this device is not known: give --peak_tflops, what it does at most")
-    device = "cpu" if runs_on_cpu() else torch.cuda.get_device_name()
-    names = ("mfu", "tokens_per_sec", "peak_memory_gib")
-    found = {name: statistics.median(row[name] for row in rows) for name in names}
-    return {"device": device, "processes": world_size, "parameters": num_parameters, **found, **stream.profiled(),
-            "rows": [{name: row[name] for name in ("step", *names)} for row in rows]}  # fmt: skip
+    return model
 
 
 def _llama(trial: SpeedTrial) -> LlamaConfig:
@@ -144,39 +150,50 @@ class _Drawn:
         return np.random.default_rng(index).integers(self._vocab_size, size=int(self.lengths[index]))
 
 
-class _Profiled:
-    """A stream, and a profiler over the last steps that it makes."""
+class _Steps:
+    """The steps of a run, one after the other, and what they took."""
 
-    def __init__(self, stream: BatchStream, first_step: int) -> None:
-        self._stream, self._left = stream, first_step
-        self.groups = stream.groups
-        self._profiler: profile | None = None
+    def __init__(self, engine: Any, stream: BatchStream, config: TrainingConfig) -> None:
+        self._engine, self._stream, self._config = engine, stream, config
+        self._state, self._meter = TrainingState(), LossMeter(stream.groups)
+        self._work = WorkMeter(engine.module, config, engine.device)
 
-    def step(self, position: Mapping[str, Any], rank: int, world_size: int) -> StepBatch:
-        if self._left == 0 and rank == 0:
-            kinds = [ProfilerActivity.CPU, *([] if runs_on_cpu() else [ProfilerActivity.CUDA])]
-            self._profiler = profile(activities=kinds)
-            self._profiler.start()
-        self._left -= 1
-        return self._stream.step(position, rank, world_size)
+    def steps(self, count: int) -> dict[str, Any]:
+        """Make so many steps, as the loop makes them between two lines of its log."""
+        before, started = self._state.tokens, time.perf_counter()
+        for _ in range(count):
+            self._state, norm = take_step(
+                self._engine, self._stream, self._config, self._state, self._config.learning_rate, self._meter,
+                work=self._work,
+            )  # fmt: skip
+        self._meter.result()
+        check = float(norm)  # waits for the device
+        seconds, tokens, work = time.perf_counter() - started, self._state.tokens - before, self._work.result()
+        assert math.isfinite(check), "random weights do not diverge in some steps"
+        return {"mfu": work.mfu(seconds), "tokens_per_sec": tokens / seconds, "seconds": seconds,
+                "peak_memory_gib": work.peak_memory / 2**30}  # fmt: skip
 
-    def profiled(self) -> dict[str, Any]:
-        """``profile``: seconds and share of every kind of work; ``operations``: what took most."""
-        if self._profiler is None:
-            return {"profile": [], "operations": []}
-        self._profiler.stop()
-        name = "self_cpu_time_total" if runs_on_cpu() else "self_device_time_total"
-        took = [(event.key, getattr(event, name) / 1e6) for event in self._profiler.key_averages()]
-        if not runs_on_cpu():  # kernels alone: the operations that launch them have the same time once more
-            took = [(key, seconds) for key, seconds in took if not key.startswith(("aten::", "autograd::", "Command"))]
-        most = sorted(took, key=lambda one: -one[1])[:_MOST_OPERATIONS]
-        parts = [part._asdict() for part in by_kind(took)]
-        return {"profile": parts, "operations": [[key[:120], seconds] for key, seconds in most]}
+
+def _profile(run: _Steps, steps: int) -> dict[str, Any]:
+    """``profile``: seconds and share of every kind of work; ``operations``: what took most."""
+    kinds = [ProfilerActivity.CPU, *([] if runs_on_cpu() else [ProfilerActivity.CUDA])]
+    with profile(activities=kinds) as profiler:
+        whole = run.steps(steps)["seconds"]
+    events = profiler.key_averages()
+    if runs_on_cpu():
+        took = [(event.key, event.self_cpu_time_total / 1e6) for event in events]
+    else:  # kernels alone: operations and ranges have the time of their kernels once more
+        kernels = [it for it in events if it.device_type.name == "CUDA" and not it.is_user_annotation]
+        took = [(kernel.key, kernel.self_device_time_total / 1e6) for kernel in kernels]
+        took.append((IDLE, max(0.0, whole - sum(seconds for _, seconds in took))))
+    most = sorted(took, key=lambda one: -one[1])[:_MOST_OPERATIONS]
+    parts = [part._asdict() for part in by_kind(took)]
+    return {"profile": parts, "operations": [[key[:120], seconds] for key, seconds in most]}
 
 
 def by_kind(took: Iterable[tuple[str, float]]) -> list[ProfilePart]:
     """Seconds of operations by the kind of their names, longest first."""
-    seconds = dict.fromkeys((*KINDS, OTHER), 0.0)
+    seconds = dict.fromkeys((*KINDS, OTHER, IDLE), 0.0)
     for name, spent in took:
         seconds[kind_of(name)] += spent
     total = sum(seconds.values()) or 1.0
@@ -186,6 +203,8 @@ def by_kind(took: Iterable[tuple[str, float]]) -> list[ProfilePart]:
 
 def kind_of(name: str) -> str:
     """The kind of an operation or a kernel."""
+    if name == IDLE:
+        return IDLE
     lower = name.lower()
     return next((kind for kind, parts in KINDS.items() if any(part in lower for part in parts)), OTHER)
 

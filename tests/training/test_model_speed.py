@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from cslm.training.model_speed import OTHER, by_kind, kind_of
+from cslm.training.model_speed import IDLE, OTHER, by_kind, kind_of
 from tests.training.processes import ROOT
 
 TINY = {"hidden_size": 64, "intermediate_size": 96, "num_layers": 1, "num_heads": 2, "num_key_value_heads": 1,
-        "vocab_size": 256, "row": 2048, "rows_per_step": 1, "steps": 2, "warm_steps": 1, "profiled_steps": 1,
-        "precision": "fp32", "zero_stage": 0}  # fmt: skip
+        "vocab_size": 256, "row": 2048, "rows_per_step": 1, "warm_steps": 1, "steps": 1, "repeats": 2,
+        "profiled_steps": 1, "precision": "fp32", "zero_stage": 0}  # fmt: skip
 
 
 def test_a_tiny_model_is_measured_and_profiled(tmp_path):
@@ -25,7 +25,7 @@ def test_a_tiny_model_is_measured_and_profiled(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text())
     assert 0 < found["mfu"] < 1.2 and found["tokens_per_sec"] > 0
-    assert [row["step"] for row in found["rows"]] == [2, 3]
+    assert len(found["rows"]) == 2 and min(row["mfu"] for row in found["rows"]) <= found["mfu"]
     shares = {part["kind"]: part["share"] for part in found["profile"]}
     assert shares["matrix products"] > 0.02 and sum(shares.values()) == pytest.approx(1)
     assert f"MFU {found['mfu']:.1%}" in done.stdout and "| matrix products |" in done.stdout
@@ -42,6 +42,7 @@ def test_a_tiny_model_is_measured_and_profiled(tmp_path):
         ("void at::native::multi_tensor_apply_kernel<FusedAdamMathFunctor>", "optimizer"),
         ("Memcpy DtoD (Device -> Device)", "copies"),
         ("void at::native::vectorized_elementwise_kernel<4, ...>", OTHER),
+        (IDLE, IDLE),
     ],
 )
 def test_kernels_are_known_by_their_names(name, kind):

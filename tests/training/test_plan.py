@@ -9,12 +9,14 @@ import pytest
 
 from cslm.errors import UserError
 from cslm.model.backbone import load_text_tokenizer
+from cslm.model.lora import LoraOptions
 from cslm.training import plan as planning
-from cslm.training.activation_memory import ActivationMemory
+from cslm.training.activation_memory import ActivationMemory, activation_memory
 from cslm.training.plan import PlanConfig
 from cslm.training.planned_memory import ModelSize, Offload, checkpoint_bytes, model_bytes, stage_memory
 from cslm.training.pretrain import main as pretrain
 from cslm.training.training_config import TrainingConfig
+from tests.model.tiny_models import FAMILIES, tiny_model
 from tests.training.processes import ROOT
 from tests.training.tiny_world import make_world, pretrain_config, text_lm_config, write_config
 
@@ -197,3 +199,12 @@ def test_caps_and_schedules_are_those_of_the_run(world):
     done = json.loads((world / "capped" / "finished.json").read_text())
     for name, share in found.items():
         assert done["consumed"][name] / done["tokens"] == pytest.approx(share, abs=0.03)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_activations_of_every_family_are_found_without_weights(family):
+    """Twice the tokens keep twice as much."""
+    shape = tiny_model(family, tied=True).config
+    few, many = (activation_memory(shape, "document", "bf16", [40] * count, 40, False) for count in (4, 8))
+    assert few.kept > 0 and many.kept == pytest.approx(2 * few.kept, rel=0.15)
+    assert activation_memory(shape, "document", "bf16", [40] * 4, 40, False, lora=LoraOptions(rank=2)).kept > 0
