@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
+import sys
 from pathlib import Path
 
 import datasets
@@ -80,6 +82,21 @@ def test_every_command_parses(words, monkeypatch):
     monkeypatch.chdir(ROOT)
     config = parse_configuration(CONFIGURATIONS[words[1]], words[2:], words[1])
     assert config.data_root == "runs/mine" and config.sources
+
+
+BENCHMARKS = [words for first in ("python", "deepspeed") for words in commands(first) if "bench_" in " ".join(words)]
+
+
+@pytest.mark.parametrize("words", BENCHMARKS, ids=" ".join)
+def test_every_benchmark_is_there_with_its_options(words, monkeypatch, capsys):
+    place = next(index for index, word in enumerate(words) if "bench_" in word)
+    monkeypatch.setattr(sys, "argv", [*words[place:], "--help"])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(ROOT / words[place]), run_name="__main__")
+    told = capsys.readouterr().out
+    assert left.value.code == 0
+    for option in (word for word in words[place:] if word.startswith("--") and "." not in word):
+        assert option in told, option
 
 
 def test_every_file_of_settings_is_listed_with_its_stage():
