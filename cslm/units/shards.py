@@ -150,6 +150,14 @@ def write_shard(folder: Path, index: int, rows: Sequence[StoreRow], codebook_siz
     )
 
 
+def read_shard(content: bytes) -> pa.Table:
+    """The rows of a shard, in the memory of this thread alone.
+
+    Arrow's other way to read Parquet starts threads that may outlive the call; a process that ends meanwhile is aborted.
+    """
+    return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).combine_chunks()
+
+
 def shard_schema(codebook_sizes: Sequence[int]) -> pa.Schema:
     """Columns of a shard. ``units`` is flattened row by row: ``num_units`` times ``num_codebooks`` numbers."""
     word = pa.struct([("word", pa.string()), ("start_sec", pa.float64()), ("end_sec", pa.float64())])

@@ -11,7 +11,6 @@ import dataclasses
 import fcntl
 import functools
 import hashlib
-import io
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cslm.corpora.word_times import Word
@@ -36,6 +34,7 @@ from cslm.units.shards import (
     StoreRow,
     make_header,
     read_header,
+    read_shard,
     shard_schema,
     write_header,
     write_shard,
@@ -308,5 +307,4 @@ def _shard_batch(file: Path, sha256: str) -> pa.RecordBatch:
         raise UserError(
             f"{file} changed since it was written (its hash is not the header's): tokenize the corpus again"
         )
-    table = pq.read_table(io.BytesIO(content)).combine_chunks()
-    return table.to_batches()[0]
+    return read_shard(content).to_batches()[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import sys
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cslm.audio.progress import progress_bar
 from cslm.audio.waveform import load_waveform
@@ -24,7 +22,7 @@ from cslm.errors import UserError
 from cslm.units.atomic_file import folder_at
 from cslm.units.card import load_codec
 from cslm.units.codec import BATCH_SEC, UnitCodec, expand_repeats, make_runtime
-from cslm.units.shards import ShardInfo, StoreHeader, read_header, shard_schema
+from cslm.units.shards import ShardInfo, StoreHeader, read_header, read_shard, shard_schema
 from cslm.units.store import UnitStore
 from cslm.units.tokenizing_progress import REJECTED
 
@@ -87,7 +85,7 @@ def _shard_faults(folder: Path, header: StoreHeader, shard: ShardInfo, ids: set[
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != shard.sha256:
         return [f"{shard.file} changed since it was written: {len(content)} bytes, {shard.num_bytes} expected"]
-    table = pq.read_table(io.BytesIO(content)).combine_chunks()
+    table = read_shard(content)
     if table.schema.remove_metadata() != shard_schema(header.codebook_sizes):
         return [f"{shard.file} has other columns than a store with codebooks of {header.codebook_sizes}"]
     faults = [f"{shard.file}: {fault}" for fault in _row_faults(table, header)]

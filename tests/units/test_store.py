@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import datasets
@@ -200,3 +202,21 @@ def test_the_header_is_json_for_people(tmp_path):
     values = json.loads((tmp_path / "store" / "header.json").read_text())
     assert values["format"] == 1
     assert values["shards"][0]["file"] == "shard-00000.parquet"
+
+
+def test_a_process_that_read_a_shard_and_ended_was_aborted(tmp_path):
+    """By threads of Arrow that had not ended, one time in three."""
+    shard = next((make_store(tmp_path / "store").path).glob("shard-*.parquet"))
+    script = """
+import os, sys
+from cslm.units.shards import read_shard
+content = open(sys.argv[1], "rb").read()
+for _ in range(30):
+    child = os.fork()
+    if child == 0:
+        read_shard(content)
+        sys.exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(shard)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
