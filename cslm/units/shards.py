@@ -151,9 +151,9 @@ def write_shard(folder: Path, index: int, rows: Sequence[StoreRow], codebook_siz
 
 
 def read_shard(content: bytes) -> pa.Table:
-    """The rows of a shard, in the memory of this thread alone.
+    """The rows of a shard, read by this thread alone.
 
-    Arrow's other way to read Parquet starts threads that may outlive the call; a process that ends meanwhile is aborted.
+    Arrow's other way to read Parquet starts threads that may outlive the call: a process that ends then is aborted.
     """
     return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).combine_chunks()
 
