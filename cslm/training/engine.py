@@ -48,7 +48,7 @@ def start_processes(num_threads: int | None = None) -> tuple[int, int]:
         backend = get_accelerator().communication_backend_name()
         deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False, timeout=_TIMEOUT)
     if runs_on_cpu():
-        torch.set_num_threads(num_threads or _share_of_cores())
+        torch.set_num_threads(num_threads or share_of_cores())
     else:
         get_accelerator().set_device(int(os.environ["LOCAL_RANK"]))
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
@@ -253,7 +253,8 @@ def on_device(micro_batch: dict[str, Tensor], device: torch.device) -> dict[str,
     }
 
 
-def _share_of_cores() -> int:
+def share_of_cores() -> int:
+    """Cores of this machine for each of its processes of this run."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1))
 

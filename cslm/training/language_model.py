@@ -20,7 +20,7 @@ from cslm.model.cpu_layers import use_cpu_layers
 from cslm.model.extension import CODEC_CENTROIDS, INITIALISATIONS, extend_model, num_embeddings
 from cslm.model.lora import add_lora, merge_lora
 from cslm.model.loss import LanguageModelLoss
-from cslm.training.engine import preparation, runs_on_cpu, start_processes, wait_for_all
+from cslm.training.engine import preparation, runs_on_cpu, share_of_cores, start_processes, wait_for_all
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
 from cslm.training.loop import is_finished, train
 from cslm.training.row_training import RowTraining
@@ -29,6 +29,8 @@ from cslm.training.run_folder import check_output, write_configuration
 from cslm.training.training_config import TrainingConfig
 from cslm.training.validation import Validator
 from cslm.units.card import card_centroids
+
+_MOST_WORKERS = 4
 
 
 def train_language_model(config: LanguageModelConfig) -> None:
@@ -113,10 +115,10 @@ def _tell(config: LanguageModelConfig, model: PreTrainedModel, held_out: HeldOut
 
 
 def _loader_workers(config: TrainingConfig) -> int:
-    """On a CPU all cores train; beside an accelerator two processes read ahead, unless told otherwise."""
+    """On a CPU all cores train; beside an accelerator some read ahead and one is left, unless told otherwise."""
     if config.loader_workers is not None:
         return config.loader_workers
-    return 0 if runs_on_cpu() else 2
+    return 0 if runs_on_cpu() else max(1, min(_MOST_WORKERS, share_of_cores() - 1))
 
 
 def _centroids(initialisation: str, speech: SpeechSide) -> list[Tensor]:

@@ -11,6 +11,7 @@ from cslm.configuration import load_configuration
 from cslm.errors import UserError
 from cslm.model.compiled_layers import compile_layers
 from cslm.training import finetune, language_model, pretrain
+from cslm.training.training_config import TrainingConfig
 from cslm.units.card import load_card
 from tests.training.processes import ROOT, finish, start
 from tests.training.tiny_world import make_world, pretrain_config, text_lm_config, write_config
@@ -177,6 +178,14 @@ def test_a_chat_template_that_is_given_goes_with_the_model(world):
     assert AutoTokenizer.from_pretrained(world / "templated").chat_template == template
     with pytest.raises(UserError, match=r"nowhere\.jinja: there is no such file"):
         run(world, {**pretrain_config(world), "output": "other", "chat_template": "nowhere.jinja"})
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 3), (24, 4)])
+def test_beside_an_accelerator_cores_that_are_left_read_ahead(monkeypatch, cores, workers):
+    monkeypatch.setattr(language_model, "runs_on_cpu", lambda: False)
+    monkeypatch.setattr(language_model, "share_of_cores", lambda: cores)
+    assert language_model._loader_workers(TrainingConfig(max_steps=1)) == workers
+    assert language_model._loader_workers(TrainingConfig(max_steps=1, loader_workers=0)) == 0
 
 
 def test_compiled_layers_learn_the_same(world, monkeypatch):
