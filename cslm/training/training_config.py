@@ -73,8 +73,8 @@ class TrainingConfig:
     """tokenize whole texts once per machine, before training, into the user's cache folder, instead of whenever they
     are read; null does so beside an accelerator"""
     loader_workers: int | None = None
-    """processes that make documents ahead, for each training process; null takes up to 4 beside an accelerator, as there
-    are cores, else 0"""
+    """processes that make documents ahead, for each training process; null takes up to 4 beside an accelerator,
+    as there are cores, else 0"""
     peak_tflops: float | None = None
     """what one device does at most, in 10^12 operations a second, for the share of it that is used (MFU); null: known
     for common GPUs in bf16, measured on a CPU"""
