@@ -105,10 +105,9 @@ def model_speed(trial: SpeedTrial) -> dict[str, Any]:
     stream = drawn_stream(_Drawn(trial.vocab_size), trial.row * trial.rows_per_step * world_size, trial.row)
     engine = start_engine(LanguageModelLoss(model, len(stream.groups), trial.loss_kernel), config)
     run = _Steps(engine, stream, config)
-    run.steps(trial.warm_steps)
-    rows = [run.steps(trial.steps) for _ in range(trial.repeats)]
-    if any(row["mfu"] is None for row in rows):
+    if run.steps(trial.warm_steps)["mfu"] is None:
         raise UserError("the peak of this device is not known: give --peak_tflops, what it does at most")
+    rows = [run.steps(trial.steps) for _ in range(trial.repeats)]
     profiled = _profile(run, trial.profiled_steps)
     engine.destroy()
     device = "cpu" if runs_on_cpu() else torch.cuda.get_device_name()

@@ -228,11 +228,9 @@ def _size(model: PreTrainedModel) -> ModelSize:
 def _offload(config: PlanConfig) -> Offload:
     """What ``training.deepspeed`` offloads; on CPUs there is nowhere else."""
     zero = deepspeed_settings(config.training).get("zero_optimization", {})
-    states, weights = (
-        zero.get(f"offload_{what}", {}).get("device", "none") != "none" for what in ("optimizer", "param")
-    )
-    bucket = zero.get("reduce_bucket_size", Offload.bucket)
-    return Offload(states and not config.cpu, weights and not config.cpu, int(bucket))
+    devices = [(zero.get(name) or {}).get("device", "none") for name in ("offload_optimizer", "offload_param")]
+    states, weights = (device != "none" and not config.cpu for device in devices)
+    return Offload(states, weights, int(zero.get("reduce_bucket_size", Offload.bucket)))
 
 
 def _memory(config: PlanConfig, parts: _Parts, size: ModelSize) -> dict[str, Any]:
