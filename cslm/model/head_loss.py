@@ -94,13 +94,13 @@ class _HeadLoss(torch.autograd.Function):
         chunk = max(1, CHUNK_LOGITS // weight.shape[0])
         for start in range(0, len(targets), chunk):
             place = slice(start, start + chunk)
-            states, share = hidden[place], weights[place, None].to(hidden.dtype)
+            states, share = hidden[place], weights[place, None]
             found = losses_of(states @ weight.T, targets[place], softcap, learns)
             losses[place], correct[place] = found.losses, found.correct
             if for_hidden is not None:
                 for_hidden[place] = (found.gradient @ weight).mul_(share)
             if for_weight is not None:
-                torch.addmm(for_weight, found.gradient.T, states * share, out=for_weight)
+                torch.addmm(for_weight, found.gradient.T, (states * share).to(states.dtype), out=for_weight)
             del found  # its logits, before there are others
         ctx.gradients = (for_hidden, for_weight)
         ctx.mark_non_differentiable(losses, correct)
