@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from cslm.training.model_speed import IDLE, OTHER, by_kind, kind_of
-from tests.training.processes import ROOT
+from tests.training.processes import ROOT, clean_environment
 
 TINY = {"hidden_size": 64, "intermediate_size": 96, "num_layers": 1, "num_heads": 2, "num_key_value_heads": 1,
         "vocab_size": 256, "row": 2048, "rows_per_step": 1, "warm_steps": 1, "steps": 1, "repeats": 2,
@@ -21,7 +21,7 @@ def test_a_tiny_model_is_measured_and_profiled(tmp_path):
     file = tmp_path / "found.json"
     options = [word for name, value in TINY.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, str(ROOT / "tools" / "bench_mfu.py"), *options, "--json", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=clean_environment())
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text())
     assert 0 < found["mfu"] < 1.2 and found["tokens_per_sec"] > 0
