@@ -117,14 +117,14 @@ class _HeadLoss(torch.autograd.Function):
 
 def _kernel(name: str, hidden: Tensor, softcap: float | None) -> Callable[..., TokenLosses]:
     if name == "liger":
-        if find_spec("liger_kernel") is None:
+        if not _has_liger():
             raise MissingExtraError("liger-kernel", "liger", "training.loss_kernel liger")
         if softcap is not None:
             raise UserError("training.loss_kernel liger does not cap logits as this backbone does: set it to torch")
         if hidden.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
             raise UserError("training.loss_kernel liger needs a GPU: set it to auto")
         return liger_losses
-    usable = name == "auto" and hidden.is_cuda and softcap is None and len(hidden) > 0 and _has_liger()
+    usable = name == "auto" and hidden.is_cuda and softcap is None and _has_liger()
     return liger_losses if usable else torch_losses
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
+from cslm.errors import UserError
 from cslm.model.document_attention import DOCUMENT_ATTENTION, PackedDocuments
 from cslm.model.head_loss import head_loss
 
@@ -79,6 +80,8 @@ class LanguageModelLoss(nn.Module):
             hidden = self.model.get_decoder()(**arguments).last_hidden_state[0, positions]
             softcap = getattr(config, "final_logit_softcapping", None)
             return head_loss(head, hidden, targets, weights, softcap, self.loss_kernel)
+        if self.loss_kernel == "liger":
+            raise UserError(f"training.loss_kernel liger does not know the head of {config.model_type}: set it to auto")
         logits = self.model(**arguments, logits_to_keep=positions).logits.squeeze(0).float()
         losses = cross_entropy(logits, targets, reduction="none")
         correct = (logits.argmax(dim=-1) == targets).float() if len(targets) else losses.detach()

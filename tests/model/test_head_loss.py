@@ -13,6 +13,8 @@ from torch.nn.functional import cross_entropy
 from cslm.errors import MissingExtraError, UserError
 from cslm.model import head_loss as module
 from cslm.model.head_loss import head_loss
+from cslm.model.loss import LanguageModelLoss
+from tests.model.tiny_models import packed_row, tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -110,11 +112,27 @@ def test_ligers_kernel_is_taken_on_a_gpu():
 
 
 def test_liger_where_it_cannot_run_is_named(monkeypatch):
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(module, "_has_liger", lambda: False)
     with pytest.raises(MissingExtraError, match=r"cslm\[liger\]"):
         head_loss(*parts(), kernel="liger")
-    monkeypatch.setattr(module, "find_spec", lambda name: name)
+    monkeypatch.setattr(module, "_has_liger", lambda: True)
     with pytest.raises(UserError, match="needs a GPU"):
         head_loss(*parts(), kernel="liger")
     with pytest.raises(UserError, match="does not cap logits"):
         head_loss(*parts(), softcap=2.0, kernel="liger")
+    model = tiny_model(attention="document")
+    model.config.model_type = "another"
+    with pytest.raises(UserError, match="does not know the head of another"):
+        LanguageModelLoss(model, 3, "liger")(packed_row([5, 3]))
+
+
+def test_a_head_that_is_not_known_keeps_its_logits_whole_and_gives_the_same():
+    row, found = packed_row([9, 20, 4]), []
+    for name in ("qwen3", "another"):
+        model = tiny_model(attention="document")
+        model.config.model_type = name
+        output = LanguageModelLoss(model, 3)(row | {"target_weights": torch.linspace(0.5, 2, len(row["target_ids"]))})
+        output.loss_sum.backward()
+        found.append([output.loss_sum, *output[2:], *(parameter.grad for parameter in model.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)

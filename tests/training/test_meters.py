@@ -129,3 +129,4 @@ def test_weights_and_biases_that_is_not_installed(tmp_path, monkeypatch):
 def test_weights_and_biases_stays_out_of_a_run_that_does_not_ask(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     RunLog(tmp_path, 9, TrainingState()).close()
+    assert (tmp_path / "metrics.jsonl").is_file() and list((tmp_path / "tensorboard").iterdir())
