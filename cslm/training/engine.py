@@ -9,6 +9,7 @@ import socket
 import warnings
 from collections.abc import Iterator
 from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from cslm import __version__
 from cslm.configuration import find_shipped
 from cslm.errors import UserError
 from cslm.model.loss import LossOutput
@@ -57,11 +57,18 @@ def start_processes(num_threads: int | None = None) -> tuple[int, int]:
 def stack_versions() -> dict[str, str]:
     """The versions of what decides a result: this package and the libraries it trains with."""
     return {
-        "cslm": __version__,
+        "cslm": _own_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "deepspeed": deepspeed.__version__,
     }
+
+
+def _own_version() -> str:
+    try:
+        return version("cslm")  # not by importing cslm: recipes/cslm may stand before it
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def runs_on_cpu() -> bool:

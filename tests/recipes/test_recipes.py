@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +76,11 @@ def test_speakers_of_the_village_are_its_answer_voices(name):
     named = [set(source["speakers"]) for source in recipe.get("sources", {}).values() if source.get("speakers")]
     named += [{voice for speakers in recipe["voices"].values() for voice in speakers}] if "voices" in recipe else []
     assert all(names == voices for names in named)
+
+
+def test_a_script_found_the_folder_of_recipes_in_place_of_the_package(tmp_path):
+    """Beside the scripts stands ``recipes/cslm``, and an editable install is looked at after a script's own folder."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, str(ROOT / "recipes" / "pretrain.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
