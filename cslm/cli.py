@@ -11,25 +11,25 @@ from cslm.errors import UserError, exit_with_status
 # verb -> (module whose ``main`` runs it, what it does). The modules are imported only when used.
 VERBS = {
     "prepare-corpus": ("cslm.corpora.prepare_corpus", "make a corpus and its manifests"),
-    "fit-tokenizer": ("cslm.units.fit_tokenizer", "fit a speech tokenizer and write its card"),
+    "fit-tokenizer": ("cslm.codecs.fit_tokenizer", "fit a speech tokenizer and write its card"),
     "tokenize-corpus": ("cslm.units.tokenize_corpus", "turn the audio of manifests into a unit store"),
-    "check-tokenizer": ("cslm.units.check_tokenizer", "measure how far units depend on batches, order and threads"),
-    "convert-kmeans": ("cslm.units.convert_kmeans", "put published centroids beside a card"),
+    "check-tokenizer": ("cslm.codecs.check_tokenizer", "measure how far units depend on batches, order and threads"),
+    "convert-kmeans": ("cslm.codecs.convert_kmeans", "put published centroids beside a card"),
     "import-units": ("cslm.units.import_units", "units of other tools, in JSON Lines, as a unit store"),
     "export-units": ("cslm.units.export_units", "a unit store as JSON Lines with unit strings"),
     "take-codebooks": ("cslm.units.take_codebooks", "the first codebooks of a store that holds more"),
     "verify": ("cslm.units.verify", "read a unit store again and say what is wrong with it"),
     "show": ("cslm.units.show", "show what is in a unit store, or one utterance of it"),
-    "inspect": ("cslm.training.inspect_sequences", "show documents as the model reads them in training"),
-    "lr-find": ("cslm.training.lr_find", "try rising learning rates on a run's data and suggest one"),
+    "inspect": ("cslm.planning.inspect_sequences", "show documents as the model reads them in training"),
+    "lr-find": ("cslm.planning.lr_find", "try rising learning rates on a run's data and suggest one"),
     "pretrain": ("cslm.training.pretrain", "pre-train a language model on text, on speech and on both interleaved"),
     "finetune": ("cslm.training.finetune", "teach a pre-trained model to answer speech with speech"),
-    "plan": ("cslm.training.plan", "say what a run of pretrain or finetune will need, before it is started"),
+    "plan": ("cslm.planning.plan", "say what a run of pretrain or finetune will need, before it is started"),
     "train-decoder": ("cslm.training.train_decoder", "train the decoder from units to a waveform"),
     "respond": ("cslm.generation.respond", "answer one spoken question"),
     "score": ("cslm.evaluation.score", "score a checkpoint"),
-    "report": ("cslm.evaluation.report", "write the report of a run as one page"),
-    "push-to-hub": ("cslm.evaluation.push_to_hub", "put a checkpoint on the Hub, with its model card"),
+    "report": ("cslm.publishing.report", "write the report of a run as one page"),
+    "push-to-hub": ("cslm.publishing.push_to_hub", "put a checkpoint on the Hub, with its model card"),
 }
 
 

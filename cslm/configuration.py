@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_origin, get_type_hints
@@ -17,6 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from cslm.errors import UserError
+from cslm.files.shipped_files import find_shipped
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     Config = TypeVar("Config", bound=DataclassInstance)
 else:
     Config = TypeVar("Config")
-
-_PARENT = Path(__file__).resolve().parents[1]
 
 
 class _Parser(ArgumentParser):
@@ -87,17 +85,6 @@ def save_configuration(config: Any, path: Path) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
-
-
-def find_shipped(path: str | os.PathLike[str]) -> Path | None:
-    """A file that comes with the package (``recipes/village/small/pretrain.yaml``, ``tokenizers/NAME.yaml``), or None.
-
-    Looks in the checkout first, then where the wheel puts its data files: ``share/cslm`` of the environment.
-    """
-    folders = [_PARENT] if (_PARENT / "setup.cfg").is_file() else []
-    prefixes = (sysconfig.get_path("data"), sysconfig.get_path("data", f"{os.name}_user"), _PARENT)
-    folders += [Path(prefix) / "share" / "cslm" for prefix in prefixes]
-    return next((folder / path for folder in folders if (folder / path).is_file()), None)
 
 
 def _make_parser(config_class: type[DataclassInstance], program: str, positionals: Sequence[str]) -> _Parser:

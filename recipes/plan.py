@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from cslm.errors import exit_with_status
-from cslm.training.plan import main
+from cslm.planning.plan import main
 
 if __name__ == "__main__":
     exit_with_status(lambda: main(sys.argv[1:]))

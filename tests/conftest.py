@@ -1,9 +1,13 @@
-"""What every test shares: one quiet CPU thread, no network, and the folder of real recordings where there is one."""
+"""What every test shares: one quiet CPU thread, no network, real recordings where there are some, small worlds.
+
+The worlds themselves stand in ``tests/worlds``; each is made once, by the first test that asks for it.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 for name, value in {
     "OMP_NUM_THREADS": "1",
@@ -30,6 +34,54 @@ def root() -> Path:
 def generator() -> np.random.Generator:
     """A seeded generator."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache folder, below the test's own; stores are unpacked there."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("CSLM_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of 23 good utterances."""
+    from tests.worlds.small_corpus import write_corpus
+
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="session")
+def card(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    """A card of 16 units fitted on the corpus."""
+    from tests.worlds.small_corpus import fit_card
+
+    return fit_card(corpus, tmp_path_factory.mktemp("card") / "card.yaml")
+
+
+@pytest.fixture(scope="session")
+def form(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """How sequences are written for the tokenizer of the small village."""
+    from tests.worlds.small_village import small_format
+
+    return small_format(tmp_path_factory.mktemp("tokenizer") / "small")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint that hears and speaks."""
+    from tests.worlds.tiny_checkpoint import make_checkpoint
+
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoint") / "llama")
+
+
+@pytest.fixture(scope="session")
+def model(checkpoint: Path) -> Any:
+    """The same, opened."""
+    from cslm import CSLMForCausalLM
+
+    return CSLMForCausalLM.from_pretrained(checkpoint).eval()
 
 
 @pytest.fixture(scope="session")

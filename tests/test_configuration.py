@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cslm.configuration import find_shipped, load_configuration, parse_configuration, save_configuration, to_plain
+from cslm.configuration import load_configuration, parse_configuration, save_configuration, to_plain
 from cslm.errors import UserError
 
 
@@ -178,8 +178,3 @@ def test_saved_and_read_again(tmp_path):
 def test_plain_values_go_into_yaml():
     plain = to_plain({"a": Path("b"), "c": (1, SpeedConfig())})
     assert yaml.safe_load(yaml.safe_dump(plain)) == plain
-
-
-def test_files_of_the_package_are_found():
-    assert find_shipped("tokenizers/README.md") is not None
-    assert find_shipped("tokenizers/nothing.yaml") is None

@@ -6,12 +6,12 @@ import argparse
 import json
 from pathlib import Path
 
+from cslm.benchmarks.model_speed import SpeedTrial, model_speed, profile_table
 from cslm.errors import UserError, exit_with_status
-from cslm.training.model_speed import SpeedTrial, model_speed, profile_table
 
 
 def main() -> None:
-    """Train for some steps and print; what is measured is explained in ``cslm/training/model_speed.py``."""
+    """Train for some steps and print; what is measured is explained in ``cslm/benchmarks/model_speed.py``."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in vars(SpeedTrial()).items():
         parser.add_argument(f"--{name}", type=type(default), default=default)

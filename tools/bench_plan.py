@@ -6,13 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
+from cslm.benchmarks.measured_run import MeasuredShape
+from cslm.benchmarks.planned_and_measured import planned_and_measured, table
 from cslm.errors import UserError, exit_with_status
-from cslm.training.measured_run import MeasuredShape
-from cslm.training.planned_and_measured import planned_and_measured, table
 
 
 def main() -> None:
-    """Measure and print; what is compared is explained in ``cslm/training/planned_and_measured.py``."""
+    """Measure and print; what is compared is explained in ``cslm/benchmarks/planned_and_measured.py``."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in vars(MeasuredShape()).items():
         parser.add_argument(f"--{name}", type=type(default), default=default)

@@ -7,12 +7,12 @@ import json
 import tempfile
 from pathlib import Path
 
+from cslm.benchmarks.resume_trials import TRIALS
 from cslm.errors import UserError, exit_with_status
-from cslm.training.resume_trials import TRIALS
 
 
 def main() -> None:
-    """Run one trial and print its figures; the trials are explained in ``cslm/training/resume_trials.py``."""
+    """Run one trial and print its figures; the trials are explained in ``cslm/benchmarks/resume_trials.py``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("trial", choices=TRIALS, help="what to try")
     parser.add_argument("--json", type=Path, help="write the figures to this file")

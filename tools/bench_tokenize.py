@@ -7,13 +7,13 @@ import json
 import os
 from pathlib import Path
 
+from cslm.benchmarks.tokenizing_speed import RANDOM_MODELS, table, tokenizing_speed
+from cslm.encoders.runtime import BATCH_SEC
 from cslm.errors import UserError, exit_with_status
-from cslm.evaluation.tokenizing_speed import RANDOM_MODELS, table, tokenizing_speed
-from cslm.units.codec import BATCH_SEC
 
 
 def main() -> None:
-    """Measure and print; the ways are explained in ``cslm/evaluation/tokenizing_speed.py``."""
+    """Measure and print; the ways are explained in ``cslm/benchmarks/tokenizing_speed.py``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "card", help=f"card of the speech tokenizer, or, with random weights: {', '.join(RANDOM_MODELS)}"

@@ -7,12 +7,12 @@ import json
 import tempfile
 from pathlib import Path
 
+from cslm.benchmarks.tokenizing_trials import TRIALS
 from cslm.errors import UserError, exit_with_status
-from cslm.evaluation.tokenizing_trials import TRIALS
 
 
 def main() -> None:
-    """Run one trial and print its figures; the trials are explained in ``cslm/evaluation/tokenizing_trials.py``."""
+    """Run one trial and print its figures; the trials are explained in ``cslm/benchmarks/tokenizing_trials.py``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("trial", choices=TRIALS, help="what to try")
     parser.add_argument("card", help="card of the speech tokenizer")

@@ -6,14 +6,15 @@ import argparse
 import json
 from pathlib import Path
 
+from cslm.benchmarks.compared_speed import SYSTEMS, summary, training_speed
+from cslm.benchmarks.loader_speed import loader_speed
+from cslm.benchmarks.loss_memory import NUM_TOKENS, loss_memory
+from cslm.benchmarks.paper_mixture import Shape
 from cslm.errors import UserError, exit_with_status
-from cslm.training.compared_speed import SYSTEMS, Shape, summary, training_speed
-from cslm.training.loader_speed import loader_speed
-from cslm.training.loss_memory import NUM_TOKENS, loss_memory
 
 
 def main() -> None:
-    """Measure and print; the systems are explained in ``cslm/training/compared_speed.py``."""
+    """Measure and print; the systems are explained in ``cslm/benchmarks/compared_speed.py``."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in vars(Shape()).items():
         parser.add_argument(f"--{name}", type=type(default), default=default)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 
+from cslm.benchmarks.unit_quality import unit_quality
 from cslm.errors import exit_with_status
-from cslm.evaluation.unit_quality import unit_quality
 
 
 def main() -> None:
-    """Measure and print; the figures are explained in ``cslm/evaluation/unit_quality.py``."""
+    """Measure and print; the figures are explained in ``cslm/benchmarks/unit_quality.py``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("manifest", help="utterances, best with word times and several speakers")
     parser.add_argument("card", help="card of the speech tokenizer")

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from cslm.evaluation.score import read_stage_seconds
-from cslm.units.atomic_file import write_atomically
+from cslm.files.atomic_file import write_atomically
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cslm.batches.documents import JsonLines
-from cslm.batches.held_out import document_name, name_hash
-from cslm.units.atomic_file import write_atomically
+from cslm.batches.parts import document_name, name_hash
+from cslm.files.atomic_file import write_atomically
 
 _FORMAT = 1
 _ARRAYS = ("offsets", "hashes", "codes")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cslm.batches.document_index import DocumentIndex, IndexFolder, documents_key, index_documents
 from cslm.batches.documents import JsonLines
-from cslm.batches.held_out import Part
+from cslm.batches.parts import Part
 from cslm.batches.source_config import (
     WHOLE,
     CommonSource,

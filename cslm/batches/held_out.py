@@ -7,15 +7,12 @@ both of them, and what is added to a corpus moves nothing.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from cslm.batches.order import mix
 from cslm.batches.packing import pack
@@ -23,32 +20,6 @@ from cslm.batches.packing import pack
 if TYPE_CHECKING:
     from cslm.batches.source_config import Source
     from cslm.batches.stream import BatchStream
-
-
-class Part(NamedTuple):
-    """The part of its documents that a source is opened for."""
-
-    share: float = 0.0
-    """of the documents that are held out, from 0 to below 1"""
-    held_out: bool = False
-    """whether this is the part that is held out, or that which is trained"""
-
-    def keeps(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Which documents belong to the part, ``(documents,)``, from the :func:`name_hash` of their names."""
-        return (hashes < np.uint64(self.share * 2.0**64)) == self.held_out
-
-
-def name_hash(name: str) -> int:
-    """64 bits of a name, the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
-
-
-def document_name(document: Mapping[str, Any]) -> str:
-    """What a document is called: its group, its id, or, where it has neither, all that it says."""
-    for key in ("group", "id"):
-        if isinstance(document.get(key), str | int):
-            return str(document[key])
-    return json.dumps(document, sort_keys=True, ensure_ascii=False)
 
 
 class HeldOut:

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cslm.batches.held_out import Part, name_hash
+from cslm.batches.parts import Part, name_hash
 from cslm.batches.unit_noise import read_with_noise
 from cslm.batches.weights import WeightSchedule
 from cslm.errors import UserError

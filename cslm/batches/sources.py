@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from cslm.batches.document_index import IndexFolder
 from cslm.batches.document_sources import TEXT_TASKS, DialogueSource, TextSource
-from cslm.batches.held_out import Part
+from cslm.batches.parts import Part
 from cslm.batches.source_config import WHOLE, NothingLeftError, Source, SourceConfig
 from cslm.batches.utterance_sources import CodeSwitchedSource, UtteranceSource
 from cslm.batches.weights import is_never_drawn

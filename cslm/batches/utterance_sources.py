@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cslm.batches.held_out import Part
+from cslm.batches.parts import Part
 from cslm.batches.source_config import (
     WHOLE,
     CommonSource,

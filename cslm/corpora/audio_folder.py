@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cslm.audio.progress import progress_bar
 from cslm.audio.waveform import load_waveform
 from cslm.corpora.long_utterances import check_lengths, pieces_of
-from cslm.corpora.manifest import Utterance, write_json_lines, write_manifest
+from cslm.corpora.manifest import Utterance, write_manifest
 from cslm.errors import UserError
+from cslm.files.json_lines import write_json_lines
+from cslm.files.progress import progress_bar
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aiff", ".aif")
 

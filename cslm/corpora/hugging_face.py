@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cslm.audio.progress import progress_bar
 from cslm.corpora.audio_folder import SUFFIXES
 from cslm.corpora.manifest import Utterance, write_manifest
 from cslm.errors import UserError
+from cslm.files.progress import progress_bar
 
 _FILES_IN_A_FOLDER = 1000
 _MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3", b"FORM": ".aiff"}

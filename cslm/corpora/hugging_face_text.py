@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cslm.audio.progress import progress_bar
 from cslm.corpora.hugging_face import first_line, hub_faults, open_data_set
 from cslm.corpora.text_documents import (
     TEXT_FIELDS,
@@ -23,6 +22,7 @@ from cslm.corpora.text_documents import (
     write_shards,
 )
 from cslm.errors import UserError
+from cslm.files.progress import progress_bar
 
 BYTES_OF_A_MB = 1_000_000
 

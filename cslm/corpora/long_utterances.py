@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cslm.audio.progress import progress_bar
 from cslm.audio.silences import cut_at_silences
 from cslm.audio.waveform import load_waveform
-from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio, write_json_lines, write_manifest
+from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio, write_manifest
 from cslm.corpora.word_times import Word, word_starts
 from cslm.errors import UserError
+from cslm.files.json_lines import write_json_lines
+from cslm.files.progress import progress_bar
 
 
 @dataclass

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import IO, Any
-
-import fsspec
+from typing import Any
 
 from cslm.corpora.word_times import Word
 from cslm.errors import UserError
+from cslm.files.json_lines import read_json_lines, write_json_lines
 
 _PathLike = str | os.PathLike[str]
 _REQUIRED = ("id", "audio", "text", "language")
 _STRINGS = (*_REQUIRED, "speaker", "group")
 _FOREVER = float("inf")
-_scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder())["scan_once"]
 
 
 @dataclass
@@ -71,66 +67,6 @@ def resolve_audio(manifest_path: _PathLike, utterance: Utterance) -> str:
     if "://" in utterance.audio or os.path.isabs(utterance.audio):
         return utterance.audio
     return os.path.join(os.path.dirname(os.fspath(manifest_path)), utterance.audio)
-
-
-def read_json_lines(path: _PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number from 1, object) of a JSON Lines file; empty lines are skipped.
-
-    Raises:
-        UserError: no such file, or a line that is not a JSON object.
-    """
-    name = os.fspath(path)
-    with open_bytes(name) as file:
-        for number, line in enumerate(file, start=1):
-            try:  # most lines, quickly: a manifest has millions
-                text = line.decode().strip()
-                record, end = _scan(text, 0)
-                if end != len(text):
-                    raise ValueError("more than one value")
-            except (ValueError, StopIteration):
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line)
-                except ValueError as error:
-                    where = f"{name}, line {number}"
-                    raise UserError(f"{where}: not JSON ({error}); each line is one JSON object") from None
-            if not isinstance(record, dict):
-                raise UserError(f"{name}, line {number}: not a JSON object but {type(record).__name__}")
-            yield number, record
-
-
-def open_bytes(name: str) -> IO[bytes]:
-    """A file by its path or its fsspec URL, open for reading.
-
-    Raises:
-        UserError: it cannot be opened.
-    """
-    try:
-        return fsspec.open(name, "rb").open() if "://" in name else open(name, "rb")
-    except (OSError, ValueError, ImportError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{name}: cannot be opened ({reason}); check the path") from None
-
-
-def write_json_lines(records: Iterable[dict[str, Any]], path: _PathLike) -> int:
-    """Write JSON Lines atomically (a temporary name, flushed, renamed) and return the number of lines."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    count = 0
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            for record in records:
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
-                count += 1
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-    return count
 
 
 def _record(utterance: Utterance) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from cslm.configuration import parse_configuration, save_configuration, to_plain
 from cslm.errors import UserError
 
 CORPORA = {
-    "village": "cslm.corpora.village:prepare_village",
+    "village": "cslm.corpora.village.prepare_village:prepare_village",
     "spoken_digits": "cslm.corpora.spoken_digits:prepare_spoken_digits",
     "table": "cslm.corpora.table:prepare_table",
     "audio_folder": "cslm.corpora.audio_folder:prepare_audio_folder",

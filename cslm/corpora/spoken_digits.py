@@ -28,11 +28,11 @@ from cslm.audio.augment import (
     change_gain,
     change_voice,
 )
-from cslm.audio.progress import progress_bar
 from cslm.audio.waveform import load_waveform, resample, save_waveform
 from cslm.corpora.manifest import Utterance, write_manifest
 from cslm.corpora.word_times import Word
 from cslm.errors import UserError
+from cslm.files.progress import progress_bar
 
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 NUM_TEST_INDICES = 5

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cslm.audio.progress import progress_bar
 from cslm.corpora.audio_folder import SUFFIXES
 from cslm.corpora.manifest import Utterance, write_manifest
 from cslm.errors import UserError
+from cslm.files.progress import progress_bar
 
 
 @dataclass

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cslm.corpora.manifest import write_json_lines
+from cslm.files.json_lines import write_json_lines
 
 HEADER = "header.json"
 PROGRESS = ".progress.json"

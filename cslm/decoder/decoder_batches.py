@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cslm.codecs.codec import Units
 from cslm.decoder.decoder_data import DecoderData
 from cslm.decoder.speech_decoder import GROUPS
 from cslm.decoder.time_grid import TimeGrid
-from cslm.units.codec import Units
 
 _ORDER, _CROP = 0, 1  # what a random generator is for
 

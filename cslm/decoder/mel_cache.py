@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 
 from cslm.audio.log_mel import LogMel
-from cslm.audio.progress import progress_bar
 from cslm.audio.waveform import load_waveform
 from cslm.decoder.decoder_config import DecoderConfig
 from cslm.errors import UserError
-from cslm.units.atomic_file import write_atomically
+from cslm.files.atomic_file import write_atomically
+from cslm.files.progress import progress_bar
 
 HEADER_FILE = "header.json"
 OFFSETS_FILE = "offsets.npy"

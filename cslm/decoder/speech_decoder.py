@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from cslm.codecs.codec import Units
+from cslm.codecs.fingerprint import check_fingerprint
 from cslm.decoder.convolution import length_mask
 from cslm.decoder.decoder_config import DecoderCard
 from cslm.decoder.duration import DurationPredictor, duration_loss, whole_frames
@@ -21,9 +23,7 @@ from cslm.decoder.flow_matching import FlowMatching, UnitEncoder
 from cslm.decoder.time_grid import TimeGrid
 from cslm.decoder.vocoder import GriffinLimVocoder
 from cslm.errors import UserError
-from cslm.units.atomic_file import write_atomically
-from cslm.units.codec import Units
-from cslm.units.fingerprint import check_fingerprint
+from cslm.files.atomic_file import write_atomically
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"

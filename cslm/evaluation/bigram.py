@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from cslm.units.atomic_file import write_atomically
+from cslm.files.atomic_file import write_atomically
 
 BEGIN, END = "<s>", "</s>"
 _DISCOUNT = 0.5

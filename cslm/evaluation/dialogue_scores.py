@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from cslm.audio.waveform import save_waveform
-from cslm.corpora.manifest import read_json_lines
 from cslm.errors import UserError
 from cslm.evaluation.error_rates import text_errors
 from cslm.evaluation.facts import is_off_target, share_scores, states_fact
 from cslm.evaluation.recognizers import Clip
 from cslm.evaluation.scored_model import ScoredModel, load_clip, spread
+from cslm.files.json_lines import read_json_lines
 from cslm.generation.speech_tasks import SpokenAnswer
 from cslm.sequences.chunking import join_chunks
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cslm.errors import UserError
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.speech_tasks import SpeechTasks
 
 Clip = tuple[NDArray[np.float32], int]
 """A mono waveform ``(num_samples,)`` in [-1, 1] and its sample rate in Hz."""
-
-# Ears that need no model of ours: name -> "module:Class". Imported only when used.
-EARS = {
-    "pocketsphinx": "cslm.evaluation.pocketsphinx_ear:PocketSphinxRecognizer",
-}
 
 
 class Recognizer(Protocol):
@@ -52,15 +45,3 @@ class ModelRecognizer:
         texts = self._tasks.transcribe(units, [languages[index] for index in heard], self._decoding, description)
         found = dict(zip(heard, texts, strict=True))
         return [found.get(index, "") for index in range(len(clips))]
-
-
-def ear_class(name: str) -> Any:
-    """The class of an ear, imported now.
-
-    Raises:
-        UserError: no ear of that name, or its package is missing.
-    """
-    if name not in EARS:
-        raise UserError(f"other_ear.recognizer is {name!r}: choose one of {', '.join(sorted(EARS))}")
-    module, _, attribute = EARS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)

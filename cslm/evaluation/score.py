@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cslm.configuration import parse_configuration, save_configuration
-from cslm.corpora.manifest import write_json_lines
 from cslm.errors import UserError
 from cslm.evaluation.dialogue_scores import answer_dialogues, dialogue_scores
 from cslm.evaluation.score_config import ScoreConfig
 from cslm.evaluation.scored_model import open_scored_model
 from cslm.evaluation.speech_scores import asr_scores, tts_scores
-from cslm.units.atomic_file import write_atomically
+from cslm.files.atomic_file import write_atomically
+from cslm.files.json_lines import write_json_lines
 
 Result = TypeVar("Result")
 

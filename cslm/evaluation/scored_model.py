@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from cslm.audio.waveform import load_waveform
-from cslm.corpora.manifest import Utterance, read_json_lines, read_manifest, resolve_audio
+from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
 from cslm.errors import UserError
-from cslm.evaluation.recognizers import Clip, ModelRecognizer, Recognizer, ear_class
+from cslm.evaluation.ears import ear_class
+from cslm.evaluation.recognizers import Clip, ModelRecognizer, Recognizer
 from cslm.evaluation.score_config import ScoreConfig
+from cslm.files.json_lines import read_json_lines
 from cslm.generation.modeling import CSLMForCausalLM
 from cslm.generation.processor import CSLMProcessor
 from cslm.generation.speech_tasks import SpeechTasks

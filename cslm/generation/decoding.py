@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 
-from cslm.audio.progress import progress_bar
 from cslm.errors import UserError
+from cslm.files.progress import progress_bar
 from cslm.generation.grammar import UnitGrammar
 from cslm.generation.growing_cache import growing_cache
 

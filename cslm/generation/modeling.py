@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from transformers import AutoConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from cslm.codecs.codec import Units
 from cslm.errors import UserError
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.processor import Audio, CSLMProcessor
 from cslm.generation.speech_tasks import SpeechTasks
 from cslm.model.checkpoint import _readable_by_both_stacks as make_readable_by_both_stacks
 from cslm.model.checkpoint import check_checkpoint
-from cslm.units.codec import Units
 
 # Of a model on the Hub: configuration, weights and tokenizer, and what speech needs. No code, no pickles.
 _DOWNLOADED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "speech/**"]

@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from cslm.audio.waveform import load_waveform, resample
+from cslm.codecs.card import copy_card
+from cslm.codecs.codec import UnitCodec, Units, merge_repeats
+from cslm.codecs.families import load_codec
+from cslm.codecs.fingerprint import UNKNOWN, check_fingerprint
 from cslm.decoder.speech_decoder import CONFIG_FILE, SpeechDecoder
 from cslm.errors import UserError
 from cslm.model.backbone import load_text_tokenizer
@@ -22,9 +26,6 @@ from cslm.sequences.prompts import PromptedTask, prompt_for
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import save_text_tokenizer
 from cslm.sequences.vocabulary import SpeechVocabulary
-from cslm.units.card import copy_card, load_codec
-from cslm.units.codec import UnitCodec, Units, merge_repeats
-from cslm.units.fingerprint import UNKNOWN, check_fingerprint
 
 CARD_FILE = "card.yaml"
 DECODER_FOLDER = "decoder"

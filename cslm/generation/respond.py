@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from cslm.audio.waveform import save_waveform
+from cslm.codecs.codec import Units
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError
+from cslm.files.atomic_file import write_atomically
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.modeling import CSLMForCausalLM, Reply
-from cslm.units.atomic_file import write_atomically
-from cslm.units.codec import Units
 
 
 @dataclass

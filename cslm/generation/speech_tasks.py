@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from cslm.codecs.codec import Units
 from cslm.generation.decoding import DecodingConfig, Generated, generate
 from cslm.generation.grammar import UnitGrammar, Writes
 from cslm.generation.processor import CSLMProcessor
 from cslm.generation.scripts import script_share
 from cslm.sequences.chain_of_modality import ParsedReply
-from cslm.units.codec import Units
 
 _PROBE_TOKENS = 12
 

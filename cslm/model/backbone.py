@@ -17,8 +17,8 @@ from transformers import (
 )
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from cslm.audio.progress import without_progress_bar
 from cslm.errors import UserError
+from cslm.files.progress import without_progress_bar
 from cslm.model.checkpoint import check_checkpoint
 from cslm.model.document_attention import DOCUMENT_ATTENTION
 

@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cslm.audio.progress import without_progress_bar
+from cslm.codecs.card import copy_card
 from cslm.errors import UserError
+from cslm.files.progress import without_progress_bar
 from cslm.model.extension import num_embeddings
 from cslm.sequences.text_tokenizer import save_text_tokenizer
-from cslm.units.card import copy_card
 
 SPEECH_KEY = "speech"
 SPEECH_FOLDER = "speech"

@@ -18,12 +18,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from cslm.codecs.codec import Units
 from cslm.sequences.chunking import join_chunks
 from cslm.sequences.sequence import Sequence, SequenceBuilder
 from cslm.sequences.sequence_format import Content, SequenceFormat, Turn
 from cslm.sequences.tasks import asks_with_units, writes
 from cslm.sequences.wordings import dialogue_request
-from cslm.units.codec import Units
 
 Order = Literal["interleaved", "full", "no_question"]
 ORDERS: tuple[Order, ...] = ("interleaved", "full", "no_question")

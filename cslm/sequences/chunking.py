@@ -13,8 +13,8 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+from cslm.codecs.codec import Units, cut
 from cslm.corpora.word_times import Word, word_starts
-from cslm.units.codec import Units, cut
 
 MINIMUM_WORDS = 7
 UNSPACED_LANGUAGES = frozenset({"zh", "yue", "wuu", "nan", "ja", "th", "lo", "km", "my"})

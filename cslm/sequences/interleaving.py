@@ -15,11 +15,11 @@ from collections.abc import Sequence as Seq
 
 import numpy as np
 
+from cslm.codecs.codec import Units
 from cslm.corpora.word_times import Word, word_starts
 from cslm.sequences.chunking import speak_chunks
 from cslm.sequences.sequence import Sequence, SequenceBuilder
 from cslm.sequences.sequence_format import SequenceFormat
-from cslm.units.codec import Units
 
 MEAN_SPAN_WORDS = 5.0
 SPANS = ("alternating", "heard", "spoken")

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from cslm.units.cache_folder import cache_folder
+from cslm.files.cache_folder import cache_folder
 
 if TYPE_CHECKING:
-    from cslm.sequences.text_tokenizer import TextEncoder
+    from cslm.sequences.text_encoder import TextEncoder
 
 _FORMAT = 1
 _BATCH = 10_000

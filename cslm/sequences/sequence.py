@@ -12,9 +12,9 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Sequence as Seq
 
-    from cslm.sequences.text_tokenizer import TextEncoder
+    from cslm.codecs.codec import Units
+    from cslm.sequences.text_encoder import TextEncoder
     from cslm.sequences.vocabulary import SpeechVocabulary
-    from cslm.units.codec import Units
 
 Modality = Literal["text", "speech", "marker", "template"]
 Role = Literal["system", "user", "assistant", "document"]

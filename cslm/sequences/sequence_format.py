@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cslm.sequences.known_texts import KnownTexts
 from cslm.sequences.sequence import Role, Sequence, SequenceBuilder, Span
 from cslm.sequences.templates import ChatWrapper
-from cslm.sequences.text_tokenizer import TextEncoder
+from cslm.sequences.text_encoder import TextEncoder
 from cslm.sequences.vocabulary import SpeechVocabulary, from_tokenizer, has_speech
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Chat templates as pieces of ids, found through sentinels, so that contents never pass through a template as text.
 
 A template is rendered once with a sentinel in the place of every content; what stands between the sentinels is
-tokenized with its control tokens, and the contents go through :class:`~cslm.sequences.text_tokenizer.TextEncoder`. A
+tokenized with its control tokens, and the contents go through :class:`~cslm.sequences.text_encoder.TextEncoder`. A
 beginning-of-text token stands where the template writes it, once. Of a template only the token that ends an assistant's
 turn is learnt; system text, headers and user turns never are.
 """

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cslm.codecs.codec import unit_token
 from cslm.errors import UserError
-from cslm.units.codec import unit_token
 from tokenizers import AddedToken
 
 if TYPE_CHECKING:

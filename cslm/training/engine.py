@@ -17,8 +17,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from cslm.configuration import find_shipped
 from cslm.errors import UserError
+from cslm.files.shipped_files import find_shipped
 from cslm.model.loss import LossOutput
 from cslm.training.muon import Muon, inner_matrices, outer_matrices
 from cslm.training.row_training import RowTraining
@@ -66,7 +66,7 @@ def stack_versions() -> dict[str, str]:
 
 def _own_version() -> str:
     try:
-        return version("cslm")  # not by importing cslm: recipes/cslm may stand before it
+        return version("cslm")  # not by importing cslm: recipes/paper may stand before it
     except PackageNotFoundError:
         return "not installed"
 

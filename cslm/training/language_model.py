@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from cslm.batches.held_out import HeldOut
 from cslm.batches.read_ahead import read_ahead
+from cslm.codecs.families import card_centroids
 from cslm.errors import UserError
 from cslm.model.backbone import build_model
 from cslm.model.checkpoint import save_checkpoint
@@ -28,7 +29,6 @@ from cslm.training.run_data import RunData, SpeechSide, open_data
 from cslm.training.run_folder import check_output, write_configuration
 from cslm.training.training_config import TrainingConfig
 from cslm.training.validation import Validator
-from cslm.units.card import card_centroids
 
 _MOST_WORKERS = 4
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cslm.errors import StoppedError, UserError
+from cslm.files.atomic_file import write_atomically
 from cslm.training.engine import (
     accumulate_gradients,
     full_weights,
@@ -30,7 +31,6 @@ from cslm.training.stopping import StopSignal
 from cslm.training.training_config import TrainingConfig
 from cslm.training.validation import Validator
 from cslm.training.work_meter import WorkMeter
-from cslm.units.atomic_file import write_atomically
 
 FINISHED = "finished.json"
 

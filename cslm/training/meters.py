@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from cslm.errors import UserError
+from cslm.files.atomic_file import write_atomically
 from cslm.model.loss import LossOutput
 from cslm.training.state import TrainingState
 from cslm.training.tracking import WandbRun
 from cslm.training.work_meter import Work
-from cslm.units.atomic_file import write_atomically
 
 SPIKE_LINES = 20
 SPIKES = {"loss": 1.5, "grad_norm": 10.0}

@@ -13,9 +13,13 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from cslm.batches.held_out import HeldOut, Part
+from cslm.batches.held_out import HeldOut
+from cslm.batches.parts import Part
 from cslm.batches.sources import IndexFolder, Source, SourceConfig, open_sources
 from cslm.batches.stream import BatchStream, mixed_stream
+from cslm.codecs.card import Card, load_card
+from cslm.codecs.families import load_codec
+from cslm.codecs.fingerprint import UNKNOWN, check_fingerprint
 from cslm.errors import UserError
 from cslm.model.backbone import load_text_tokenizer
 from cslm.model.checkpoint import SPEECH_FOLDER, read_speech_section
@@ -25,8 +29,6 @@ from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_t
 from cslm.sequences.wordings import all_wordings
 from cslm.training.engine import runs_on_cpu
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
-from cslm.units.card import Card, load_card, load_codec
-from cslm.units.fingerprint import UNKNOWN, check_fingerprint
 
 INDEX_FOLDER = ".documents"
 """of a run: where its documents begin, what they are called and which languages they are in"""

@@ -10,7 +10,7 @@ import yaml
 
 from cslm.configuration import to_plain
 from cslm.errors import UserError
-from cslm.units.atomic_file import write_atomically
+from cslm.files.atomic_file import write_atomically
 
 CONFIG_FILE = "config.yaml"
 MAY_CHANGE = (

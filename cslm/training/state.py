@@ -23,8 +23,8 @@ import torch
 from deepspeed.checkpoint import ds_to_universal
 
 from cslm.errors import UserError
+from cslm.files.atomic_file import write_atomically
 from cslm.training.engine import wait_for_all
-from cslm.units.atomic_file import write_atomically
 
 _POLL_SEC = 0.5
 _ALMOST_FULL = 1 << 26  # bytes; a file that did not fit leaves some of the disk unused

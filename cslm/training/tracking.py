@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cslm.errors import MissingExtraError
-from cslm.units.atomic_file import write_atomically
+from cslm.files.atomic_file import write_atomically
 
 RUN_ID = "wandb_run_id"
 

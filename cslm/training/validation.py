@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from cslm.errors import UserError
+from cslm.files.atomic_file import write_atomically
 from cslm.training.engine import full_weights, on_device
 from cslm.training.meters import LossMeter
 from cslm.training.state import TrainingState
-from cslm.units.atomic_file import write_atomically
 
 BEST = "best"
 BEST_FILE = "best.json"

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cslm.audio.progress import progress_bar
+from cslm.codecs.codec import expand_repeats, unit_string
 from cslm.configuration import parse_configuration
-from cslm.corpora.manifest import write_json_lines
 from cslm.errors import UserError
-from cslm.units.codec import expand_repeats, unit_string
+from cslm.files.json_lines import write_json_lines
+from cslm.files.progress import progress_bar
 from cslm.units.store import StoreRow, UnitStore
 
 

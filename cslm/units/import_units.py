@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cslm.codecs.codec import Units, merge_repeats
+from cslm.codecs.families import load_codec
+from cslm.codecs.fingerprint import UNKNOWN
 from cslm.configuration import parse_configuration
-from cslm.corpora.manifest import Utterance, read_json_lines, read_manifest
+from cslm.corpora.manifest import Utterance, read_manifest
 from cslm.errors import UserError
-from cslm.units.card import load_codec
-from cslm.units.codec import Units, merge_repeats
-from cslm.units.fingerprint import UNKNOWN
+from cslm.files.json_lines import read_json_lines
 from cslm.units.store import StoreRow, UnitStore, write_store
 
 _UNIT = re.compile(r"<(?:(\d+):)?(\d+)>")

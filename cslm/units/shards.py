@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cslm.codecs.codec import Units
 from cslm.corpora.word_times import Word
 from cslm.errors import UserError
-from cslm.units.atomic_file import write_atomically
-from cslm.units.codec import Units
+from cslm.files.atomic_file import write_atomically
 
 FORMAT = 1
 HEADER = "header.json"

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cslm.audio.waveform import save_waveform
+from cslm.codecs.codec import unit_string, unit_token
+from cslm.codecs.families import load_codec
 from cslm.configuration import parse_configuration
 from cslm.errors import MissingExtraError, UserError
-from cslm.units.card import load_codec
-from cslm.units.codec import unit_string, unit_token
 from cslm.units.store import StoreRow, UnitStore
 
 _LENGTHS_SEC = (0.5, 1, 2, 5, 10, 20, 30, 60, float("inf"))

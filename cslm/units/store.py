@@ -23,11 +23,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cslm.codecs.codec import Units
 from cslm.corpora.word_times import Word
 from cslm.errors import UserError
-from cslm.units.atomic_file import folder_at
-from cslm.units.cache_folder import cache_folder
-from cslm.units.codec import Units
+from cslm.files.atomic_file import folder_at
+from cslm.files.cache_folder import cache_folder
 from cslm.units.shards import (
     ShardInfo,
     StoreHeader,

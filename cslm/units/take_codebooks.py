@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cslm.audio.progress import progress_bar
+from cslm.codecs.card import load_card, save_card
+from cslm.codecs.codec import Units, merge_repeats
+from cslm.codecs.families import load_codec
+from cslm.codecs.fingerprint import check_fingerprint
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError
-from cslm.units.card import load_card, load_codec, save_card
-from cslm.units.codec import Units, merge_repeats
-from cslm.units.fingerprint import check_fingerprint
+from cslm.files.progress import progress_bar
 from cslm.units.store import StoreRow, UnitStore, write_store
 
 CARD = "card.yaml"

@@ -17,14 +17,16 @@ from dataclasses import dataclass, field
 
 import torch
 
-from cslm.audio.progress import progress_bar
+from cslm.codecs.card import find_card, load_card
+from cslm.codecs.codec import UnitCodec
+from cslm.codecs.families import family_class, load_codec
 from cslm.configuration import parse_configuration
+from cslm.corpora.given_manifests import corpus_digest, with_manifests
 from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
+from cslm.encoders.runtime import BATCH_SEC, make_runtime
 from cslm.errors import UserError
-from cslm.units.atomic_file import folder_at
-from cslm.units.card import find_card, load_card, load_codec
-from cslm.units.codec import BATCH_SEC, UnitCodec, family_class, make_runtime
-from cslm.units.manifests import corpus_digest, with_manifests
+from cslm.files.atomic_file import folder_at
+from cslm.files.progress import progress_bar
 from cslm.units.shards import StoreHeader
 from cslm.units.tokenize_shard import Job
 from cslm.units.tokenize_workers import Work, in_processes, in_this_process, on_ray

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cslm.audio.waveform import load_waveform
+from cslm.codecs.codec import UnitCodec, Units, merge_repeats
 from cslm.corpora.manifest import Utterance
 from cslm.errors import UserError
-from cslm.units.codec import UnitCodec, Units, merge_repeats
 from cslm.units.shards import StoreRow, write_shard
 from cslm.units.tokenizing_progress import Plan, Receipt, Rejected, TokenizingProgress
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
+from cslm.codecs.codec import UnitCodec
+from cslm.codecs.families import load_codec
+from cslm.encoders.runtime import make_runtime
 from cslm.errors import MissingExtraError, UserError
-from cslm.units.card import load_codec
-from cslm.units.codec import UnitCodec, make_runtime
 from cslm.units.tokenize_shard import Job, tokenize_shard
 from cslm.units.tokenizing_progress import Receipt, TokenizingProgress
 

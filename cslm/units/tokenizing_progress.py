@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cslm.codecs.codec import UnitCodec
+from cslm.codecs.fingerprint import check_fingerprint
 from cslm.errors import UserError
-from cslm.units.atomic_file import create_atomically, is_remote, remove_folder, write_atomically
-from cslm.units.codec import UnitCodec
-from cslm.units.fingerprint import check_fingerprint
+from cslm.files.atomic_file import create_atomically, is_remote, remove_folder, write_atomically
 from cslm.units.shards import HEADER, ShardInfo, StoreHeader, make_header, read_header, write_header
 
 REJECTED = "rejected.jsonl"

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cslm.audio.progress import progress_bar
 from cslm.audio.waveform import load_waveform
+from cslm.codecs.codec import UnitCodec, expand_repeats
+from cslm.codecs.families import load_codec
 from cslm.configuration import parse_configuration
 from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
+from cslm.encoders.runtime import BATCH_SEC, make_runtime
 from cslm.errors import UserError
-from cslm.units.atomic_file import folder_at
-from cslm.units.card import load_codec
-from cslm.units.codec import BATCH_SEC, UnitCodec, expand_repeats, make_runtime
+from cslm.files.atomic_file import folder_at
+from cslm.files.progress import progress_bar
 from cslm.units.shards import ShardInfo, StoreHeader, read_header, read_shard, shard_schema
 from cslm.units.store import UnitStore
 from cslm.units.tokenizing_progress import REJECTED

@@ -6,14 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from cslm.batches.sources import SourceConfig
-from cslm.sequences.sequence_format import SequenceFormat
-from tests.batches.small_world import write_world
-from tests.sequences.small_village import small_format
-
-
-@pytest.fixture(scope="session")
-def form(tmp_path_factory: pytest.TempPathFactory) -> SequenceFormat:
-    return small_format(tmp_path_factory.mktemp("tokenizer") / "small")
+from tests.worlds.small_world import write_world
 
 
 @pytest.fixture(scope="session")

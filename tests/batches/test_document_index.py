@@ -14,7 +14,7 @@ from cslm.batches import document_index as module
 from cslm.batches.document_index import IndexFolder, index_documents
 from cslm.batches.documents import JsonLines
 from cslm.batches.sources import DOCUMENT_TASKS, open_sources
-from tests.batches.small_world import write_lines
+from tests.worlds.small_world import write_lines
 
 FIELDS = ("language", "text")
 

@@ -11,7 +11,7 @@ import pytest
 from cslm.batches.documents import JsonLines
 from cslm.batches.sources import SourceConfig, open_sources
 from cslm.errors import UserError
-from tests.batches.small_world import write_lines
+from tests.worlds.small_world import write_lines
 
 DOCUMENTS = [{"language": "en", "text": f"text {number} " + "é" * (number * 400)} for number in range(30)]
 

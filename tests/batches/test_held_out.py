@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cslm.batches.held_out import HeldOut, Part, document_name, name_hash
+from cslm.batches.held_out import HeldOut
+from cslm.batches.parts import Part, document_name, name_hash
 from cslm.batches.sources import open_sources
-from tests.batches.small_world import open_stream
+from tests.worlds.small_world import open_stream
 
 SHARE = 0.3
 LENGTHS = {"tokens_per_step": 3000, "tokens_per_micro_batch": 600, "max_length": 500, "seed": 3}

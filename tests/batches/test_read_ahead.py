@@ -9,7 +9,7 @@ import torch
 
 from cslm.batches.read_ahead import read_ahead
 from cslm.errors import UserError
-from tests.batches.small_world import open_stream
+from tests.worlds.small_world import open_stream
 
 
 @pytest.fixture

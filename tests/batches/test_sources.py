@@ -8,8 +8,8 @@ from cslm.batches.documents import JsonLines
 from cslm.batches.sources import TASKS, SourceConfig, open_sources
 from cslm.errors import UserError
 from cslm.sequences.sequence_format import SequenceFormat
-from tests.batches.small_world import NUM_GROUPS, write_lines
-from tests.sequences.small_village import small_tokenizer
+from tests.worlds.small_village import small_tokenizer
+from tests.worlds.small_world import NUM_GROUPS, write_lines
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cslm.batches.mixture import BLOCK
 from cslm.batches.sources import SourceConfig
 from cslm.errors import UserError
-from tests.batches.small_world import open_stream
+from tests.worlds.small_world import open_stream
 
 
 def new_stream(world, form, **changes):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cslm.batches.sources import open_sources
 from cslm.batches.unit_noise import read_with_noise
 from cslm.sequences.sequence import Sequence, Span
-from tests.batches.small_world import open_stream
+from tests.worlds.small_world import open_stream
 
 
 def document(learnt: int) -> Sequence:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cslm.batches.weights import Caps, CapsConfig, WeightSchedule, is_never_drawn
 from cslm.errors import UserError
-from tests.batches.small_world import open_stream
+from tests.worlds.small_world import open_stream
 
 
 def test_shapes_by_eye():

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio, write_json_lines, write_manifest
+from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio, write_manifest
 from cslm.errors import UserError
+from cslm.files.json_lines import write_json_lines
 
 GOOD = {"id": "a", "audio": "a.wav", "text": "hello", "language": "en"}
 

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.decoder.tone_voices import make_corpus, open_data
+from tests.worlds.tone_voices import make_corpus, open_data
 
 
 @pytest.fixture(scope="session")
 def tones(tmp_path_factory):
-    """A folder with the corpus of :mod:`tests.decoder.tone_voices`."""
+    """A folder with the corpus of :mod:`tests.worlds.tone_voices`."""
     folder = tmp_path_factory.mktemp("tones")
     make_corpus(folder)
     return folder

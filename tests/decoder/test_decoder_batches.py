@@ -7,7 +7,7 @@ import torch
 from cslm.decoder.decoder_batches import DecoderStream
 from cslm.decoder.speech_decoder import GROUPS, SpeechDecoder
 from cslm.decoder.time_grid import TimeGrid
-from tests.decoder.tone_voices import CARD
+from tests.worlds.tone_voices import CARD
 
 GRID = TimeGrid(25.0, 22050, 256)
 

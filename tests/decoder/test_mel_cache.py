@@ -10,7 +10,7 @@ from cslm.decoder.decoder_data import choose_rows, prepare_mels
 from cslm.decoder.mel_cache import MELS_FILE, AudioPart, build_mel_cache, open_mel_cache
 from cslm.errors import UserError
 from cslm.units.store import UnitStore
-from tests.decoder.tone_voices import TINY, VOICES
+from tests.worlds.tone_voices import TINY, VOICES
 
 
 def parts_of(tones, num):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from cslm.codecs.codec import Units, merge_repeats
 from cslm.decoder.decoder_batches import DecoderStream
 from cslm.decoder.speech_decoder import SpeechDecoder
 from cslm.errors import UserError
-from cslm.units.codec import Units, merge_repeats
-from tests.decoder.tone_voices import CARD, FINGERPRINT, NUM_UNITS, frames_of, tone_hz
+from tests.worlds.tone_voices import CARD, FINGERPRINT, NUM_UNITS, frames_of, tone_hz
 
 
 @pytest.fixture

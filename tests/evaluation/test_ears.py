@@ -10,7 +10,8 @@ import pytest
 from cslm.audio.espeak import Synthesizer
 from cslm.errors import UserError
 from cslm.evaluation.bigram import bigram_arpa
-from cslm.evaluation.recognizers import ModelRecognizer, ear_class
+from cslm.evaluation.ears import ear_class
+from cslm.evaluation.recognizers import ModelRecognizer
 
 SENTENCES = [
     "Anna works as a baker.",
@@ -62,7 +63,7 @@ def test_unknown_ears_and_empty_models_are_refused() -> None:
 
 def test_the_models_own_ear_says_nothing_to_silence(model) -> None:  # type: ignore[no-untyped-def]
     from cslm.generation.decoding import DecodingConfig
-    from tests.generation.tiny_checkpoint import tone
+    from tests.worlds.tiny_checkpoint import tone
 
     ear = ModelRecognizer(model.tasks(), DecodingConfig(max_new_tokens=5))
     clips = [(np.zeros(0, np.float32), 22050), (tone(0.5, 22050), 22050), (np.zeros(10, np.float32), 22050)]

@@ -16,7 +16,7 @@ from cslm.evaluation.mel_cepstral_distortion import (
     mel_cepstral_distortion_db,
     mel_cepstrum,
 )
-from tests.generation.tiny_checkpoint import tone
+from tests.worlds.tiny_checkpoint import tone
 
 RATE = 22050
 

@@ -12,15 +12,16 @@ import soundfile
 import yaml
 
 from cslm.audio.waveform import save_waveform
-from cslm.corpora.manifest import Utterance, write_json_lines, write_manifest
+from cslm.corpora.manifest import Utterance, write_manifest
 from cslm.errors import UserError
-from cslm.evaluation import recognizers
+from cslm.evaluation import ears
 from cslm.evaluation.dialogue_scores import dialogue_scores
 from cslm.evaluation.error_rates import text_errors
 from cslm.evaluation.score import main
 from cslm.evaluation.scored_model import spread
+from cslm.files.json_lines import write_json_lines
 from cslm.generation.speech_tasks import SpeechTasks
-from tests.generation.tiny_checkpoint import SENTENCES, tone
+from tests.worlds.tiny_checkpoint import SENTENCES, tone
 
 TEXTS = {"en": SENTENCES[:2], "zh": SENTENCES[2:]}
 CONFIG = {
@@ -40,7 +41,7 @@ CONFIG = {
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(recognizers.EARS, "fake", "tests.evaluation.fake_ear:FakeEar")
+    monkeypatch.setitem(ears.EARS, "fake", "tests.evaluation.fake_ear:FakeEar")
     utterances, dialogues = [], []
     for language, texts in TEXTS.items():
         for number, text in enumerate(texts):

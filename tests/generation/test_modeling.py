@@ -19,7 +19,7 @@ from cslm.errors import UserError
 from cslm.generation import modeling
 from cslm.generation.decoding import DecodingConfig, Generated
 from cslm.sequences.text_tokenizer import train_text_tokenizer
-from tests.generation.tiny_checkpoint import NUM_UNITS, SENTENCES, make_checkpoint, tone
+from tests.worlds.tiny_checkpoint import NUM_UNITS, SENTENCES, make_checkpoint, tone
 
 SHORT = DecodingConfig(max_new_tokens=40)
 IDS = torch.tensor([[5, 6, 7, 300, 301]])

@@ -15,7 +15,7 @@ from cslm.audio.waveform import save_waveform
 from cslm.errors import UserError
 from cslm.generation.respond import main
 from cslm.generation.speech_tasks import SpeechTasks
-from tests.generation.tiny_checkpoint import make_checkpoint, tone
+from tests.worlds.tiny_checkpoint import make_checkpoint, tone
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from cslm.errors import UserError
 from cslm.model.backbone import ModelConfig, build_model, load_text_tokenizer
 from cslm.sequences.text_tokenizer import train_text_tokenizer
-from tests.model.tiny_models import tiny_model
+from tests.worlds.tiny_models import tiny_model
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
 SHAPE["num_key_value_heads"] = 1

@@ -14,7 +14,7 @@ from cslm.model.checkpoint import check_checkpoint, read_speech_section, save_ch
 from cslm.model.extension import extend_model
 from cslm.sequences.text_tokenizer import train_text_tokenizer
 from cslm.sequences.vocabulary import extend_tokenizer
-from tests.model.tiny_models import packed_row, tiny_model
+from tests.worlds.tiny_models import packed_row, tiny_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoints"
 SHAPES = [("llama", True), ("llama", False), ("qwen3", True), ("qwen3", False), ("gemma3_text", True)]

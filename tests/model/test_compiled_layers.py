@@ -10,7 +10,7 @@ from cslm.errors import UserError
 from cslm.model import compiled_layers
 from cslm.model.compiled_layers import compile_layers, cpp_compiler
 from cslm.model.loss import LanguageModelLoss
-from tests.model.tiny_models import packed_row, tiny_model
+from tests.worlds.tiny_models import packed_row, tiny_model
 
 BACKENDS = [
     "aot_eager",  # what is compiled, without the writing of code

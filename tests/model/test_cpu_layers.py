@@ -7,7 +7,7 @@ import torch
 
 from cslm.model.cpu_layers import use_cpu_layers
 from cslm.model.loss import LanguageModelLoss
-from tests.model.tiny_models import packed_row, tiny_model
+from tests.worlds.tiny_models import packed_row, tiny_model
 
 
 @pytest.mark.parametrize(("family", "layers"), [("llama", 9), ("qwen2", 9), ("qwen3", 13), ("gemma3_text", 0)])

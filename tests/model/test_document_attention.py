@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cslm.model.document_attention import DocumentGroups, PackedDocuments
-from tests.model.tiny_models import packed_row, tiny_model
+from tests.worlds.tiny_models import packed_row, tiny_model
 
 LENGTHS = [7, 1, 30, 12, 29, 3, 11]
 

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 from cslm.errors import UserError
 from cslm.model.extension import INITIALISATIONS, extend_model, num_embeddings
 from cslm.sequences.vocabulary import SpeechVocabulary
-from tests.model.tiny_models import packed_row, tiny_model
+from tests.worlds.tiny_models import packed_row, tiny_model
 
 VOCABULARY = SpeechVocabulary.after_text(60, (100,))  # 60 text ids in a model of 64 rows, 104 new ones: 192 rows
 CENTROIDS = torch.randn(100, 6, generator=torch.Generator().manual_seed(2))

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from cslm.model.flops import ModelFlops, model_flops
 from cslm.model.lora import LoraOptions, add_lora
 from cslm.model.loss import LanguageModelLoss
-from tests.model.tiny_models import packed_row, tiny_model
+from tests.worlds.tiny_models import packed_row, tiny_model
 
 LENGTHS = [40, 12, 64, 9]
 PROJECTIONS = 32 * 32 + 2 * 32 * 16 + 32 * 32  # queries, keys and values of one head, output

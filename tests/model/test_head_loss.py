@@ -14,7 +14,7 @@ from cslm.errors import MissingExtraError, UserError
 from cslm.model import head_loss as module
 from cslm.model.head_loss import head_loss
 from cslm.model.loss import LanguageModelLoss
-from tests.model.tiny_models import packed_row, tiny_model
+from tests.worlds.tiny_models import packed_row, tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,7 @@ from cslm.model.cpu_layers import use_cpu_layers
 from cslm.model.lora import LoraOptions, add_lora, merge_lora
 from cslm.model.loss import LanguageModelLoss
 from cslm.sequences.text_tokenizer import train_text_tokenizer
-from tests.model.tiny_models import packed_row, tiny_model
+from tests.worlds.tiny_models import packed_row, tiny_model
 
 pytest.importorskip("peft")
 

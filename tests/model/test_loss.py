@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from cslm.model import head_loss
 from cslm.model.head_loss import torch_losses
 from cslm.model.loss import LanguageModelLoss
-from tests.model.tiny_models import packed_row, tiny_model
+from tests.worlds.tiny_models import packed_row, tiny_model
 
 LENGTHS = [7, 30, 12, 29, 3]
 

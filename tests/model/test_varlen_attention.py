@@ -15,7 +15,7 @@ import torch
 from cslm.model import document_attention, varlen_attention
 from cslm.model.document_attention import PackedDocuments
 from cslm.model.varlen_attention import has_varlen
-from tests.model.tiny_models import packed_row, tiny_model
+from tests.worlds.tiny_models import packed_row, tiny_model
 
 LENGTHS = [7, 1, 30, 12, 29, 3, 11]
 FAMILIES = ["llama", "qwen3", "gemma3_text"]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from cslm.codecs import fit_tokenizer
 from cslm.corpora import prepare_corpus
 from cslm.training import finetune, pretrain, train_decoder
-from cslm.units import fit_tokenizer, tokenize_corpus
+from cslm.units import tokenize_corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ROOT / "recipes" / "village" / "small"

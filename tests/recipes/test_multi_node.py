@@ -16,7 +16,7 @@ from deepspeed.launcher.runner import fetch_hostfile
 
 from cslm.errors import STOPPED_STATUS
 from tests.training.processes import ROOT, clean_environment
-from tests.training.tiny_world import make_world, text_lm_config, write_config
+from tests.worlds.tiny_world import make_world, text_lm_config, write_config
 
 FOLDER = ROOT / "recipes" / "multi_node"
 SRUN = """#!/usr/bin/env bash

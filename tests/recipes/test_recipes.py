@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cslm.codecs.fit_tokenizer import FitTokenizerConfig
 from cslm.configuration import load_configuration
 from cslm.evaluation.score import ScoreConfig
 from cslm.training.finetune import FinetuneConfig
 from cslm.training.pretrain import PretrainConfig
 from cslm.training.train_decoder import TrainDecoderConfig
-from cslm.units.fit_tokenizer import FitTokenizerConfig
 from tests.recipes.conftest import ROOT, TINY_MODEL, two_steps
 
 RECIPES = ROOT / "recipes"
@@ -69,7 +69,7 @@ def test_two_steps_on_a_tiny_model(name, hamlet):
 @pytest.mark.parametrize("name", VILLAGE)
 def test_speakers_of_the_village_are_its_answer_voices(name):
     tables = [
-        yaml.safe_load((ROOT / "cslm/corpora/village_data" / f"{it}.yaml").read_text("utf-8")) for it in ("en", "zh")
+        yaml.safe_load((ROOT / "cslm/corpora/village/data" / f"{it}.yaml").read_text("utf-8")) for it in ("en", "zh")
     ]
     voices = {table["answer_voice"]["voice"] for table in tables}
     recipe = yaml.safe_load((RECIPES / name).read_text("utf-8"))
@@ -79,7 +79,7 @@ def test_speakers_of_the_village_are_its_answer_voices(name):
 
 
 def test_a_script_found_the_folder_of_recipes_in_place_of_the_package(tmp_path):
-    """Beside the scripts stands ``recipes/cslm``, and an editable install is looked at after a script's own folder."""
+    """Beside the scripts stands ``recipes/paper``, and an editable install is looked at after a script's own folder."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, str(ROOT / "recipes" / "pretrain.py"), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)

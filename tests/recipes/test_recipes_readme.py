@@ -16,10 +16,10 @@ from cslm import cli
 from cslm.configuration import load_configuration, parse_configuration
 from cslm.corpora.hugging_face_text import HuggingFaceTextConfig
 from cslm.corpora.text_documents import TEXT_FIELDS
-from cslm.training.inspect_sequences import InspectSequencesConfig
-from cslm.training.lr_find import LrFindConfig
-from tests.generation.tiny_checkpoint import make_checkpoint
+from cslm.planning.inspect_sequences import InspectSequencesConfig
+from cslm.planning.lr_find import LrFindConfig
 from tests.recipes.conftest import ROOT
+from tests.worlds.tiny_checkpoint import make_checkpoint
 
 README = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
 

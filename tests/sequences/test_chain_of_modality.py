@@ -5,12 +5,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cslm.codecs.codec import Units
 from cslm.sequences.chain_of_modality import dialogue, parse_reply, text_dialogue
 from cslm.sequences.chunking import chunk_text, join_chunks, speak_chunks
 from cslm.sequences.prompts import prompt_for
 from cslm.sequences.sequence_format import SequenceFormat
-from cslm.units.codec import Units
-from tests.sequences.small_village import (
+from tests.worlds.small_village import (
     byte_level_tokenizer,
     chinese_answer,
     english_answer,

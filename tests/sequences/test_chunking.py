@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cslm.sequences.chunking import chunk_text, count_words, join_chunks, speak_chunks
-from tests.sequences.small_village import chinese_answer, english_answer, some_units, word_times
+from tests.worlds.small_village import chinese_answer, english_answer, some_units, word_times
 
 
 def test_english_is_cut_at_punctuation_after_seven_words():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cslm.sequences.interleaving import code_switched, interleaved
-from tests.sequences.small_village import chinese_answer, english_answer, some_units, word_times
+from tests.worlds.small_village import chinese_answer, english_answer, some_units, word_times
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

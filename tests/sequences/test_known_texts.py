@@ -4,7 +4,7 @@ import pytest
 
 from cslm.sequences.known_texts import open_known_texts
 from cslm.sequences.wordings import worded_request
-from tests.sequences.small_village import sentences, small_format
+from tests.worlds.small_village import sentences, small_format
 
 TEXTS = [*sentences(), "", "two\nlines", "<12> and [answer]", "<|end|>", "naïve 今天", "<0x41>", "ぐ"]
 

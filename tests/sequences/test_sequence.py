@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cslm.sequences.sequence import SequenceBuilder
-from tests.sequences.small_village import some_units
+from tests.worlds.small_village import some_units
 
 STEPS = st.lists(
     st.tuples(

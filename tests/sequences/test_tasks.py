@@ -13,7 +13,7 @@ from cslm.sequences.chunking import chunk_text, speak_chunks
 from cslm.sequences.interleaving import code_switched, interleaved
 from cslm.sequences.prompts import chat_prompt, prompt_for
 from cslm.sequences.tasks import asr, instruction, plain_text, translation, tts
-from tests.sequences.small_village import chinese_answer, english_answer, some_units, word_times
+from tests.worlds.small_village import chinese_answer, english_answer, some_units, word_times
 
 ENGLISH = english_answer("Anna", "baker")
 CHINESE = chinese_answer("安娜", "面包师")

@@ -6,7 +6,7 @@ from cslm.errors import UserError
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import instruction
 from cslm.sequences.templates import ChatWrapper
-from tests.sequences.small_village import byte_level_tokenizer
+from tests.worlds.small_village import byte_level_tokenizer
 
 # What the templates of these families do, in short: a date, trimmed contents, a system text of their own, a first
 # turn that takes in the system text, empty thoughts before the last answer.

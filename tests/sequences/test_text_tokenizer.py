@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from cslm.errors import UserError
-from cslm.sequences.text_tokenizer import TextEncoder, save_text_tokenizer, train_text_tokenizer
+from cslm.sequences.text_encoder import TextEncoder
+from cslm.sequences.text_tokenizer import save_text_tokenizer, train_text_tokenizer
 from cslm.sequences.vocabulary import extend_tokenizer
-from tests.sequences.small_village import (
+from tests.worlds.small_village import (
     CHINESE_NAMES,
     CHINESE_VALUES,
     ENGLISH_NAMES,

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from cslm.errors import UserError
 from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_tokenizer, has_speech
-from tests.sequences.small_village import byte_level_tokenizer, sentences
+from tests.worlds.small_village import byte_level_tokenizer, sentences
 from tokenizers import AddedToken
 
 

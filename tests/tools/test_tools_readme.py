@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from cslm import cli
-from tests.units.small_corpus import glide
+from tests.worlds.small_corpus import glide
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = [

@@ -23,7 +23,7 @@ from cslm.training.engine import (
     update_weights,
 )
 from cslm.training.training_config import TrainingConfig
-from tests.training.tiny_stream import TinyStream, tiny_module, torch_loop
+from tests.worlds.tiny_stream import TinyStream, tiny_module, torch_loop
 
 STEPS = 4
 CASES = {

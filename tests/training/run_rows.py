@@ -13,8 +13,8 @@ from cslm.model.loss import LanguageModelLoss
 from cslm.training.loop import train
 from cslm.training.row_training import RowTraining
 from cslm.training.training_config import TrainingConfig
-from tests.model.tiny_models import tiny_model
-from tests.training.tiny_stream import TinyStream
+from tests.worlds.tiny_models import tiny_model
+from tests.worlds.tiny_stream import TinyStream
 
 FIRST_ROW = 40
 """Of 64: the ids that the stream draws stand on both sides."""

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from cslm.errors import exit_with_status
 from cslm.training.loop import train
 from cslm.training.training_config import TrainingConfig
-from tests.training.tiny_stream import TinyStream, tiny_module
+from tests.worlds.tiny_stream import TinyStream, tiny_module
 
 
 def run(

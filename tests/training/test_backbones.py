@@ -9,9 +9,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cslm.training.finetune import main as finetune
 from cslm.training.pretrain import main as pretrain
-from tests.model.tiny_models import tiny_model
 from tests.sequences.test_templates import family
-from tests.training.tiny_world import make_world, pretrain_config, write_config
+from tests.worlds.tiny_models import tiny_model
+from tests.worlds.tiny_world import make_world, pretrain_config, write_config
 
 # What a user would name: the architecture, whether head and embedding are one, the tokens, whether there is a template.
 BASES = {

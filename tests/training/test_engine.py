@@ -8,7 +8,7 @@ from cslm.errors import UserError
 from cslm.training.engine import start_engine
 from cslm.training.training_config import TrainingConfig
 from tests.training.processes import ROOT, finish, start
-from tests.training.tiny_stream import tiny_module
+from tests.worlds.tiny_stream import tiny_module
 
 OPTIMIZERS = ("sgd", "faster embeddings", "adamw")
 SETTINGS = sorted((ROOT / "recipes" / "deepspeed").glob("*.json"))

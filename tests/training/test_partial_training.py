@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from cslm.codecs.card import load_card, save_card
 from cslm.configuration import parse_configuration
 from cslm.errors import MissingExtraError, UserError
 from cslm.model.lora import LoraOptions
 from cslm.training import finetune, pretrain
-from cslm.units.card import load_card, save_card
 from tests.training.processes import ROOT
-from tests.training.tiny_world import make_world, pretrain_config, text_lm_config, write_config
+from tests.worlds.tiny_world import make_world, pretrain_config, text_lm_config, write_config
 
 pytest.importorskip("peft")
 

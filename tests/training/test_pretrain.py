@@ -7,14 +7,14 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from cslm.codecs.card import load_card
 from cslm.configuration import load_configuration
 from cslm.errors import UserError
 from cslm.model.compiled_layers import compile_layers
 from cslm.training import finetune, language_model, pretrain
 from cslm.training.training_config import TrainingConfig
-from cslm.units.card import load_card
 from tests.training.processes import ROOT, finish, start
-from tests.training.tiny_world import make_world, pretrain_config, text_lm_config, write_config
+from tests.worlds.tiny_world import make_world, pretrain_config, text_lm_config, write_config
 
 
 @pytest.fixture(scope="module")

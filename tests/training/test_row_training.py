@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.model.tiny_models import tiny_model
 from tests.training.processes import finish, start
 from tests.training.run_rows import FIRST_ROW, run
-from tests.training.tiny_stream import TinyStream, tiny_module
+from tests.worlds.tiny_models import tiny_model
+from tests.worlds.tiny_stream import TinyStream, tiny_module
 
 SCRIPT = "tests/training/run_rows.py"
 CASES = [

@@ -11,8 +11,8 @@ from cslm.configuration import load_configuration
 from cslm.decoder.speech_decoder import GROUPS, SpeechDecoder
 from cslm.errors import UserError
 from cslm.training.train_decoder import TrainDecoderConfig, main
-from tests.decoder.tone_voices import FINGERPRINT, TINY, VOICES, make_corpus
 from tests.training.processes import finish, start
+from tests.worlds.tone_voices import FINGERPRINT, TINY, VOICES, make_corpus
 
 SETTINGS = {
     "output": "decoder",

@@ -13,7 +13,7 @@ from cslm.training import language_model as runs
 from cslm.training import pretrain
 from cslm.training.validation import ValidationConfig, Validator
 from tests.training.processes import finish, start
-from tests.training.tiny_world import make_world, pretrain_config, text_lm_config, write_config
+from tests.worlds.tiny_world import make_world, pretrain_config, text_lm_config, write_config
 
 VALIDATION = {"eval_steps": 2, "share": 0.2, "max_documents": 6}
 

@@ -15,9 +15,9 @@ from cslm.training.engine import start_processes
 from cslm.training.loop import train
 from cslm.training.training_config import TrainingConfig
 from cslm.training.work_meter import WorkMeter
-from tests.model.tiny_models import packed_row
 from tests.training.processes import ROOT, clean_environment, finish, start
-from tests.training.tiny_stream import TinyStream, tiny_module
+from tests.worlds.tiny_models import packed_row
+from tests.worlds.tiny_stream import TinyStream, tiny_module
 
 CPU = torch.device("cpu")
 CONFIG = TrainingConfig(max_steps=1, peak_tflops=2e-3)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cslm.cli import dispatch
+from cslm.codecs.codec import Units
 from cslm.errors import UserError
-from cslm.units.codec import Units
 from cslm.units.show import ShowConfig, show, usage_by_language
 from cslm.units.store import StoreRow, write_store
 

@@ -10,11 +10,11 @@ import datasets
 import numpy as np
 import pytest
 
+from cslm.codecs.codec import Units
 from cslm.errors import UserError
-from cslm.units.codec import Units
 from cslm.units.shards import StoreRow, read_header
 from cslm.units.store import UnitStore, write_store
-from tests.units.small_corpus import contents
+from tests.worlds.small_corpus import contents
 
 FACTS = {"fingerprint": "sha256:1", "card": "small", "frame_rate_hz": 25.0}
 

@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 
 from cslm.cli import dispatch
+from cslm.codecs.families import load_codec
 from cslm.errors import UserError
-from cslm.units.card import load_codec
 from cslm.units.store import UnitStore
 from cslm.units.take_codebooks import TakeCodebooksConfig, take_codebooks
 from cslm.units.tokenize_corpus import TokenizeCorpusConfig, tokenize_corpus
 from cslm.units.verify import VerifyConfig, verify
-from tests.units.test_mimi import card as mimi_card
-from tests.units.test_mimi import folder  # noqa: F401  (a fixture)
+from tests.codecs.test_mimi import card as mimi_card
+from tests.codecs.test_mimi import folder  # noqa: F401  (a fixture)
 
 
 @pytest.fixture

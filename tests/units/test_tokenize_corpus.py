@@ -15,17 +15,18 @@ import numpy as np
 import pytest
 import soundfile
 
+from cslm.benchmarks.broken_audio import BREAKAGES, LONGEST_SEC, write_broken_file
+from cslm.codecs.codec import expand_repeats, merge_repeats
+from cslm.codecs.families import load_codec
 from cslm.corpora.manifest import Utterance, read_manifest, write_manifest
+from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError, exit_with_status
-from cslm.evaluation.broken_audio import BREAKAGES, LONGEST_SEC, write_broken_file
 from cslm.units import tokenize_shard
-from cslm.units.card import load_codec
-from cslm.units.codec import Runtime, expand_repeats, merge_repeats
 from cslm.units.shards import StoreHeader
 from cslm.units.store import UnitStore
 from cslm.units.tokenize_corpus import TokenizeCorpusConfig, main, tokenize_corpus
 from cslm.units.tokenizing_progress import TokenizingProgress
-from tests.units.small_corpus import contents, fit_card, glide, write_corpus
+from tests.worlds.small_corpus import contents, fit_card, glide, write_corpus
 
 
 def run(manifest: Path, card: Path, output: Path, **options: int) -> StoreHeader:
@@ -283,7 +284,7 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(corpus, card, whole, t
 
     def begin_then_full(progress):
         begin(progress)
-        monkeypatch.setattr("cslm.units.atomic_file.os.fsync", full)
+        monkeypatch.setattr("cslm.files.atomic_file.os.fsync", full)
 
     monkeypatch.setattr(TokenizingProgress, "begin", begin_then_full)
     with pytest.raises(SystemExit) as stopped:

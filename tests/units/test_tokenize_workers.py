@@ -10,7 +10,7 @@ import pytest
 
 from cslm.errors import UserError
 from cslm.units.tokenize_corpus import TokenizeCorpusConfig, tokenize_corpus
-from tests.units.small_corpus import contents, write_corpus
+from tests.worlds.small_corpus import contents, write_corpus
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 from ray.cluster_utils import Cluster  # noqa: E402

@@ -9,7 +9,7 @@ from cslm.errors import UserError
 from cslm.units.store import UnitStore
 from cslm.units.tokenize_corpus import TokenizeCorpusConfig, tokenize_corpus
 from cslm.units.verify import VerifyConfig, verify
-from tests.units.small_corpus import contents
+from tests.worlds.small_corpus import contents
 
 
 @pytest.fixture

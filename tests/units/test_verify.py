@@ -11,13 +11,13 @@ import pytest
 
 from cslm.audio.waveform import save_waveform
 from cslm.cli import dispatch
+from cslm.codecs.codec import Units
 from cslm.errors import UserError
-from cslm.units.codec import Units
 from cslm.units.shards import read_header, write_header, write_shard
 from cslm.units.store import UnitStore
 from cslm.units.tokenize_corpus import TokenizeCorpusConfig, tokenize_corpus
 from cslm.units.verify import VerifyConfig, verify
-from tests.units.small_corpus import fit_card, glide
+from tests.worlds.small_corpus import fit_card, glide
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Measurements: what ``tools/bench_*.py`` call, and the claims of the methods."""

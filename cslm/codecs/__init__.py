@@ -1,0 +1,1 @@
+"""Speech tokenizers: the codec contract and its families, cards, fingerprints; to fit, check and convert."""

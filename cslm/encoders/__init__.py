@@ -1,0 +1,1 @@
+"""Frozen networks from audio to vectors, and how they are batched and run."""

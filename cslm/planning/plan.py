@@ -1,0 +1,273 @@
+"""``plan``: what a run of ``pretrain`` or ``finetune`` will need, before any of it is started."""
+
+from __future__ import annotations
+
+import json as json_format
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from cslm.batches.source_config import WHOLE
+from cslm.batches.sources import Source
+from cslm.codecs.card import load_card
+from cslm.configuration import parse_configuration
+from cslm.errors import UserError
+from cslm.files.atomic_file import write_atomically
+from cslm.model.backbone import model_of_shape, model_shape
+from cslm.model.flops import model_flops
+from cslm.model.lora import add_lora
+from cslm.planning.activation_memory import ActivationMemory, activation_memory
+from cslm.planning.plan_table import print_plan
+from cslm.planning.planned_data import SourcePlan, micro_batch, plan_sources
+from cslm.planning.planned_memory import ModelSize, Offload, StageMemory, checkpoint_bytes, model_bytes, stage_memory
+from cslm.sequences.vocabulary import SpeechVocabulary
+from cslm.training.engine import deepspeed_settings
+from cslm.training.language_model_config import LanguageModelConfig, RunPaths
+from cslm.training.muon import inner_matrices
+from cslm.training.run_data import SpeechSide, open_format, open_run_sources, open_speech_side, open_text_tokenizer
+
+FITS_BELOW = 0.9
+"""share of a GPU's memory that a plan may fill: the rest is its context, communication and what lies between tensors"""
+
+
+@dataclass
+class PlanConfig(LanguageModelConfig):
+    """A run of ``pretrain`` or ``finetune`` and the machines that it would have."""
+
+    num_processes: int = 1
+    """processes of the run, one for each GPU"""
+    gpu_memory_gib: float | None = None
+    """memory of one GPU; null says nothing about what fits"""
+    peak_tflops: float | None = None
+    """what one GPU does at most in the run's precision, in 10^12 operations a second; null says nothing about hours"""
+    mfu: float = 0.4
+    """share of that peak which the run is expected to reach"""
+    cpu: bool = False
+    """the run is on CPUs"""
+    json: str | None = None
+    """write everything to this file too"""
+
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: a value out of range, by name.
+        """
+        super().__post_init__()
+        if self.num_processes < 1:
+            raise UserError(f"num_processes is {self.num_processes}: it must be at least 1")
+        if not 0 < self.mfu <= 1:
+            raise UserError(f"mfu is {self.mfu}: give a share above 0, at most 1")
+        for name in ("gpu_memory_gib", "peak_tflops"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise UserError(f"{name} is {value}: it must be above 0")
+        if self.json is not None and not Path(self.json).parent.is_dir():
+            raise UserError(f"json: there is no folder {Path(self.json).parent}")
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the run would be made of."""
+
+    shape: PretrainedConfig
+    """of the model with its new rows"""
+    num_text_rows: int
+    """rows before the new ones"""
+    sources: list[SourcePlan]
+    """what the data is"""
+    notes: list[str]
+    """what could not be told, and why"""
+
+
+def plan(config: PlanConfig) -> dict[str, Any]:
+    """What the run will read, how large its model is, what memory, disk and time it takes.
+
+    Nothing is written and no weights are made or loaded. Sources, texts and cards that are missing are named in
+    ``notes``, and what depends on them is left out or taken at its largest.
+
+    Raises:
+        UserError: a model that cannot be told, or sources without any weight.
+    """
+    parts = _open_parts(config)
+    with torch.device("meta"):
+        model = model_of_shape(parts.shape, config.model.attention, torch.float32)
+        if config.lora is not None:
+            add_lora(model, config.lora)
+    size = _size(model)
+    rows, tied = parts.shape.get_text_config().vocab_size, parts.shape.get_text_config().tie_word_embeddings
+    new = (rows - parts.num_text_rows) * parts.shape.get_text_config().hidden_size * (1 if tied else 2)
+    costs = model_flops(model)
+    flops = None
+    if costs is not None:
+        length = config.training.max_length
+        flops = round(sum(source.run_tokens * source.flops_per_token(costs, length) for source in parts.sources))
+    return {
+        "steps": config.training.last_step,
+        "tokens": config.training.last_step * config.training.tokens_per_step,
+        "sources": [_source_facts(source) for source in parts.sources],
+        "parameters": size.all,
+        "trained_parameters": size.trained,
+        "new_rows": rows - parts.num_text_rows,
+        "new_parameters": new,
+        "memory": _memory(config, parts, size),
+        "disk": _disk(config, size),
+        "flops": flops,
+        "hours": _hours(config, flops),
+        "notes": parts.notes,
+    }
+
+
+def main(arguments: list[str]) -> None:
+    """``plan --config YAML --num_processes N [--gpu_memory_gib GIB] [--peak_tflops TFLOPS] [--key value ...]``"""
+    config = parse_configuration(PlanConfig, arguments, "plan")
+    found = plan(config)
+    print_plan(found, config.training.zero_stage, config.gpu_memory_gib)
+    if config.json is not None:
+        write_atomically(Path(config.json), (json_format.dumps(found, indent=1) + "\n").encode())
+
+
+def _open_parts(config: PlanConfig) -> _Parts:
+    paths = RunPaths(config)
+    notes: list[str] = []
+    shape = model_shape(replace(config.model, base=paths.base))
+    text = shape.get_text_config()
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer, speech = _open_tokenizer(config, paths, Path(folder), notes)
+    if config.model.base is None:
+        ids = len(tokenizer) if tokenizer is not None else _told_ids(config)
+        text.vocab_size = -(-ids // 64) * 64
+    rows = text.vocab_size
+    vocabulary = speech.vocabulary if speech is not None and speech.is_new else None
+    if speech is None and tokenizer is None and config.tokenizer_card is not None:
+        vocabulary = _vocabulary_after(rows, paths, notes)
+    if vocabulary is not None:
+        rows = vocabulary.num_text_ids
+        text.vocab_size = vocabulary.padded_size
+        if config.untie_head:
+            shape.tie_word_embeddings = text.tie_word_embeddings = False
+    form = None if tokenizer is None else open_format(config, paths, tokenizer)
+
+    def open_source(name: str) -> Source:
+        assert form is not None
+        return open_run_sources({name: config.sources[name]}, paths, form, speech, WHOLE)[name]
+
+    sources = plan_sources(config.sources, config.training, open_source if form is not None else None, caps=config.caps)
+    missing = [source for source in sources if source.missing is not None]
+    notes += [f"{source.name}: {source.missing}" for source in missing]
+    if config.caps is not None and missing:
+        notes.append("caps: they hang on all sources, so shares and epochs are those of the weights alone")
+    return _Parts(shape, rows, sources, notes)
+
+
+def _open_tokenizer(
+    config: PlanConfig, paths: RunPaths, folder: Path, notes: list[str]
+) -> tuple[PreTrainedTokenizerBase | None, SpeechSide | None]:
+    """The text tokenizer, one from scratch fitted in ``folder``, and the units; None for what is not there."""
+    fitted = paths.output / "text_tokenizer"
+    try:
+        tokenizer = open_text_tokenizer(config, paths, fitted if fitted.is_dir() else folder / fitted.name, rank=0)
+    except UserError as error:
+        notes.append(f"text tokenizer: {error}")
+        return None, None
+    try:
+        return tokenizer, open_speech_side(paths, tokenizer)
+    except UserError as error:
+        notes.append(f"speech tokenizer: {error}; new rows are not counted")
+        return tokenizer, None
+
+
+def _told_ids(config: PlanConfig) -> int:
+    """Ids of a text tokenizer that is not there: as many as the configuration says."""
+    if config.text_tokenizer is not None:
+        return config.text_tokenizer.vocab_size
+    told = (config.model.architecture or {}).get("vocab_size")
+    if told is None:
+        raise UserError(
+            "give text_tokenizer.vocab_size or model.architecture.vocab_size: the model's rows depend on it"
+        )
+    return int(told)
+
+
+def _vocabulary_after(rows: int, paths: RunPaths, notes: list[str]) -> SpeechVocabulary | None:
+    """The units of the card behind a text tokenizer that is not there."""
+    assert paths.card is not None
+    try:
+        return SpeechVocabulary.after_text(rows, load_card(paths.card).codebook_sizes)
+    except UserError as error:
+        notes.append(f"speech tokenizer: {error}; new rows are not counted")
+        return None
+
+
+def _source_facts(source: SourcePlan) -> dict[str, Any]:
+    names = ("name", "task", "share", "run_tokens", "documents", "tokens", "epochs", "too_long")
+    return {name: getattr(source, name) for name in names}
+
+
+def _size(model: PreTrainedModel) -> ModelSize:
+    named = dict(model.named_parameters())
+    return ModelSize(
+        all=sum(parameter.numel() for parameter in named.values()),
+        inner=sum(parameter.numel() for parameter in inner_matrices(model)),
+        frozen=sum(parameter.numel() for parameter in named.values() if not parameter.requires_grad),
+        added=sum(parameter.numel() for name, parameter in named.items() if ".lora_" in name),
+    )
+
+
+def _offload(config: PlanConfig) -> Offload:
+    """What ``training.deepspeed`` offloads; on CPUs there is nowhere else."""
+    zero = deepspeed_settings(config.training).get("zero_optimization", {})
+    devices = [(zero.get(name) or {}).get("device", "none") for name in ("offload_optimizer", "offload_param")]
+    states, weights = (device != "none" and not config.cpu for device in devices)
+    return Offload(states, weights, int(zero.get("reduce_bucket_size", Offload.bucket)))
+
+
+def _memory(config: PlanConfig, parts: _Parts, size: ModelSize) -> dict[str, Any]:
+    """Memory of a process by stage, without and with checkpointing of activations.
+
+    The settings of ``training.deepspeed`` count for the stage that they are for.
+    """
+    training, offload = config.training, _offload(config)
+    lengths, num_targets = micro_batch(parts.sources, training)
+    found: dict[str, Any] = {"tokens": sum(lengths), "targets": num_targets, "stages": []}
+    cache: dict[tuple[bool, bool], ActivationMemory | None] = {}
+    for checkpointing in (False, True):
+        for stage in (0,) if training.optimizer == "muon" else (0, 1, 2, 3):
+            key = (checkpointing, config.cpu and stage < 3)
+            if key not in cache:
+                cache[key] = activation_memory(
+                    parts.shape, config.model.attention, training.precision, lengths, num_targets, *key, config.lora
+                )
+            micro = cache[key]
+            if micro is None:
+                parts.notes.append("activations: this architecture cannot be run without its weights; not counted")
+            nothing = ActivationMemory(0, 0, 0)
+            of_stage = offload if stage == training.zero_stage else None
+            memory = stage_memory(stage, size, training, config.num_processes, micro or nothing, of_stage)
+            found["stages"].append(_stage_facts(memory, checkpointing, config.gpu_memory_gib))
+    parts.notes[:] = dict.fromkeys(parts.notes)
+    return found
+
+
+def _stage_facts(memory: StageMemory, checkpointing: bool, gpu_memory_gib: float | None) -> dict[str, Any]:
+    fits = None if gpu_memory_gib is None else memory.peak <= FITS_BELOW * gpu_memory_gib * 2**30
+    return {"checkpointing": checkpointing, **vars(memory), "peak": memory.peak, "fits": fits}
+
+
+def _disk(config: PlanConfig, size: ModelSize) -> dict[str, int]:
+    """A new checkpoint is whole before the oldest goes, so there is one more for a while."""
+    training = config.training
+    one, model = checkpoint_bytes(training.zero_stage, size, training), model_bytes(size, training)
+    kept = min(training.save_total, -(-training.last_step // training.save_every))
+    return {"checkpoint": one, "kept": kept * one, "most": (kept + 1) * one + model, "model": model}
+
+
+def _hours(config: PlanConfig, flops: int | None) -> float | None:
+    peak = config.peak_tflops or config.training.peak_tflops
+    if flops is None or peak is None:
+        return None
+    return flops / (config.num_processes * peak * 1e12 * config.mfu) / 3600

@@ -1,0 +1,1 @@
+"""What a finished run shows: the report, the model card, the Hub."""

@@ -1,0 +1,139 @@
+"""Put a checkpoint on the Hub: ``python recipes/push_to_hub.py CHECKPOINT --repo NAME/MODEL``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HFValidationError
+
+from cslm.configuration import parse_configuration
+from cslm.corpora.hugging_face import first_line, hub_faults
+from cslm.errors import UserError
+from cslm.files.atomic_file import write_atomically
+from cslm.model.checkpoint import SPEECH_FOLDER, check_checkpoint
+from cslm.publishing.model_card import WRITTEN_BY_US, model_card
+
+CARD = "README.md"
+MODEL_FILES = (
+    "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
+    "tokenizer.model", "spiece.model", "chat_template.jinja", "additional_chat_templates/*.jinja",
+)  # fmt: skip
+"""What transformers writes of a model; all else in the folder of a run (state to resume from, logs) stays here."""
+SPEECH_FILES = ("card.yaml", "*.safetensors", "decoder/config.json", "decoder/*.safetensors")
+"""What speech needs, in the folder ``speech/``."""
+
+
+@dataclass
+class PushToHubConfig:
+    """One checkpoint, and the repository that it goes to."""
+
+    checkpoint: str
+    """folder of the checkpoint"""
+    repo: str
+    """NAME/MODEL on the Hub; it is made where it is not there"""
+    private: bool = False
+    """a repository that is made is private; one that is there stays as it is"""
+    dry_run: bool = False
+    """write the card and list what would be sent; nothing is sent"""
+    results: str | None = None
+    """results.json of `score`; null takes that of this checkpoint in the folder or beside it"""
+    license: str | None = None
+    """the Hub's name of a licence (apache-2.0), for the card; null says nothing about it"""
+    revision: str | None = None
+    """branch to send to; null sends to the main one"""
+
+
+def push_to_hub(config: PushToHubConfig) -> list[str]:
+    """Write the model card and send the model's files; returns their paths from the folder on, sorted.
+
+    The card is ``README.md`` of the folder. One that a person has written is sent as it is. Weights and files of
+    ``speech/`` that an earlier model left in the repository are removed there.
+
+    Raises:
+        UserError: no whole checkpoint, no results where some are named, no token, no such repository or no network.
+    """
+    folder = Path(config.checkpoint)
+    check_checkpoint(folder)
+    results = _results(folder, config.results)
+    if not config.dry_run and get_token() is None:
+        raise UserError("push-to-hub needs a token of the Hub: run `hf auth login`, or set HF_TOKEN")
+    if _is_ours(folder / CARD):
+        write_atomically(folder / CARD, model_card(folder, config.repo, results, config.license).encode("utf-8"))
+    else:
+        print(f"{folder / CARD}: was not written here, so it is sent as it is", flush=True)
+    files = model_files(folder)
+    if not config.dry_run:
+        _send(folder, files, config)
+    return files
+
+
+def model_files(folder: Path) -> list[str]:
+    """Files of the checkpoint that belong to the model, and its card, as paths from ``folder`` on, sorted."""
+    patterns = (CARD, *MODEL_FILES, *(f"{SPEECH_FOLDER}/{name}" for name in SPEECH_FILES))
+    found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    return sorted(str(path.relative_to(folder)) for path in found)
+
+
+def _results(folder: Path, named: str | None) -> dict[str, Any] | None:
+    beside = folder.resolve().parent / "results.json"
+    if named is not None:
+        path = Path(named)
+    elif (folder / "results.json").is_file():
+        path = folder / "results.json"
+    elif beside.is_file() and _is_of(beside.with_name("results_config.yaml"), folder):
+        path = beside
+    else:
+        return None
+    try:
+        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} are no results of score ({error}): give its results.json") from None
+    return results
+
+
+def _is_of(config: Path, folder: Path) -> bool:
+    """Whether the configuration of ``score`` names the checkpoint ``folder``, from wherever it was started."""
+    if not config.is_file():
+        return False
+    parts = Path(yaml.safe_load(config.read_text(encoding="utf-8"))["checkpoint"]).parts
+    return folder.resolve().parts[-len(parts) :] == parts
+
+
+def _is_ours(card: Path) -> bool:
+    return not card.is_file() or WRITTEN_BY_US in card.read_text(encoding="utf-8")
+
+
+def _send(folder: Path, files: list[str], config: PushToHubConfig) -> None:
+    try:
+        api = HfApi()
+        api.create_repo(config.repo, private=config.private, exist_ok=True)
+        if config.revision is not None:
+            api.create_branch(config.repo, branch=config.revision, exist_ok=True)
+        api.upload_folder(
+            repo_id=config.repo,
+            folder_path=str(folder),
+            revision=config.revision,
+            allow_patterns=files,
+            delete_patterns=["*.safetensors", "*.safetensors.index.json", f"{SPEECH_FOLDER}/*"],
+            commit_message="Upload the model",
+        )
+    except HFValidationError as error:
+        raise UserError(f"{config.repo!r} is no name of a repository, NAME/MODEL: {error}") from None
+    except hub_faults() as error:
+        raise UserError(f"the Hub: {first_line(error)} ({config.repo}): check token, name and network") from None
+
+
+def main(arguments: list[str]) -> None:
+    """``push-to-hub CHECKPOINT --repo NAME/MODEL [--dry_run true]``; prints every file with its size."""
+    config = parse_configuration(PushToHubConfig, arguments, "push-to-hub", ("checkpoint",))
+    files = push_to_hub(config)
+    sizes = {name: (Path(config.checkpoint) / name).stat().st_size for name in files}
+    print(f"{'would send' if config.dry_run else 'sent'} {len(files)} files to {config.repo}:")
+    for name, size in sizes.items():
+        print(f"  {name}  {size:,} bytes")
