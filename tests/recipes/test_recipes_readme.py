@@ -105,7 +105,7 @@ def test_every_file_of_settings_is_listed_with_its_stage():
 
 
 def test_tests_that_the_faults_page_names_are_there():
-    page = (ROOT / "recipes" / "cslm" / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "recipes" / "paper" / "README.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if re.match(r"\| \d+ \|", line)]
     assert [int(row.split("|")[1]) for row in rows] == list(range(1, 36))
     named = set(re.findall(r"`(test_\w+)`", "\n".join(rows)))

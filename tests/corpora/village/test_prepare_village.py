@@ -11,8 +11,8 @@ import pytest
 from cslm.audio.waveform import load_waveform
 from cslm.corpora.manifest import read_manifest, resolve_audio
 from cslm.corpora.prepare_corpus import prepare_corpus
-from cslm.corpora.village.prepare_village import speech as village_speech
-from cslm.corpora.village.prepare_village.prepare_village import MANIFESTS, VillageConfig, _generator, _tellers
+from cslm.corpora.village import speech as village_speech
+from cslm.corpora.village.prepare_village import MANIFESTS, VillageConfig, _generator, _tellers
 from cslm.corpora.village.speech import draw_cast
 from cslm.corpora.village.tables import load_language, load_size
 from cslm.files.json_lines import read_json_lines
