@@ -66,13 +66,6 @@ train() {
         --data_root "$out" --training.seed "$seed" "$@"
 }
 
-# finetune: the decoder goes into the checkpoint, which then speaks wherever it is taken.
-finetune() {
-    local speech=$out/finetune/speech
-    train finetune.py finetune.yaml --output "$out/finetune" && mkdir -p "$speech/decoder" &&
-        cp "$out/decoder/config.json" "$out/decoder/model.safetensors" "$speech/decoder/"
-}
-
 python=${python:-$(find_python)}
 check_machine "$python"
 stages=$out/.stages
@@ -103,7 +96,7 @@ stage tokenize_corpus \
 stage text_lm train pretrain.py text_lm.yaml --output "$out/text_lm"
 stage pretrain train pretrain.py pretrain.yaml --output "$out/pretrain"
 stage train_decoder train train_decoder.py decoder.yaml --output "$out/decoder"
-stage finetune finetune
+stage finetune train finetune.py finetune.yaml --output "$out/finetune"
 stage score \
     python recipes/score.py "$out/finetune" --config "$settings/score.yaml" --data_root "$out" --output "$out/results.json" \
     --seed "$seed"

@@ -20,15 +20,13 @@ from cslm.codecs.fingerprint import UNKNOWN, check_fingerprint
 from cslm.decoder.speech_decoder import CONFIG_FILE, SpeechDecoder
 from cslm.errors import UserError
 from cslm.model.backbone import load_text_tokenizer
-from cslm.model.checkpoint import SPEECH_FOLDER, read_speech_section
+from cslm.model.checkpoint import CARD_FILE, DECODER_FOLDER, SPEECH_FOLDER, read_speech_section
 from cslm.sequences.chain_of_modality import ParsedReply, parse_reply
 from cslm.sequences.prompts import PromptedTask, prompt_for
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import save_text_tokenizer
 from cslm.sequences.vocabulary import SpeechVocabulary
 
-CARD_FILE = "card.yaml"
-DECODER_FOLDER = "decoder"
 DEFAULT_LANGUAGES = ("en", "zh")
 
 Audio = str | os.PathLike[str] | tuple[NDArray[Any], int]

@@ -21,6 +21,11 @@ from cslm.sequences.text_tokenizer import save_text_tokenizer
 
 SPEECH_KEY = "speech"
 SPEECH_FOLDER = "speech"
+CARD_FILE = "card.yaml"
+"""of the speech tokenizer, in the folder ``speech/``"""
+DECODER_FOLDER = "decoder"
+"""of the speech decoder, in the folder ``speech/``"""
+DECODER_FILES = ("model.safetensors", "config.json")
 _WRITING = ".checkpoint-being-written"
 
 
@@ -31,6 +36,7 @@ def save_checkpoint(
     weights: dict[str, Tensor] | None = None,
     speech: dict[str, Any] | None = None,
     card: str | os.PathLike[str] | None = None,
+    decoder: Path | None = None,
     end_of_turn: int | None = None,
 ) -> None:
     """Write model, text tokenizer and speech section into ``folder``, beside whatever else it holds.
@@ -41,6 +47,7 @@ def save_checkpoint(
         weights: the full state of ``model``; by default its own.
         speech: the section ``speech`` of the configuration; None for a model of text alone.
         card: the speech tokenizer's card, copied to ``speech/`` with its tensors.
+        decoder: a speech decoder's folder, copied to ``speech/decoder/``: the checkpoint then speaks wherever it is.
         end_of_turn: the id that ends an assistant's turn; generation stops there too.
     """
     aside = folder / _WRITING
@@ -54,6 +61,10 @@ def save_checkpoint(
     _readable_by_both_stacks(aside)
     if card is not None:
         copy_card(card, aside / SPEECH_FOLDER)
+    if decoder is not None:
+        (aside / SPEECH_FOLDER / DECODER_FOLDER).mkdir(parents=True)
+        for name in DECODER_FILES:
+            shutil.copyfile(decoder / name, aside / SPEECH_FOLDER / DECODER_FOLDER / name)
     _move_into(aside, folder)
 
 

@@ -14,6 +14,10 @@ from cslm.training.language_model_config import LanguageModelConfig
 class FinetuneConfig(LanguageModelConfig):
     """One fine-tuning run; ``model.base`` is a checkpoint of ``pretrain``."""
 
+    decoder: str | None = None
+    """folder of a speech decoder (train-decoder), put into the checkpoint, which then speaks wherever it is taken; null
+    keeps the base's own, if it has one"""
+
 
 def finetune(config: FinetuneConfig) -> None:
     """Train to the end of the configuration; an interrupted run goes on, a finished one says so.
@@ -23,7 +27,7 @@ def finetune(config: FinetuneConfig) -> None:
     """
     if config.model.base is None:
         raise UserError("finetune needs model.base: the folder of a checkpoint made by pretrain")
-    train_language_model(config)
+    train_language_model(config, config.decoder)
 
 
 def main(arguments: list[str]) -> None:

@@ -25,7 +25,7 @@ from cslm.training.engine import preparation, runs_on_cpu, share_of_cores, start
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
 from cslm.training.loop import is_finished, train
 from cslm.training.row_training import RowTraining
-from cslm.training.run_data import RunData, SpeechSide, open_data
+from cslm.training.run_data import RunData, SpeechSide, decoder_folder, open_data
 from cslm.training.run_folder import check_output, write_configuration
 from cslm.training.training_config import TrainingConfig
 from cslm.training.validation import Validator
@@ -33,8 +33,11 @@ from cslm.training.validation import Validator
 _MOST_WORKERS = 4
 
 
-def train_language_model(config: LanguageModelConfig) -> None:
+def train_language_model(config: LanguageModelConfig, decoder: str | None = None) -> None:
     """Train to the end of the configuration; an interrupted run goes on, a finished one says so.
+
+    Args:
+        decoder: a speech decoder's folder, which goes into the checkpoint; None keeps the base's own.
 
     Raises:
         UserError: an output folder of another run, parts that do not belong together, or a file that is missing.
@@ -50,6 +53,7 @@ def train_language_model(config: LanguageModelConfig) -> None:
         write_configuration(paths.output, config)
     with preparation():
         data = open_data(config, rank, int(os.environ["LOCAL_RANK"]))
+        voice = decoder_folder(paths, decoder, data.speech)
         model = open_model(config, data)
     rows = row_training(config, model, data.speech)
     if rank == 0:
@@ -64,6 +68,7 @@ def train_language_model(config: LanguageModelConfig) -> None:
             merge_lora(model, {name.removeprefix("model."): value for name, value in weights.items()}),
             speech=speech.section() if speech else None,
             card=speech.card.path if speech and speech.card else None,
+            decoder=voice,
             end_of_turn=data.form.chat.end_of_turn_ids[-1],
         )
 

@@ -20,9 +20,10 @@ from cslm.batches.stream import BatchStream, mixed_stream
 from cslm.codecs.card import Card, load_card
 from cslm.codecs.families import load_codec
 from cslm.codecs.fingerprint import UNKNOWN, check_fingerprint
+from cslm.decoder.speech_decoder import CONFIG_FILE, SpeechDecoder
 from cslm.errors import UserError
 from cslm.model.backbone import load_text_tokenizer
-from cslm.model.checkpoint import SPEECH_FOLDER, read_speech_section
+from cslm.model.checkpoint import CARD_FILE, DECODER_FOLDER, SPEECH_FOLDER, read_speech_section
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import train_text_tokenizer
 from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_tokenizer, has_speech
@@ -202,6 +203,22 @@ def open_format(config: LanguageModelConfig, paths: RunPaths, tokenizer: PreTrai
     return SequenceFormat(tokenizer, given)
 
 
+def decoder_folder(paths: RunPaths, given: str | None, speech: SpeechSide | None) -> Path | None:
+    """The speech decoder that goes into the checkpoint: the given one, else the base's own; None where there is none.
+
+    Raises:
+        UserError: no decoder there, weights that cannot be read, or one of other units.
+    """
+    own = Path(paths.base or "") / SPEECH_FOLDER / DECODER_FOLDER
+    if given is None and not (paths.base and speech and (own / CONFIG_FILE).is_file()):
+        return None
+    if speech is None:
+        raise UserError(f"decoder is {given}, and this model has no units to decode: leave it out")
+    folder = own if given is None else paths.locate(given)
+    SpeechDecoder.from_pretrained(folder, speech.fingerprint, speech.where)
+    return folder
+
+
 def open_speech_side(paths: RunPaths, tokenizer: PreTrainedTokenizerBase) -> SpeechSide | None:
     """The units, from the card or the base, added to ``tokenizer`` where it has none; None for a model of text alone.
 
@@ -213,7 +230,7 @@ def open_speech_side(paths: RunPaths, tokenizer: PreTrainedTokenizerBase) -> Spe
     if paths.card is None and is_new:
         return None
     known = section["fingerprint"] if section is not None else UNKNOWN
-    of_base = Path(paths.base or "") / SPEECH_FOLDER / "card.yaml"
+    of_base = Path(paths.base or "") / SPEECH_FOLDER / CARD_FILE
     if paths.card is None and not of_base.is_file():
         return SpeechSide(from_tokenizer(tokenizer), known, None, is_new, f"the base {paths.base}")
     card = load_card(paths.card or of_base)

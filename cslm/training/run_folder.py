@@ -14,7 +14,7 @@ from cslm.files.atomic_file import write_atomically
 
 CONFIG_FILE = "config.yaml"
 MAY_CHANGE = (
-    "data_root", "output", "training.max_steps", "training.tokens_per_micro_batch", "training.log_every",
+    "data_root", "output", "decoder", "training.max_steps", "training.tokens_per_micro_batch", "training.log_every",
     "training.save_every", "training.save_total", "training.num_threads", "training.zero_stage", "training.deepspeed",
     "training.gradient_checkpointing", "training.compile", "training.loss_kernel", "training.loader_workers",
     "training.tokenize_texts_first", "training.peak_tflops", "training.wandb_project", "validation.eval_steps",

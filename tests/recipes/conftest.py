@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -41,8 +40,4 @@ def hamlet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     two_steps("pretrain", "pretrain", root)
     two_steps("decoder", "decoder", root)
     two_steps("finetune", "finetune", root)
-    decoder = root / "finetune" / "speech" / "decoder"
-    decoder.mkdir(exist_ok=True)
-    for part in ("config.json", "model.safetensors"):
-        shutil.copy(root / "decoder" / part, decoder / part)
     return root

@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import soundfile as sf
 
 from cslm import cli
 from tests.recipes.conftest import ROOT, TWO_STEPS
@@ -23,6 +24,7 @@ QUICK = {
     "tokenize_corpus": ["--num_workers", "1"],
     "pretrain": [*TWO_STEPS, "--model.dtype", "float32", "--training.precision", "fp32"],
     "finetune": [*TWO_STEPS, "--model.dtype", "float32", "--training.precision", "fp32"],
+    "respond": ["--decoding.max_new_tokens", "1500", "--decoding.temperature", "1"],
     "train_decoder": [*TWO_STEPS, "--crop_frames", "16", "--decoder.width", "32"],
 }
 
@@ -109,8 +111,11 @@ def place(hamlet, tmp_path_factory) -> Path:
     return here
 
 
-def test_an_own_corpus_becomes_a_checkpoint(place, hamlet, monkeypatch):
-    """From a folder of audio with a table to units, a pre-trained and a fine-tuned model, and a decoder."""
+def test_an_own_corpus_becomes_a_spoken_reply(place, hamlet, monkeypatch):
+    """From a folder of audio with a table to units, a pre-trained and a fine-tuned model with a decoder, and a reply.
+
+    The README's own path once ended with "no speech decoder": the quickstart alone copied it into the checkpoint.
+    """
     monkeypatch.chdir(place)
     own = [words for words in commands() if any("runs/mine" in word for word in words)]
     own = [[str(hamlet / "text_lm") if "/Qwen" in word else word for word in words] for words in own]
@@ -121,6 +126,9 @@ def test_an_own_corpus_becomes_a_checkpoint(place, hamlet, monkeypatch):
         call(words)
     for result in ("pretrain", "finetune", "decoder"):
         assert (place / "runs" / "mine" / result / "model.safetensors").is_file()
+    assert (place / "runs/mine/finetune/speech/decoder/model.safetensors").is_file()
+    assert sf.info(place / "ANSWER.wav").frames > 0
+    assert json.loads((place / "REPLY.json").read_text("utf-8"))["num_chunks"] > 0
 
 
 def write_dialogues(corpus: Path) -> None:

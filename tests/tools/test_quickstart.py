@@ -29,9 +29,6 @@ if name == "answer_village_questions":
 elif name != "report":
     output.parent.mkdir(parents=True, exist_ok=True)
     output.mkdir(exist_ok=True) if not output.suffix else output.write_text("{}")
-if name == "train_decoder":
-    for part in ("config.json", "model.safetensors"):
-        (output / part).write_text("{}")
 if trouble.exists():
     trouble.unlink()
     sys.exit(3)
@@ -102,8 +99,6 @@ def test_every_stage_in_order_and_never_twice(checkout):
     assert set(results["seconds"]) == {"install", *STAGES, "total"}
     assert results["seed"] == 0 and results["cores"] >= 1
     assert results["seconds"]["total"] == pytest.approx(sum(results["seconds"][name] for name in ["install", *STAGES]))
-
-    assert (checkout / "runs/village/finetune/speech/decoder/model.safetensors").exists()
 
     again = run(checkout)
     assert again.returncode == 0
