@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from transformers import (
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from cslm.errors import UserError
-from cslm.files.progress import without_progress_bar
 from cslm.model.checkpoint import check_checkpoint
 from cslm.model.document_attention import DOCUMENT_ATTENTION
+from cslm.model.loading import load_whole
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -37,6 +37,8 @@ class ModelConfig:
     """what the weights are loaded as: float32 or bfloat16; training with precision bf16 keeps a float32 copy"""
     attention: str = DOCUMENT_ATTENTION
     """document (each packed document alone), or an attention of transformers: sdpa, eager, flash_attention_2, ..."""
+    unused_tensors: list[str] = field(default_factory=list)
+    """patterns (mtp.*) of tensors in the files of base that this model has no place for and that may be left out"""
 
 
 def load_text_tokenizer(folder: str) -> PreTrainedTokenizerBase:
@@ -116,13 +118,17 @@ def _load(base: str, config: ModelConfig) -> PreTrainedModel:
     if Path(base).is_dir():
         check_checkpoint(Path(base))
     try:
-        with without_progress_bar():
-            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-                base, dtype=DTYPES[config.dtype], attn_implementation=config.attention
-            )
+        return load_whole(
+            AutoModelForCausalLM,
+            base,
+            unused=config.unused_tensors,
+            dtype=DTYPES[config.dtype],
+            attn_implementation=config.attention,
+        )
+    except UserError:
+        raise
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"{base}: transformers cannot load a causal language model ({_first_line(error)})") from error
-    return model
 
 
 def _from_scratch(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:

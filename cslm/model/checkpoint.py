@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from cslm.codecs.card import copy_card
 from cslm.errors import UserError
@@ -26,6 +26,7 @@ CARD_FILE = "card.yaml"
 DECODER_FOLDER = "decoder"
 """of the speech decoder, in the folder ``speech/``"""
 DECODER_FILES = ("model.safetensors", "config.json")
+_OF_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "top_h")
 _WRITING = ".checkpoint-being-written"
 
 
@@ -109,6 +110,7 @@ def _prepare_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
     generation = model.generation_config
     assert generation is not None
     generation._from_model_config = False  # what follows is chosen here, and is to stay
+    generation.do_sample = generation.do_sample or _asks_to_sample(generation)
     named = set(tokenizer.get_vocab().values())
     num_rows = num_embeddings(model)
     generation.suppress_tokens = [row for row in range(num_rows) if row not in named] or None
@@ -119,6 +121,12 @@ def _prepare_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
     for name in ("bos_token_id", "pad_token_id"):
         if getattr(generation, name) not in named:
             setattr(generation, name, getattr(tokenizer, name))
+
+
+def _asks_to_sample(generation: GenerationConfig) -> bool:
+    """Whether it has settings that only drawing reads: transformers does not write these beside greedy decoding."""
+    plain = GenerationConfig()
+    return any(getattr(generation, name, None) not in (None, getattr(plain, name, None)) for name in _OF_SAMPLING)
 
 
 def _save_pretrained(model: PreTrainedModel, folder: Path, weights: dict[str, Tensor] | None) -> None:

@@ -65,8 +65,12 @@ def _with_defaults(found: Any, config: Any) -> Any:
         return {key: _with_defaults(value, config.get(key)) for key, value in found.items()}
     filled = {key: _with_defaults(value, getattr(config, key, None)) for key, value in found.items()}
     for setting in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
-        if setting.name not in filled and setting.default is not dataclasses.MISSING:
+        if setting.name in filled:
+            continue
+        if setting.default is not dataclasses.MISSING:
             filled[setting.name] = to_plain(setting.default)
+        elif setting.default_factory is not dataclasses.MISSING:
+            filled[setting.name] = to_plain(setting.default_factory())
     return filled
 
 

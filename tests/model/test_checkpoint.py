@@ -112,6 +112,23 @@ def test_generation_never_picks_a_row_that_names_nothing(saved):
     assert int(ids.max()) < vocabulary.size
 
 
+@pytest.mark.parametrize(
+    "base", [{"temperature": 0.9, "top_p": 0.6}, {"top_k": 20}, {"min_p": 0.1, "repetition_penalty": 1.1}, {}]
+)
+def test_a_generation_config_with_a_temperature_and_no_sampling_is_saved(base, tmp_path):
+    """All steps were done, and then transformers refused to save, for ever."""
+    model = tiny_model("llama")
+    model.save_pretrained(tmp_path / "base")
+    (tmp_path / "base" / "generation_config.json").write_text(json.dumps({"eos_token_id": 2, **base}))
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    tokenizer = train_text_tokenizer(["one two three"] * 9, 320, tmp_path / "text")
+    save_checkpoint(model, tokenizer, tmp_path / "saved")
+    written = json.loads((tmp_path / "saved" / "generation_config.json").read_text())
+    assert {name: written.get(name) for name in base} == base
+    assert bool(written.get("do_sample")) is bool(base)
+    AutoModelForCausalLM.from_pretrained(tmp_path / "saved").save_pretrained(tmp_path / "again")
+
+
 def test_writing_again_replaces_and_keeps_other_files(saved, tmp_path):
     folder, model, _ = saved()
     (folder / "metrics.jsonl").write_text("{}")
