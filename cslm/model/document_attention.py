@@ -159,21 +159,22 @@ def document_attention(
         The attended values, (1, tokens, heads, head_dim).
 
     Raises:
-        UserError: the backbone has attention sinks, which this attention does not know.
+        UserError: a backbone with attention sinks runs outside of a packed row.
     """
     documents: PackedDocuments | None = kwargs.pop("documents", None)
+    sinks: Tensor | None = kwargs.get("s_aux")
     if documents is None:
+        if sinks is not None:
+            raise UserError(f"{type(module).__name__} has attention sinks: open it with attn_implementation eager")
         result: tuple[Tensor, None] = ALL_ATTENTION_FUNCTIONS["sdpa"](
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return result
-    if kwargs.get("s_aux") is not None:
-        raise UserError(f"{type(module).__name__} has attention sinks: set model.attention to eager")
     assert query.shape[0] == 1, "documents stand in one row"
     window, softcap = kwargs.get("sliding_window"), kwargs.get("softcap")
-    if has_varlen(query, dropout, softcap):
+    if sinks is None and has_varlen(query, dropout, softcap):
         return varlen_attention(query, key, value, documents.cu_seqlens, documents.longest, window, scaling), None
-    attend, groups = _plain_attention(window, softcap, dropout, scaling), documents.groups
+    attend, groups = _plain_attention(window, softcap, dropout, scaling, sinks), documents.groups
     parts = zip(*(_into_groups(states, groups) for states in (query, key, value)), strict=True)
     attended = torch.cat([attend(*part).transpose(1, 2).flatten(0, 1) for part in parts])
     return _OutOfGroups.apply(attended.flatten(1), groups.back).view(1, *query.shape[1:3][::-1], -1), None
@@ -188,9 +189,12 @@ def _into_groups(states: Tensor, groups: DocumentGroups) -> list[Tensor]:
 
 
 def _plain_attention(
-    window: int | None, softcap: float | None, dropout: float, scaling: float | None
+    window: int | None, softcap: float | None, dropout: float, scaling: float | None, sinks: Tensor | None
 ) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """Causal attention over (documents, heads, length, head_dim), with Gemma's window and cap where they act."""
+    """Causal attention over (documents, heads, length, head_dim), with Gemma's window and cap where they act.
+
+    ``sinks`` (heads,) of GPT-OSS are logits of a place that takes part in the softmax and gives nothing.
+    """
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         repeats = query.shape[1] // key.shape[1]
@@ -198,17 +202,21 @@ def _plain_attention(
             key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
         length = query.shape[2]
         windowed = window is not None and window < length
-        if not windowed and softcap is None:
+        if not windowed and softcap is None and sinks is None:
             return scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True, scale=scaling)
         mask = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
         if windowed:
             assert window is not None
             mask = mask.triu(1 - window)
-        if softcap is None:
+        if softcap is None and sinks is None:
             return scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling)
         scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-        scores = (torch.tanh(scores / softcap) * softcap).masked_fill(~mask, torch.finfo(scores.dtype).min)
-        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+        if softcap is not None:
+            scores = torch.tanh(scores / softcap) * softcap
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        if sinks is not None:
+            scores = torch.cat((scores, sinks.view(1, -1, 1, 1).expand(*scores.shape[:3], 1)), dim=-1)
+        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)[..., :length]
         return nn.functional.dropout(weights, p=dropout) @ value
 
     return attend

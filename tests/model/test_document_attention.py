@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from cslm.model.document_attention import DocumentGroups, PackedDocuments
 from tests.worlds.tiny_models import packed_row, tiny_model
@@ -115,3 +117,28 @@ def test_documents_are_apart_under_every_attention_of_transformers(attention, fa
         for start, stop in pairwise(row["cu_seqlens"].tolist()):
             expected = alone(ids[:, start:stop], use_cache=False).logits[0]
             assert (logits[start:stop] - expected).abs().max() < (2e-2 if dtype == torch.bfloat16 else 2e-6)
+
+
+@pytest.mark.parametrize("kinds", [["full_attention", "full_attention"], ["sliding_attention", "full_attention"]])
+def test_attention_sinks_are_those_of_the_document_alone(kinds):
+    """GPT-OSS: our own message once sent its users to eager attention, which lets documents see each other."""
+    shape = AutoConfig.for_model(
+        "gpt_oss", vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, num_local_experts=2, num_experts_per_tok=1, layer_types=kinds,
+        sliding_window=8, max_position_embeddings=256,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    alone = AutoModelForCausalLM.from_config(copy.deepcopy(shape), attn_implementation="eager").eval()
+    for parameter in alone.parameters():
+        parameter.data.normal_(0, 0.3)
+    packed = AutoModelForCausalLM.from_config(shape, attn_implementation="document").eval()
+    packed.load_state_dict(alone.state_dict())
+    row = packed_row(LENGTHS)
+    documents = PackedDocuments(row["cu_seqlens"].tolist())
+    with torch.no_grad():
+        logits = packed(
+            input_ids=row["input_ids"], position_ids=row["position_ids"], use_cache=False, documents=documents
+        ).logits[0]
+        for start, stop in pairwise(row["cu_seqlens"].tolist()):
+            wanted = alone(input_ids=row["input_ids"][:, start:stop], use_cache=False).logits[0]
+            torch.testing.assert_close(logits[start:stop], wanted, atol=1e-4, rtol=1e-4)
