@@ -22,7 +22,7 @@ from cslm.errors import UserError
 from cslm.model.backbone import load_text_tokenizer
 from cslm.model.checkpoint import SPEECH_FOLDER, read_speech_section
 from cslm.sequences.chain_of_modality import ParsedReply, parse_reply
-from cslm.sequences.prompts import PromptedTask, prompt_for
+from cslm.sequences.prompts import prompt_for
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import save_text_tokenizer
 from cslm.sequences.vocabulary import SpeechVocabulary
@@ -162,7 +162,7 @@ class CSLMProcessor:
 
     def prompt(
         self,
-        task: PromptedTask,
+        task: str,
         language: str,
         units: Units | None = None,
         text: str | None = None,
@@ -175,7 +175,7 @@ class CSLMProcessor:
         self,
         audio: Audio | None = None,
         text: str | None = None,
-        task: PromptedTask = "dialogue",
+        task: str = "dialogue",
         language: str = "en",
         answer_language: str | None = None,
     ) -> dict[str, torch.Tensor]:
@@ -185,9 +185,13 @@ class CSLMProcessor:
         input_ids = torch.from_numpy(prompt.astype(np.int64))[None]
         return {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
 
-    def decode(self, ids: Sequence[int] | NDArray[Any]) -> ParsedReply:
-        """A generated reply taken apart: transcript of the question, answer, segments of text and units."""
-        return parse_reply(self.form, ids)
+    def decode(self, ids: Sequence[int] | NDArray[Any], order: str = "interleaved") -> ParsedReply:
+        """A generated reply taken apart: transcript of the question, answer, segments of text and units.
+
+        Args:
+            order: the chain that it is written in, see :func:`~cslm.sequences.chain_of_modality.parse_reply`.
+        """
+        return parse_reply(self.form, ids, order)
 
     def speak(self, segments: Sequence[Units], language: str, generator: torch.Generator | None = None) -> list[Any]:
         """Waveforms float32 ``(num_samples,)`` of stretches of units in the voice of a language.

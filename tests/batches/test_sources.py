@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 
 from cslm.batches.documents import JsonLines
-from cslm.batches.sources import TASKS, SourceConfig, open_sources
+from cslm.batches.sources import SourceConfig, open_sources
 from cslm.errors import UserError
 from cslm.sequences.sequence_format import SequenceFormat
+from cslm.sequences.tasks import TASKS
 from tests.worlds.small_village import small_tokenizer
 from tests.worlds.small_world import NUM_GROUPS, write_lines
 
