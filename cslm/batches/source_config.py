@@ -98,7 +98,7 @@ class Source(Protocol):
     def sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``; wordings, cuts and noise are drawn from the seed.
 
-        ``progress`` is the share of the training at the document's slot, 0 to 1.
+        ``progress`` is the share of the training that lies before it, from 0 to 1.
         """
         ...
 

@@ -36,7 +36,7 @@ class UnitGrammar(LogitsProcessor):
 
     def __init__(
         self,
-        vocabulary: SpeechVocabulary,
+        vocabulary: SpeechVocabulary | None,
         num_rows: int,
         writes: Writes = "anything",
         nameless: Collection[int] = (),
@@ -45,15 +45,16 @@ class UnitGrammar(LogitsProcessor):
         """Lay out the grammar once.
 
         Args:
-            vocabulary: where units and markers stand.
+            vocabulary: where units and markers stand; None for a model of text alone.
             num_rows: rows of the model's head, ``scores.shape[-1]``.
             writes: what the reply is made of.
             nameless: ids that name nothing; the head's rows at and after ``num_rows`` need no mention.
             chain: that replies are written in; None for any text and speech in turn.
         """
-        self.merged = len(vocabulary.codebook_sizes) == 1
-        self.first_unit_id = vocabulary.first_unit_id
-        self.num_units = vocabulary.num_units
+        assert vocabulary is not None or writes != "speech", "a model of text alone speaks nothing"
+        self.merged = vocabulary is not None and len(vocabulary.codebook_sizes) == 1
+        self.first_unit_id = 0 if vocabulary is None else vocabulary.first_unit_id
+        self.num_units = 0 if vocabulary is None else vocabulary.num_units
         self.state_after = _states(vocabulary, num_rows, chain)
         self.forbidden = _forbidden(vocabulary, num_rows, writes, nameless, chain)
 
@@ -70,9 +71,11 @@ class UnitGrammar(LogitsProcessor):
         return scores
 
 
-def _states(vocabulary: SpeechVocabulary, num_rows: int, chain: Chain | None) -> torch.Tensor:
+def _states(vocabulary: SpeechVocabulary | None, num_rows: int, chain: Chain | None) -> torch.Tensor:
     """The state after each id, ``(num_rows,)``."""
     states = torch.full((num_rows,), _OUTSIDE, dtype=torch.long)
+    if vocabulary is None:
+        return states
     states[vocabulary.sosp] = _OPENED
     last = len(vocabulary.codebook_sizes) - 1
     for codebook, offset in enumerate(vocabulary.codebook_offsets.tolist()):
@@ -86,23 +89,24 @@ def _states(vocabulary: SpeechVocabulary, num_rows: int, chain: Chain | None) ->
 
 
 def _forbidden(
-    vocabulary: SpeechVocabulary, num_rows: int, writes: Writes, nameless: Collection[int], chain: Chain | None
+    vocabulary: SpeechVocabulary | None, num_rows: int, writes: Writes, nameless: Collection[int], chain: Chain | None
 ) -> torch.Tensor:
     """What may not follow in each state, ``(num_states, num_rows)``."""
-    offsets, sizes = vocabulary.codebook_offsets.tolist(), vocabulary.codebook_sizes
-    allowed = torch.zeros(_INSIDE_FRAME + len(sizes) - 1, num_rows, dtype=torch.bool)
-    outside = allowed[_OUTSIDE]
+    sizes = () if vocabulary is None else vocabulary.codebook_sizes
+    allowed = torch.zeros(_INSIDE_FRAME + max(0, len(sizes) - 1), num_rows, dtype=torch.bool)
+    allowed[_OUTSIDE] = writes != "speech"
+    allowed[_OUTSIDE, [row for row in nameless if row < num_rows]] = False
+    if vocabulary is None:
+        return ~allowed
     if writes == "speech":
-        outside[vocabulary.sosp] = True
+        allowed[_OUTSIDE, vocabulary.sosp] = True
     else:
-        outside[:] = True
-        outside[vocabulary.first_unit_id : vocabulary.first_unit_id + vocabulary.num_units] = False
-        outside[vocabulary.eosp] = False
-        outside[_markers_not_written(vocabulary, writes, chain)] = False
-        outside[[row for row in nameless if row < num_rows]] = False
-    allowed[_TO_BE_TOLD] = outside
+        allowed[_OUTSIDE, vocabulary.first_unit_id : vocabulary.first_unit_id + vocabulary.num_units] = False
+        allowed[_OUTSIDE, _markers_not_written(vocabulary, writes, chain)] = False
+    allowed[_TO_BE_TOLD] = allowed[_OUTSIDE]
     allowed[_TO_BE_TOLD, list(vocabulary.marker_ids)] = False
     allowed[_TO_BE_SPOKEN, vocabulary.sosp] = True
+    offsets = vocabulary.codebook_offsets.tolist()
     for state in (_OPENED, _FRAME_DONE):
         allowed[state, offsets[0] : offsets[0] + sizes[0]] = True
     allowed[_FRAME_DONE, vocabulary.eosp] = True
@@ -113,10 +117,10 @@ def _forbidden(
 
 
 def _markers_not_written(vocabulary: SpeechVocabulary, writes: Writes, chain: Chain | None) -> list[int]:
-    """The ids of the markers that stand in no such reply."""
+    """The ids of the markers that never stand outside of speech; ``<eosp>`` is one."""
     if writes == "text":
         return list(vocabulary.marker_ids)
     if chain is None:
-        return []
+        return [vocabulary.eosp]
     written = (*chain.markers, *((START_OF_SPEECH,) if chain.speaks else ()))
     return [token_id for form, token_id in vocabulary.markers.items() if form not in written]

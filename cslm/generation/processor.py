@@ -58,19 +58,17 @@ class CSLMProcessor:
             name: what messages call the checkpoint.
 
         Raises:
-            UserError: a tokenizer without units, or parts made with different speech tokenizers.
+            UserError: a codec for a tokenizer without units, or parts made with different speech tokenizers.
         """
         self.tokenizer, self.codec, self.decoder = tokenizer, codec, decoder
         self.fingerprint, self.card_path, self.name = fingerprint, card_path, name
         self.form = SequenceFormat(tokenizer)
-        if self.form.vocabulary is None:
-            raise UserError(f"{name} has no units in its vocabulary, a model of text alone: pre-train it on speech")
         if codec is not None:
             check_fingerprint(fingerprint, codec.fingerprint, name, f"the card {card_path or codec.name}")
-            if tuple(codec.codebook_sizes) != self.form.vocabulary.codebook_sizes:
+            if tuple(codec.codebook_sizes) != self.vocabulary.codebook_sizes:
                 raise UserError(
                     f"the card {card_path or codec.name} has codebooks {list(codec.codebook_sizes)}, {name} has "
-                    f"{list(self.form.vocabulary.codebook_sizes)}: name the card that it was trained with"
+                    f"{list(self.vocabulary.codebook_sizes)}: name the card that it was trained with"
                 )
         if decoder is not None:
             known, where = (codec.fingerprint, "the card") if codec is not None else (fingerprint, name)
@@ -120,8 +118,15 @@ class CSLMProcessor:
 
     @property
     def vocabulary(self) -> SpeechVocabulary:
-        """Where units and markers stand."""
-        assert self.form.vocabulary is not None
+        """Where units and markers stand.
+
+        Raises:
+            UserError: the model has no units.
+        """
+        if self.form.vocabulary is None:
+            raise UserError(
+                f"{self.name} has no units in its vocabulary, a model of text alone: pre-train it on speech"
+            )
         return self.form.vocabulary
 
     @property

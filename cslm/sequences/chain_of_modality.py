@@ -197,11 +197,14 @@ class _Parts:
         return ParsedReply(question, answer, segments, order, self._texts)
 
     def _begin(self, segment: Segment) -> None:
+        """A segment closes the one before it in the chain, or, where that was left out, the one that is open."""
+        *before, last = self._chain.segments
         place = self._chain.segments.index(segment)
-        before = self._chain.segments[place - 1] if place else None
-        if before is not None and before.field in self._texts:
-            self._close(before)
-        if place == len(self._chain.segments) - 1:
+        if place and before[place - 1].field in self._texts:
+            self._close(before[place - 1])
+        elif self._open is not None and self._open is not last:
+            self._close(self._open)
+        if segment is last:
             self._answers = True
         else:
             self._texts[segment.field] = ""

@@ -62,7 +62,7 @@ class Draw:
 
     seed: int
     progress: float = 1.0
-    """share of the training at the document's slot, 0 to 1"""
+    """share of the training that lies before the document, from 0 to 1"""
     settings: Settings = field(default_factory=Settings)
 
 

@@ -98,6 +98,12 @@ def test_a_chain_allows_its_own_markers_and_none_after_one_of_them() -> None:
     assert allowed(v, [v.question], chain=MARKED) == set(range(10))
 
 
+def test_a_model_of_text_alone_writes_all_that_has_a_name() -> None:
+    grammar = UnitGrammar(None, ROWS, nameless=range(50, ROWS))
+    scores = grammar(torch.tensor([[3]]), torch.zeros(1, ROWS))
+    assert torch.nonzero(scores[0] > float("-inf"))[:, 0].tolist() == list(range(50))
+
+
 def test_a_chain_without_speech_has_none() -> None:
     v, silent = WITH_MORE, Chain(MARKED.segments[:3])
     assert allowed(v, [3], chain=silent) == {*range(10), v.question, *v.further.values()}
