@@ -1,4 +1,4 @@
-"""What a source is: its configuration, what it offers, and the checks that all sources share."""
+"""What a source is: its configuration, and what it offers."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from cslm.batches.parts import Part, name_hash
+from cslm.batches.parts import Part
 from cslm.batches.unit_noise import read_with_noise
 from cslm.batches.weights import WeightSchedule
 from cslm.errors import UserError
-from cslm.sequences.chain_of_modality import ORDERS, Order
-from cslm.sequences.interleaving import MEAN_SPAN_WORDS, SPANS
+from cslm.sequences.interleaving import MEAN_SPAN_WORDS
 from cslm.sequences.sequence import Sequence
-from cslm.sequences.sequence_format import SequenceFormat
 from cslm.units.store import UnitStore
 
 WHOLE = Part()
@@ -99,11 +95,14 @@ class Source(Protocol):
         """Tokenize the texts before they are asked for, once per machine, where the task reads them whole."""
         ...
 
-    def sequence(self, index: int, draw_seed: int) -> Sequence:
-        """The document ``index``; wordings, cuts and noise are drawn from the seed."""
+    def sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
+        """The document ``index``; wordings, cuts and noise are drawn from the seed.
+
+        ``progress`` is the share of the training that lies before it, from 0 to 1.
+        """
         ...
 
-    def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
+    def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index`` before noise and weight in the loss."""
         ...
 
@@ -124,9 +123,9 @@ class CommonSource:
         if not 0 < self._loss_weight < float("inf"):
             raise UserError(f"the source {name} has loss_weight {self._loss_weight}: give a number above 0")
 
-    def sequence(self, index: int, draw_seed: int) -> Sequence:
+    def sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``; the seed draws the noise too."""
-        document = self.clean_sequence(index, draw_seed)
+        document = self.clean_sequence(index, draw_seed, progress)
         if self._unit_noise:
             document = read_with_noise(document, self._unit_noise, draw_seed)
         return document if self._loss_weight == 1 else dataclasses.replace(document, loss_weight=self._loss_weight)
@@ -134,7 +133,7 @@ class CommonSource:
     def know_texts(self) -> None:
         """Nothing: where texts are cut anew each time, or there are none."""
 
-    def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
+    def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index`` before noise and weight; a source writes this itself."""
         raise AssertionError(f"{type(self).__name__} writes no sequences")
 
@@ -158,108 +157,3 @@ class CommonSource:
         total = languages.total()
         spoken = {language: count / total for language, count in languages.items() if language}
         return total / len(places), spoken
-
-
-def open_store(name: str, config: SourceConfig, form: SequenceFormat) -> UnitStore:
-    """The unit store of a source.
-
-    Raises:
-        UserError: none is named or there, or its units are not those of the vocabulary.
-    """
-    if config.store is None:
-        raise UserError(
-            f"the source {name} has the task {config.task} and needs a store: give the folder of a unit store"
-        )
-    if form.vocabulary is None:
-        raise UserError(f"the source {name} has units, but the model has none: give the card of a speech tokenizer")
-    store = UnitStore.open(config.store)
-    if tuple(store.codebook_sizes) != form.vocabulary.codebook_sizes:
-        raise UserError(
-            f"the store {config.store} has codebooks {list(store.codebook_sizes)}, the vocabulary "
-            f"{list(form.vocabulary.codebook_sizes)}: tokenize the corpus with the card of the model"
-        )
-    return store
-
-
-def kept_rows(name: str, store: UnitStore, config: SourceConfig, part: Part = WHOLE) -> npt.NDArray[np.bool_]:
-    """Which rows the filters and the part leave, ``(num_utterances,)``.
-
-    Raises:
-        UserError: a filter names a language or a speaker that the store does not have.
-    """
-    keep = np.ones(len(store), dtype=np.bool_)
-    for column, wanted in (("language", config.languages), ("speaker", config.speakers)):
-        if wanted is None:
-            continue
-        values = store.column(column).astype(str)
-        present = np.unique(values).tolist()
-        missing = [value for value in wanted if value not in present]
-        if missing:
-            raise UserError(
-                f"the source {name} wants {column} {', '.join(missing)}, which {config.store} does not have; "
-                f"it has {', '.join(present[:20])}{' ...' if len(present) > 20 else ''}"
-            )
-        keep &= np.isin(values, wanted)
-    if part.share:
-        groups, ids = store.column("group"), store.column("id")
-        names = (own if group is None else group for group, own in zip(groups, ids, strict=True))
-        keep &= part.keeps(np.fromiter(map(name_hash, names), np.uint64, len(store)))
-    return keep
-
-
-def not_empty(name: str, config: SourceConfig, count: int) -> int:
-    """``count``, the number of documents of a source.
-
-    Raises:
-        UserError: it is 0.
-    """
-    if count == 0:
-        where = config.documents if config.documents is not None else config.store
-        filters = {"languages": config.languages, "speakers": config.speakers}
-        asked = ", ".join(f"{key} {value}" for key, value in filters.items() if value is not None) or "no filter"
-        what = "groups in several languages" if config.task == "code_switched" else "documents"
-        raise NothingLeftError(
-            f"the source {name} has no {what} left of {where} ({asked}): change its filters or leave it out"
-        )
-    return count
-
-
-def documents_path(name: str, config: SourceConfig) -> Path:
-    """The file of a source.
-
-    Raises:
-        UserError: none is named.
-    """
-    if config.documents is None:
-        raise UserError(f"the source {name} has the task {config.task} and needs documents: give a JSON Lines file")
-    return Path(config.documents)
-
-
-def checked_order(name: str, config: SourceConfig) -> Order:
-    """The order of the chain of modality of a source.
-
-    Raises:
-        UserError: it is none of the known.
-    """
-    for order in ORDERS:
-        if config.order == order:
-            return order
-    raise UserError(f"the source {name} has the order {config.order!r}: choose one of {', '.join(ORDERS)}")
-
-
-def checked_spans(name: str, config: SourceConfig) -> str:
-    """How the spans of an interleaved source are written.
-
-    Raises:
-        UserError: it is none of the known.
-    """
-    if config.spans not in SPANS:
-        raise UserError(f"the source {name} has the spans {config.spans!r}: choose one of {', '.join(SPANS)}")
-    if config.span_words < 1:
-        raise UserError(f"the source {name} has span_words {config.span_words}: give 1 or more")
-    return config.spans
-
-
-def in_languages(config: SourceConfig, *languages: str) -> bool:
-    """Whether a document in these languages is wanted."""
-    return config.languages is None or all(language in config.languages for language in languages)

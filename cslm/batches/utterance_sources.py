@@ -7,76 +7,73 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cslm.batches.document_index import IndexFolder
 from cslm.batches.parts import Part
-from cslm.batches.source_config import (
-    WHOLE,
-    CommonSource,
-    SourceConfig,
-    checked_spans,
-    kept_rows,
-    not_empty,
-    open_store,
-)
-from cslm.errors import UserError
-from cslm.sequences.interleaving import code_switched, interleaved
+from cslm.batches.source_checks import checked_settings, kept_rows, not_empty, open_store
+from cslm.batches.source_config import WHOLE, CommonSource, SourceConfig
 from cslm.sequences.known_texts import open_known_texts
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_format import SequenceFormat
-from cslm.sequences.tasks import asr, tts
+from cslm.sequences.tasks import TASKS, Draw, Example
 from cslm.units.store import StoreRow
 
 
 class UtteranceSource(CommonSource):
-    """Utterances of a store: ``asr``, ``tts``, ``interleaved``."""
+    """Utterances of a store: ``asr``, ``tts``, ``interleaved`` and their like."""
 
-    def __init__(self, name: str, config: SourceConfig, form: SequenceFormat, part: Part = WHOLE) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: SourceConfig,
+        form: SequenceFormat,
+        part: Part = WHOLE,
+        kept_in: IndexFolder | None = None,
+    ) -> None:
         super().__init__(name, config)
-        self.task, self._form, self._spans = config.task, form, checked_spans(name, config)
-        self._span_words = config.span_words
+        self.task, self._form, self._settings = config.task, form, checked_settings(name, config, form)
         self.store = open_store(name, config, form)
-        keep = kept_rows(name, self.store, config, part)
+        keep = kept_rows(name, self.store, {"language": config.languages, "speaker": config.speakers}, part)
         self._rows = np.flatnonzero(keep).astype(np.int64)
         self.num_documents = not_empty(name, config, len(self._rows))
         self.languages = sorted(set(self.store.column("language")[keep].tolist()))
 
     def know_texts(self) -> None:
-        """Tokenize the texts of the store once per machine; spans of words are still tokenized when they are drawn."""
-        if self.task == "interleaved":
+        """Tokenize the texts of the store once per machine, where the task reads them whole."""
+        texts_of = TASKS[self.task].texts
+        if texts_of is None:
             return
-        before = " " if self.task == "tts" else ""
-        texts = (before + str(text) for text in self.store.column("text"))
-        known = open_known_texts(f"store {self.store.digest} {before!r}", texts, self._form.encoder)
+        texts = (text for said in self.store.column("text") for text in texts_of({"text": str(said)}))
+        known = open_known_texts(f"store {self.store.digest} {self.task}", texts, self._form.encoder)
         self._form = self._form.knowing(known)
 
-    def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
+    def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``."""
-        row = self.store.row(int(self._rows[index]), with_words=self.task == "interleaved")
-        if self.task == "asr":
-            return asr(self._form, row.units, row.text, row.language, draw_seed)
-        if self.task == "tts":
-            return tts(self._form, row.units, row.text, row.language, draw_seed)
-        generator = np.random.default_rng(draw_seed)
-        rate = self.store.frame_rate_hz
-        spans = (self._spans, self._span_words)
-        return interleaved(self._form, row.units, row.text, row.words, row.language, rate, generator, *spans)
+        task = TASKS[self.task]
+        utterance = self.store.row(int(self._rows[index]), with_words=task.reads_words)
+        found = Example({}, (utterance,), self.store.frame_rate_hz, str(self.store.path))
+        return task.write(self._form, found, Draw(draw_seed, progress, self._settings))
 
 
-class CodeSwitchedSource(CommonSource):
-    """Groups of a store that say one thing in several languages.
+class GroupSource(CommonSource):
+    """Groups of a store that say one thing in several languages: ``code_switched`` and its like.
 
     A document begins at each group and goes on to the next ones.
     """
 
-    task = "code_switched"
-
-    def __init__(self, name: str, config: SourceConfig, form: SequenceFormat, part: Part = WHOLE) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: SourceConfig,
+        form: SequenceFormat,
+        part: Part = WHOLE,
+        kept_in: IndexFolder | None = None,
+    ) -> None:
         super().__init__(name, config)
-        self._form, self._num_sentences = form, config.num_sentences
-        if config.num_sentences < 2:
-            raise UserError(f"the source {name} has num_sentences {config.num_sentences}: give 2 or more")
+        self.task, self._form, self._settings = config.task, form, checked_settings(name, config, form)
         self.store = open_store(name, config, form)
         groups, languages = self.store.column("group"), self.store.column("language")
-        keep = kept_rows(name, self.store, config, part) & (groups != None)  # noqa: E711 (element by element)
+        wanted = {"language": config.languages, "speaker": config.speakers}
+        keep = kept_rows(name, self.store, wanted, part) & (groups != None)  # noqa: E711 (element by element)
         rows = np.flatnonzero(keep).astype(np.int64)
         self.languages, language = _numbered(languages[rows])
         _, group = _numbered(groups[rows])
@@ -84,19 +81,21 @@ class CodeSwitchedSource(CommonSource):
         self._rows, self._language = rows[order], language[order]
         self.num_documents = not_empty(name, config, len(self._starts) - 1)
 
-    def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
+    def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``: as many sentences as asked for, or as there are groups."""
-        generator = np.random.default_rng(draw_seed)
-        count = min(self._num_sentences, self.num_documents)
-        rows = [self._draw_row((index + step) % self.num_documents, generator) for step in range(count)]
-        return code_switched(self._form, [(row.units, row.language) for row in rows])
+        task, generator = TASKS[self.task], np.random.default_rng(draw_seed)
+        count = min(self._settings.num_sentences, self.num_documents)
+        groups = [(index + step) % self.num_documents for step in range(count)]
+        sentences = tuple(self._draw_row(group, generator, task.reads_words) for group in groups)
+        found = Example({}, sentences, self.store.frame_rate_hz, str(self.store.path))
+        return task.write(self._form, found, Draw(draw_seed, progress, self._settings))
 
-    def _draw_row(self, group: int, generator: np.random.Generator) -> StoreRow:
+    def _draw_row(self, group: int, generator: np.random.Generator, with_words: bool) -> StoreRow:
         """One row of a group: a language of the group, then a row in it, all equally likely."""
         inside = slice(int(self._starts[group]), int(self._starts[group + 1]))
         languages = self._language[inside]
         candidates = self._rows[inside][languages == generator.choice(np.unique(languages))]
-        return self.store.row(int(generator.choice(candidates)), with_words=False)
+        return self.store.row(int(generator.choice(candidates)), with_words=with_words)
 
 
 def _numbered(values: npt.NDArray[Any]) -> tuple[list[str], npt.NDArray[np.int64]]:

@@ -160,7 +160,7 @@ class DrawnSource:
         self._documents = documents
         self.num_documents, self.mean_length = len(documents.lengths), float(documents.lengths.mean())
 
-    def sequence(self, index: int, draw_seed: int) -> Sequence:
+    def sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``."""
         ids = self._documents.ids(index)
         prompt = len(ids) - int(self._documents.learnt[index])

@@ -112,7 +112,7 @@ def _check(config: HuggingFaceTextConfig) -> None:
     both = sorted(config.columns.keys() & config.values.keys())
     if both:
         raise UserError(f"the field {both[0]} stands in columns and in values: give one of them")
-    unsaid = [n for n in language_fields(config.task) if not config.values.get(n) and n not in config.columns]
+    unsaid = [n for n in language_fields(known) if not config.values.get(n) and n not in config.columns]
     if unsaid:
         raise UserError(f"no language: give --values.{unsaid[0]} en (BCP 47), or its column --columns.{unsaid[0]}")
     if config.shard_mb < 1 or (config.max_documents is not None and config.max_documents < 1):

@@ -25,15 +25,16 @@ TEXT_FIELDS: dict[str, tuple[str, ...]] = {
     "translation": ("source_language", "target_language", "source", "target"),
     "text_dialogue": ("question_language", "answer_language", "question_text", "answer_text"),
 }
-"""Task of a source to the fields of its documents: texts, but for ``messages``."""
+"""Kind of documents to their fields: texts, but for ``messages``. The tasks that read them are named alike
+(``cslm.sequences.tasks``)."""
 
 ROLES = {"system": "system", "user": "user", "assistant": "assistant", "human": "user", "gpt": "assistant"}
 """Name of a role in a data set to ours."""
 
 
-def language_fields(task: str) -> tuple[str, ...]:
-    """Those fields of a task's documents that hold a language."""
-    return tuple(name for name in TEXT_FIELDS[task] if name.endswith("language"))
+def language_fields(fields: tuple[str, ...]) -> tuple[str, ...]:
+    """Those fields of documents that hold a language."""
+    return tuple(name for name in fields if name.endswith("language"))
 
 
 def as_document(task: str, values: dict[str, Any]) -> dict[str, Any] | str:

@@ -1,6 +1,7 @@
 """The grammar of replies: speech is ``<sosp>``, whole frames of units, ``<eosp>``, and nothing else can stand there.
 
-The last id alone says what may follow, so the grammar keeps no state: it works on any batch, with any search.
+The last id alone says what may follow, so the grammar keeps no state: it works on any batch, with any search. It is
+laid out from the vocabulary, and from a chain of modality where one is given.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from typing import Literal
 import torch
 from transformers import LogitsProcessor
 
-from cslm.sequences.vocabulary import SpeechVocabulary
+from cslm.sequences.chains import Chain
+from cslm.sequences.vocabulary import START_OF_SPEECH, SpeechVocabulary
 
 Writes = Literal["anything", "text", "speech"]
 """What a reply is made of: text and speech in turn, text alone (ASR), or one stretch of speech (TTS)."""
 
-_OUTSIDE, _OPENED, _FRAME_DONE, _INSIDE_FRAME = 0, 1, 2, 3
+_OUTSIDE, _OPENED, _FRAME_DONE, _TO_BE_TOLD, _TO_BE_SPOKEN, _INSIDE_FRAME = 0, 1, 2, 3, 4, 5
 
 
 class UnitGrammar(LogitsProcessor):
@@ -27,24 +29,34 @@ class UnitGrammar(LogitsProcessor):
     - After a frame (one unit of each codebook): another frame or ``<eosp>``. The same frame never comes twice in a row,
       since training merged repeats (CSLM section 3.1); models of several codebooks, whose repeats are not merged, may.
     - Never: ids that name nothing (the padding of the embedding).
+
+    A chain adds to this: no markers but its own, no speech where none of its segments is spoken, and after the marker
+    of a segment no other: its text, or the speech of one that is speech alone.
     """
 
     def __init__(
-        self, vocabulary: SpeechVocabulary, num_rows: int, writes: Writes = "anything", nameless: Collection[int] = ()
+        self,
+        vocabulary: SpeechVocabulary | None,
+        num_rows: int,
+        writes: Writes = "anything",
+        nameless: Collection[int] = (),
+        chain: Chain | None = None,
     ) -> None:
         """Lay out the grammar once.
 
         Args:
-            vocabulary: where units and markers stand.
+            vocabulary: where units and markers stand; None for a model of text alone.
             num_rows: rows of the model's head, ``scores.shape[-1]``.
             writes: what the reply is made of.
             nameless: ids that name nothing; the head's rows at and after ``num_rows`` need no mention.
+            chain: that replies are written in; None for any text and speech in turn.
         """
-        self.merged = len(vocabulary.codebook_sizes) == 1
-        self.first_unit_id = vocabulary.first_unit_id
-        self.num_units = vocabulary.num_units
-        self.state_after = _states(vocabulary, num_rows)
-        self.forbidden = _forbidden(vocabulary, num_rows, writes, nameless)
+        assert vocabulary is not None or writes != "speech", "a model of text alone speaks nothing"
+        self.merged = vocabulary is not None and len(vocabulary.codebook_sizes) == 1
+        self.first_unit_id = 0 if vocabulary is None else vocabulary.first_unit_id
+        self.num_units = 0 if vocabulary is None else vocabulary.num_units
+        self.state_after = _states(vocabulary, num_rows, chain)
+        self.forbidden = _forbidden(vocabulary, num_rows, writes, nameless, chain)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Scores ``(batch, num_rows)`` with ``-inf`` where ``input_ids`` ``(batch, time)`` cannot go on."""
@@ -59,31 +71,42 @@ class UnitGrammar(LogitsProcessor):
         return scores
 
 
-def _states(vocabulary: SpeechVocabulary, num_rows: int) -> torch.Tensor:
+def _states(vocabulary: SpeechVocabulary | None, num_rows: int, chain: Chain | None) -> torch.Tensor:
     """The state after each id, ``(num_rows,)``."""
     states = torch.full((num_rows,), _OUTSIDE, dtype=torch.long)
+    if vocabulary is None:
+        return states
     states[vocabulary.sosp] = _OPENED
     last = len(vocabulary.codebook_sizes) - 1
     for codebook, offset in enumerate(vocabulary.codebook_offsets.tolist()):
         state = _FRAME_DONE if codebook == last else _INSIDE_FRAME + codebook
         states[offset : offset + vocabulary.codebook_sizes[codebook]] = state
+    for segment in () if chain is None else chain.segments:
+        if segment.marker in vocabulary.markers:
+            spoken = segment.modality == "speech" and not segment.before
+            states[vocabulary.markers[segment.marker]] = _TO_BE_SPOKEN if spoken else _TO_BE_TOLD
     return states
 
 
-def _forbidden(vocabulary: SpeechVocabulary, num_rows: int, writes: Writes, nameless: Collection[int]) -> torch.Tensor:
+def _forbidden(
+    vocabulary: SpeechVocabulary | None, num_rows: int, writes: Writes, nameless: Collection[int], chain: Chain | None
+) -> torch.Tensor:
     """What may not follow in each state, ``(num_states, num_rows)``."""
-    offsets, sizes = vocabulary.codebook_offsets.tolist(), vocabulary.codebook_sizes
-    allowed = torch.zeros(_INSIDE_FRAME + len(sizes) - 1, num_rows, dtype=torch.bool)
-    outside = allowed[_OUTSIDE]
+    sizes = () if vocabulary is None else vocabulary.codebook_sizes
+    allowed = torch.zeros(_INSIDE_FRAME + max(0, len(sizes) - 1), num_rows, dtype=torch.bool)
+    allowed[_OUTSIDE] = writes != "speech"
+    allowed[_OUTSIDE, [row for row in nameless if row < num_rows]] = False
+    if vocabulary is None:
+        return ~allowed
     if writes == "speech":
-        outside[vocabulary.sosp] = True
+        allowed[_OUTSIDE, vocabulary.sosp] = True
     else:
-        outside[:] = True
-        outside[vocabulary.first_unit_id : vocabulary.first_unit_id + vocabulary.num_units] = False
-        outside[vocabulary.eosp] = False
-        if writes == "text":
-            outside[list(vocabulary.marker_ids)] = False
-        outside[[row for row in nameless if row < num_rows]] = False
+        allowed[_OUTSIDE, vocabulary.first_unit_id : vocabulary.first_unit_id + vocabulary.num_units] = False
+        allowed[_OUTSIDE, _markers_not_written(vocabulary, writes, chain)] = False
+    allowed[_TO_BE_TOLD] = allowed[_OUTSIDE]
+    allowed[_TO_BE_TOLD, list(vocabulary.marker_ids)] = False
+    allowed[_TO_BE_SPOKEN, vocabulary.sosp] = True
+    offsets = vocabulary.codebook_offsets.tolist()
     for state in (_OPENED, _FRAME_DONE):
         allowed[state, offsets[0] : offsets[0] + sizes[0]] = True
     allowed[_FRAME_DONE, vocabulary.eosp] = True
@@ -91,3 +114,13 @@ def _forbidden(vocabulary: SpeechVocabulary, num_rows: int, writes: Writes, name
         state = _INSIDE_FRAME + codebook - 1
         allowed[state, offsets[codebook] : offsets[codebook] + sizes[codebook]] = True
     return ~allowed
+
+
+def _markers_not_written(vocabulary: SpeechVocabulary, writes: Writes, chain: Chain | None) -> list[int]:
+    """The ids of the markers that never stand outside of speech; ``<eosp>`` is one."""
+    if writes == "text":
+        return list(vocabulary.marker_ids)
+    if chain is None:
+        return [vocabulary.eosp]
+    written = (*chain.markers, *((START_OF_SPEECH,) if chain.speaks else ()))
+    return [token_id for form, token_id in vocabulary.markers.items() if form not in written]

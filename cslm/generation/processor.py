@@ -22,7 +22,7 @@ from cslm.errors import UserError
 from cslm.model.backbone import load_text_tokenizer
 from cslm.model.checkpoint import CARD_FILE, DECODER_FOLDER, SPEECH_FOLDER, read_speech_section
 from cslm.sequences.chain_of_modality import ParsedReply, parse_reply
-from cslm.sequences.prompts import PromptedTask, prompt_for
+from cslm.sequences.prompts import prompt_for
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import save_text_tokenizer
 from cslm.sequences.vocabulary import SpeechVocabulary
@@ -56,19 +56,17 @@ class CSLMProcessor:
             name: what messages call the checkpoint.
 
         Raises:
-            UserError: a tokenizer without units, or parts made with different speech tokenizers.
+            UserError: a codec for a tokenizer without units, or parts made with different speech tokenizers.
         """
         self.tokenizer, self.codec, self.decoder = tokenizer, codec, decoder
         self.fingerprint, self.card_path, self.name = fingerprint, card_path, name
         self.form = SequenceFormat(tokenizer)
-        if self.form.vocabulary is None:
-            raise UserError(f"{name} has no units in its vocabulary, a model of text alone: pre-train it on speech")
         if codec is not None:
             check_fingerprint(fingerprint, codec.fingerprint, name, f"the card {card_path or codec.name}")
-            if tuple(codec.codebook_sizes) != self.form.vocabulary.codebook_sizes:
+            if tuple(codec.codebook_sizes) != self.vocabulary.codebook_sizes:
                 raise UserError(
                     f"the card {card_path or codec.name} has codebooks {list(codec.codebook_sizes)}, {name} has "
-                    f"{list(self.form.vocabulary.codebook_sizes)}: name the card that it was trained with"
+                    f"{list(self.vocabulary.codebook_sizes)}: name the card that it was trained with"
                 )
         if decoder is not None:
             known, where = (codec.fingerprint, "the card") if codec is not None else (fingerprint, name)
@@ -118,8 +116,15 @@ class CSLMProcessor:
 
     @property
     def vocabulary(self) -> SpeechVocabulary:
-        """Where units and markers stand."""
-        assert self.form.vocabulary is not None
+        """Where units and markers stand.
+
+        Raises:
+            UserError: the model has no units.
+        """
+        if self.form.vocabulary is None:
+            raise UserError(
+                f"{self.name} has no units in its vocabulary, a model of text alone: pre-train it on speech"
+            )
         return self.form.vocabulary
 
     @property
@@ -160,7 +165,7 @@ class CSLMProcessor:
 
     def prompt(
         self,
-        task: PromptedTask,
+        task: str,
         language: str,
         units: Units | None = None,
         text: str | None = None,
@@ -173,7 +178,7 @@ class CSLMProcessor:
         self,
         audio: Audio | None = None,
         text: str | None = None,
-        task: PromptedTask = "dialogue",
+        task: str = "dialogue",
         language: str = "en",
         answer_language: str | None = None,
     ) -> dict[str, torch.Tensor]:
@@ -183,9 +188,13 @@ class CSLMProcessor:
         input_ids = torch.from_numpy(prompt.astype(np.int64))[None]
         return {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
 
-    def decode(self, ids: Sequence[int] | NDArray[Any]) -> ParsedReply:
-        """A generated reply taken apart: transcript of the question, answer, segments of text and units."""
-        return parse_reply(self.form, ids)
+    def decode(self, ids: Sequence[int] | NDArray[Any], order: str = "interleaved") -> ParsedReply:
+        """A generated reply taken apart: transcript of the question, answer, segments of text and units.
+
+        Args:
+            order: the chain that it is written in, see :func:`~cslm.sequences.chain_of_modality.parse_reply`.
+        """
+        return parse_reply(self.form, ids, order)
 
     def speak(self, segments: Sequence[Units], language: str, generator: torch.Generator | None = None) -> list[Any]:
         """Waveforms float32 ``(num_samples,)`` of stretches of units in the voice of a language.

@@ -1,47 +1,63 @@
-"""The chain of modality of a spoken answer (CSLM section 3.3.2, appendix A), written and read.
+"""Answers in a chain of modality, written and read: the one writer of :mod:`~cslm.sequences.chains`, and whole replies.
 
-Three orders, TQ the transcript of the question, TA the text and SA the speech of the answer:
-
-- ``interleaved``: ``[question]: TQ; [answer]: TA1<sosp>SA1<eosp>TA2<sosp>SA2<eosp>...``
-- ``full``:        ``[question]: TQ; [answer]: TA<sosp>SA<eosp>``
-- ``no_question``: ``[answer]: TA1<sosp>SA1<eosp>TA2<sosp>SA2<eosp>...``
-
-TQ is in the language of the question, TA and SA in that of the answer.
+Training documents and prompts come from the same turns; :func:`parse_reply` folds what
+:class:`~cslm.sequences.chain_reader.ChainReader` reads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cslm.codecs.codec import Units
+from cslm.errors import UserError
+from cslm.sequences.chain_reader import ChainReader, ReplyEvent, SegmentBegins, SpeechBegins, TextRead, UnitsRead
+from cslm.sequences.chains import CHAINS, Chain, Segment, chain_of
 from cslm.sequences.chunking import join_chunks
+from cslm.sequences.conversations import asks_with_units, writes
 from cslm.sequences.sequence import Sequence, SequenceBuilder
 from cslm.sequences.sequence_format import Content, SequenceFormat, Turn
-from cslm.sequences.tasks import asks_with_units, writes
 from cslm.sequences.wordings import dialogue_request
 
-Order = Literal["interleaved", "full", "no_question"]
-ORDERS: tuple[Order, ...] = ("interleaved", "full", "no_question")
+Chunk = tuple[str, Units | None]
+"""A text and its units; None where there are none to write."""
+Said = Mapping[str, Seq[Chunk]]
+"""What the segments of a chain say, by :attr:`~cslm.sequences.chains.Segment.field`: a text alone is one chunk."""
 
 
-@dataclass(frozen=True)
-class ParsedReply:
-    """A reply as the model wrote it, taken apart.
+def check_chain(form: SequenceFormat, order: str) -> Chain:
+    """The chain of a name, which the tokenizer can write. For a model of text alone any will do: it writes none.
 
-    ``question`` is None where the reply has no ``[question]``. ``segments`` are the chunks in order, each with its
-    units (empty where speech is missing). ``order`` is ``full`` where there is one segment: an interleaved answer of
-    one chunk is the same sequence.
+    Raises:
+        UserError: there is no such chain, or the tokenizer lacks a marker of it.
     """
+    chain = chain_of(order)
+    missing = [] if form.vocabulary is None else _missing_markers(form, chain)
+    if missing:
+        possible = ", ".join(name for name, other in CHAINS.items() if not _missing_markers(form, other))
+        raise UserError(
+            f"the order {order} writes {' '.join(missing)}, which the tokenizer has no marker for: extend a tokenizer "
+            f"with it (extend_tokenizer, further) and pre-train, or choose one of {possible}"
+        )
+    return chain
 
-    question: str | None
-    answer: str
-    segments: list[tuple[str, Units]]
-    order: Order
+
+def write_chain(chain: Chain, said: Said, question_language: str, answer_language: str) -> Content:
+    """A content that says ``said`` segment by segment. Where a chunk has no units, its text stands alone."""
+
+    def write(builder: SequenceBuilder) -> None:
+        for segment in chain.segments:
+            builder.in_language(segment.language_in(question_language, answer_language))
+            if segment.marker is not None:
+                builder.add_marker(segment.marker)
+            _write_segment(builder, segment, said[segment.field])
+
+    return write
 
 
 def dialogue(
@@ -49,19 +65,25 @@ def dialogue(
     question: Units,
     question_text: str,
     question_language: str,
-    chunks: Seq[tuple[str, Units]],
+    chunks: Seq[Chunk],
     answer_language: str,
-    order: Order = "interleaved",
+    order: str = "interleaved",
+    further: Mapping[str, str] | None = None,
 ) -> Sequence:
     """A spoken question and its answer in the chain of modality.
 
     Args:
         chunks: text and units of the answer (:func:`~cslm.sequences.chunking.speak_chunks`); one for ``full``.
+        order: a name of :data:`~cslm.sequences.chains.CHAINS`.
+        further: texts of the chain's other segments, by field.
+
+    Raises:
+        UserError: as :func:`check_chain`.
     """
+    said = _said(question_text, chunks, further)
     turns = dialogue_request_turns(question, question_language, answer_language)
-    transcript = None if order == "no_question" else (question_text, question_language)
-    reply = Turn("assistant", answer_language, _answers(transcript, chunks, answer_language))
-    return form.conversation("dialogue", [*turns, reply])
+    content = write_chain(check_chain(form, order), said, question_language, answer_language)
+    return form.conversation("dialogue", [*turns, Turn("assistant", answer_language, content)])
 
 
 def text_dialogue(
@@ -70,17 +92,22 @@ def text_dialogue(
     answer_text: str,
     question_language: str,
     answer_language: str,
-    order: Order = "interleaved",
+    order: str = "interleaved",
+    further: Mapping[str, str] | None = None,
 ) -> Sequence:
     """The same layout without units: a written question in the place of the spoken one, and an answer of text alone.
 
     For a model of text only, which has no markers, the reply is the answer as it is.
+
+    Raises:
+        UserError: as :func:`check_chain`.
     """
+    chain = check_chain(form, order)
     turns = text_dialogue_request(question_text, question_language, answer_language)
     content = writes(answer_text)
     if form.vocabulary is not None:
-        transcript = None if order == "no_question" else (question_text, question_language)
-        content = _answers(transcript, [(answer_text, None)], answer_language)
+        said = _said(question_text, [(answer_text, None)], further)
+        content = write_chain(chain, said, question_language, answer_language)
     return form.conversation("text_dialogue", [*turns, Turn("assistant", answer_language, content)])
 
 
@@ -96,88 +123,119 @@ def text_dialogue_request(question_text: str, question_language: str, answer_lan
     return [Turn("user", answer_language, writes(question_text, after=request.before))]
 
 
-def parse_reply(form: SequenceFormat, ids: Seq[int] | npt.NDArray[Any]) -> ParsedReply:
+@dataclass(frozen=True)
+class ParsedReply:
+    """A reply as the model wrote it, taken apart.
+
+    ``question`` is None where the reply has no transcript. ``segments`` are the chunks of the answer in order, each
+    with its units (empty where speech is missing). ``order`` is ``full`` where there is one of them: an interleaved
+    answer of one chunk is the same sequence. ``texts`` holds what the segments before the answer say, by field.
+    """
+
+    question: str | None
+    answer: str
+    segments: list[tuple[str, Units]]
+    order: str
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+def parse_reply(form: SequenceFormat, ids: Seq[int] | npt.NDArray[Any], order: str = "interleaved") -> ParsedReply:
     """Take a generated reply apart; any ids can be read, and what is unfinished is kept as far as it makes sense.
 
     Reads to the end of the turn. Works on the replies of ASR, TTS and translation too: these have no markers.
+
+    Args:
+        order: the chain that the reply is written in; those of the three orders need not be told apart.
+
+    Raises:
+        UserError: there is no such chain.
     """
-    assert form.vocabulary is not None, "a model of text only writes no chain of modality: decode its text"
-    question: str | None = None
-    marked = False
-    segments: list[tuple[str, Units]] = []
-    text: str | None = None  # read, and not yet followed by its speech
-    for kind, run in _runs(form, ids):
-        if kind == "text":
-            text = form.encoder.decode_continuation(run)
-        elif kind == "speech":
-            segments.append((text or "", Units(form.vocabulary.units_from_ids(np.array(run, dtype=np.int64)))))
-            text = None
-        elif kind == "question":
-            question, text = "", None
-        elif kind == "answer":
-            if question is not None:
-                question = _strip_layout(text or "", end=";")
-            marked, text = True, None
-    if question is not None and not marked:
-        question, text = _strip_layout(text or "", end=";"), None
-    if text is not None and text.strip():
-        segments.append((text, Units(np.zeros((0, len(form.vocabulary.codebook_sizes)), dtype=np.int64))))
-    if segments and marked:
-        segments[0] = (_strip_layout(segments[0][0]), segments[0][1])
-    order: Order = "no_question" if question is None else "full" if len(segments) <= 1 else "interleaved"
-    answer = join_chunks([text for text, _ in segments])
-    return ParsedReply(question, answer, [(text.strip(), units) for text, units in segments], order)
+    reader = ChainReader(form, chain_of(order))
+    parts = _Parts(reader.chain, 1 if form.vocabulary is None else len(form.vocabulary.codebook_sizes))
+    for event in [*reader.push(np.asarray(ids).reshape(-1).tolist()), *reader.finish()]:
+        parts.add(event)
+    return parts.reply(order)
 
 
-def _answers(
-    transcript: tuple[str, str] | None, chunks: Seq[tuple[str, Units | None]], answer_language: str
-) -> Content:
-    """A content in the chain of modality; ``transcript`` is the question's text and language."""
+class _Parts:
+    """A reply while its events come in; what a wrong order of markers leaves open, the last of them decides."""
 
-    def write(builder: SequenceBuilder) -> None:
-        if transcript is not None:
-            builder.in_language(transcript[1])
-            builder.add_marker("question")
-            builder.add_text(f": {transcript[0]}; ")
-            builder.in_language(answer_language)
-        builder.add_marker("answer")
-        for index, (text, units) in enumerate(chunks):
-            builder.add_text(text if index else f": {text}")
-            if units is not None:
-                builder.add_units(units)
+    def __init__(self, chain: Chain, num_codebooks: int) -> None:
+        self._chain = chain
+        self._texts: dict[str, str] = {}
+        self._chunks: list[tuple[str, list[npt.NDArray[np.int64]]]] = []
+        self._nothing = np.zeros((0, num_codebooks), dtype=np.int64)
+        self._text: str | None = None  # read, and not yet followed by its speech or the next segment
+        self._open: Segment | None = None
+        self._answers = False  # whether the last segment has begun
 
-    return write
+    def add(self, event: ReplyEvent) -> None:
+        if isinstance(event, SegmentBegins):
+            self._begin(event.segment)
+        elif isinstance(event, TextRead):
+            self._text = event.text
+        elif isinstance(event, SpeechBegins):
+            self._chunks.append((self._text or "", []))
+            self._text = None
+        elif isinstance(event, UnitsRead):
+            self._chunks[-1][1].append(event.units.ids)
 
+    def reply(self, order: str) -> ParsedReply:
+        if self._texts and not self._answers and self._open is not None:
+            self._close(self._open)
+        if self._text is not None and self._text.strip():
+            self._chunks.append((self._text, []))
+        texts = [text for text, _ in self._chunks]
+        if texts and self._answers:
+            texts[0] = self._chain.segments[-1].without_layout(texts[0])
+        units = [Units(np.concatenate([self._nothing, *parts])) for _, parts in self._chunks]
+        segments = [(text.strip(), spoken) for text, spoken in zip(texts, units, strict=True)]
+        question = self._texts.get("question_text")
+        if order in ("interleaved", "full", "no_question"):
+            order = "no_question" if question is None else "full" if len(segments) <= 1 else "interleaved"
+        answer = join_chunks(texts) or self._texts.get("answer_text", "")
+        return ParsedReply(question, answer, segments, order, self._texts)
 
-def _runs(form: SequenceFormat, ids: Seq[int] | npt.NDArray[Any]) -> list[tuple[str, list[int]]]:
-    """The reply as runs: ``text`` with its ids, ``speech`` with ids of units, ``question`` and ``answer``."""
-    vocabulary = form.vocabulary
-    assert vocabulary is not None
-    markers = {vocabulary.question: "question", vocabulary.answer: "answer"}
-    runs: list[tuple[str, list[int]]] = []
-    speaking = False
-    for token_id in np.asarray(ids).reshape(-1).tolist():
-        if token_id in form.encoder.control_ids and token_id not in vocabulary.marker_ids:
-            if not vocabulary.is_unit(token_id):
-                break
-            if speaking:
-                runs[-1][1].append(token_id)
-        elif token_id == vocabulary.sosp:
-            runs.append(("speech", []))
-            speaking = True
-        elif token_id == vocabulary.eosp:
-            speaking = False
-        elif token_id in markers:
-            runs.append((markers[token_id], []))
-            speaking = False
-        elif runs and runs[-1][0] == "text":
-            runs[-1][1].append(token_id)
+    def _begin(self, segment: Segment) -> None:
+        """A segment closes the one before it in the chain, or, where that was left out, the one that is open."""
+        *before, last = self._chain.segments
+        place = self._chain.segments.index(segment)
+        if place and before[place - 1].field in self._texts:
+            self._close(before[place - 1])
+        elif self._open is not None and self._open is not last:
+            self._close(self._open)
+        if segment is last:
+            self._answers = True
         else:
-            runs.append(("text", [token_id]))
-            speaking = False
-    return runs
+            self._texts[segment.field] = ""
+        self._open, self._text = segment, None
+
+    def _close(self, segment: Segment) -> None:
+        self._texts[segment.field], self._text = segment.without_layout(self._text or ""), None
 
 
-def _strip_layout(text: str, end: str = "") -> str:
-    stripped = text.strip().removeprefix(":").strip()
-    return stripped.removesuffix(end).rstrip() if end else stripped
+def _said(question_text: str, chunks: Seq[Chunk], further: Mapping[str, str] | None) -> Said:
+    others = {name: [(text, None)] for name, text in (further or {}).items()}
+    return {**others, "question_text": [(question_text, None)], "answer_text": chunks}
+
+
+def _write_segment(builder: SequenceBuilder, segment: Segment, chunks: Seq[Chunk]) -> None:
+    if segment.modality == "text":
+        builder.add_text(segment.before + "".join(text for text, _ in chunks) + segment.after)
+        return
+    before = segment.before
+    for text, units in chunks:
+        if segment.modality == "both":
+            before += text
+        if before:
+            builder.add_text(before)
+        if units is not None:
+            builder.add_units(units)
+        before = ""
+    if segment.after:
+        builder.add_text(segment.after)
+
+
+def _missing_markers(form: SequenceFormat, chain: Chain) -> list[str]:
+    markers = {} if form.vocabulary is None else form.vocabulary.markers
+    return [marker for marker in chain.markers if marker not in markers]

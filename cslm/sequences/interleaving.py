@@ -20,6 +20,7 @@ from cslm.corpora.word_times import Word, word_starts
 from cslm.sequences.chunking import speak_chunks
 from cslm.sequences.sequence import Sequence, SequenceBuilder
 from cslm.sequences.sequence_format import SequenceFormat
+from cslm.units.store import StoreRow
 
 MEAN_SPAN_WORDS = 5.0
 SPANS = ("alternating", "heard", "spoken")
@@ -28,10 +29,7 @@ _OPENERS = "\"'“‘«([（【「『《"
 
 def interleaved(
     form: SequenceFormat,
-    units: Units,
-    text: str,
-    words: Seq[Word] | None,
-    language: str,
+    utterance: StoreRow,
     frame_rate_hz: float,
     generator: np.random.Generator,
     spans: str = "alternating",
@@ -45,7 +43,8 @@ def interleaved(
     """
     assert spans in SPANS, spans
     speaks = bool(generator.integers(2))
-    drawn = speak_chunks(_draw_spans(form, text, words, span_words, generator), units, words, frame_rate_hz)
+    cut = _draw_spans(form, utterance.text, utterance.words, span_words, generator)
+    drawn = speak_chunks(cut, utterance.units, utterance.words, frame_rate_hz)
 
     def write(builder: SequenceBuilder) -> None:
         for index, (span_text, span_units) in enumerate(drawn):
@@ -64,7 +63,7 @@ def interleaved(
             else:
                 builder.add_text(span_text)
 
-    return form.document("interleaved", language, write)
+    return form.document("interleaved", utterance.language, write)
 
 
 def code_switched(form: SequenceFormat, sentences: Seq[tuple[Units, str]]) -> Sequence:

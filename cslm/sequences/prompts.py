@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from cslm.codecs.codec import Units
-from cslm.sequences.chain_of_modality import dialogue_request_turns, text_dialogue_request
-from cslm.sequences.sequence_format import SequenceFormat, Turn
-from cslm.sequences.tasks import asr_request, message_turns, translation_request, tts_request
-
-PromptedTask = Literal["asr", "tts", "translation", "dialogue", "text_dialogue"]
+from cslm.errors import UserError
+from cslm.sequences.sequence_format import SequenceFormat
+from cslm.sequences.tasks import TASKS, Asked, task_of
 
 
 def prompt_for(
     form: SequenceFormat,
-    task: PromptedTask,
+    task: str,
     *,
     language: str,
     units: Units | None = None,
@@ -29,14 +26,17 @@ def prompt_for(
     """The ids ``(num_ids,)`` of a request and the header of its reply.
 
     Args:
+        task: one of :data:`~cslm.sequences.tasks.TASKS` that has a request.
         language: of the input.
         units: the input of ``asr`` and ``dialogue``.
         text: the input of ``tts``, ``translation`` and ``text_dialogue``.
         answer_language: of a translation or an answer; the language of the input where it is not given.
         wording: which of the ten instructions of ``asr``, ``tts`` and ``translation``.
+
+    Raises:
+        UserError: an unknown task, one that nobody can ask for, or its input is missing.
     """
-    turns = _turns(task, language, units, text, answer_language or language, wording)
-    return form.prompt(task, turns).ids
+    return _prompt(form, task, Asked(language, units, text, (), answer_language, wording))
 
 
 def chat_prompt(form: SequenceFormat, messages: Seq[dict[str, str]], language: str = "en") -> npt.NDArray[np.int32]:
@@ -45,20 +45,12 @@ def chat_prompt(form: SequenceFormat, messages: Seq[dict[str, str]], language: s
     Raises:
         UserError: a message without a known role or a content.
     """
-    return form.prompt("instruction", message_turns(messages, language)).ids
+    return _prompt(form, "instruction", Asked(language, messages=messages))
 
 
-def _turns(
-    task: PromptedTask, language: str, units: Units | None, text: str | None, answer_language: str, wording: int
-) -> list[Turn]:
-    if task in ("asr", "dialogue"):
-        assert units is not None, f"a prompt for {task} needs units"
-        if task == "asr":
-            return asr_request(units, language, wording)
-        return dialogue_request_turns(units, language, answer_language)
-    assert text is not None, f"a prompt for {task} needs a text"
-    if task == "tts":
-        return tts_request(text, language, wording)
-    if task == "translation":
-        return translation_request(text, language, answer_language, wording)
-    return text_dialogue_request(text, language, answer_language)
+def _prompt(form: SequenceFormat, task: str, asked: Asked) -> npt.NDArray[np.int32]:
+    request = task_of(task).request
+    if request is None:
+        possible = ", ".join(name for name, record in TASKS.items() if record.request is not None)
+        raise UserError(f"the task {task} has no request that could be a prompt: choose one of {possible}")
+    return form.prompt(task, request(asked)).ids

@@ -110,10 +110,11 @@ class SequenceBuilder:
         self._append(array("i", vocabulary.unit_ids(units.ids).tobytes()), "speech", self._learns)
         self._append((vocabulary.eosp,), "marker", self._learns)
 
-    def add_marker(self, marker: Literal["question", "answer"]) -> None:
-        """``[question]`` or ``[answer]``."""
-        vocabulary = self._speech_vocabulary()
-        self._append((vocabulary.question if marker == "question" else vocabulary.answer,), "marker", self._learns)
+    def add_marker(self, form: str) -> None:
+        """A marker of a chain by its surface form, such as ``[question]``."""
+        markers = self._speech_vocabulary().markers
+        assert form in markers, f"the tokenizer has no marker {form}"
+        self._append((markers[form],), "marker", self._learns)
 
     def add_template(self, ids: Seq[int], num_trained: int = 0) -> None:
         """A piece of a chat template; the first ``num_trained`` ids are learnt (the token that ends a turn)."""

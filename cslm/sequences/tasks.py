@@ -1,112 +1,282 @@
-"""The tasks of pre-training as sequences (CSLM section 3.3.1): every example is a request and its reply.
+"""The tasks: what each is made of, how it is written, and how it is asked for. One record a task in :data:`TASKS`.
 
-``wording`` picks one of the ten instructions. Each task has a function for a whole sequence, and one for the turns
-before the reply, from which ``prompts.py`` makes a prompt for generation: the same code writes both.
+To add one, write its record and put it there: sources, streams, prompts and the texts that are tokenized before
+training all come from the record.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Seq
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+import numpy as np
+
+from cslm.codecs.codec import Units
+from cslm.corpora.text_documents import TEXT_FIELDS
 from cslm.errors import UserError
-from cslm.sequences.sequence import Sequence, SequenceBuilder
-from cslm.sequences.sequence_format import Content, SequenceFormat, Turn
-from cslm.sequences.wordings import Request, worded_request
+from cslm.sequences.chain_of_modality import (
+    check_chain,
+    dialogue,
+    dialogue_request_turns,
+    text_dialogue,
+    text_dialogue_request,
+)
+from cslm.sequences.chunking import chunk_text, speak_chunks
+from cslm.sequences.conversations import (
+    asr,
+    asr_request,
+    instruction,
+    message_turns,
+    plain_text,
+    translation,
+    translation_request,
+    tts,
+    tts_request,
+)
+from cslm.sequences.interleaving import MEAN_SPAN_WORDS, code_switched, interleaved
+from cslm.sequences.sequence import Sequence
+from cslm.sequences.sequence_format import SequenceFormat, Turn
+from cslm.sequences.text_encoder import after_space
+from cslm.units.store import StoreRow
 
-if TYPE_CHECKING:
-    from cslm.codecs.codec import Units
-
-ROLES = ("system", "user", "assistant")
-
-
-def asr(form: SequenceFormat, units: Units, text: str, language: str, wording: int = 0) -> Sequence:
-    """Speech to text: the request holds the units, the reply is the text."""
-    return form.conversation("asr", [*asr_request(units, language, wording), Turn("assistant", language, writes(text))])
+SourceKind = Literal["utterances", "groups", "documents", "spoken_documents"]
+"""What a source reads: the utterances of a store one by one; its groups that say one thing in several languages;
+documents of text; documents that name a question and an answer of a store."""
 
 
-def tts(form: SequenceFormat, units: Units, text: str, language: str, wording: int = 0) -> Sequence:
-    """Text to speech: the request holds the text, the reply is ``<sosp>`` units ``<eosp>``."""
-    reply = Turn("assistant", language, lambda builder: builder.add_units(units))
-    return form.conversation("tts", [*tts_request(text, language, wording), reply])
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a task writes its documents. Each is a key of a source, and is explained there."""
+
+    order: str = "interleaved"
+    spans: str = "alternating"
+    span_words: float = MEAN_SPAN_WORDS
+    num_sentences: int = 4
 
 
-def translation(
-    form: SequenceFormat, source: str, target: str, source_language: str, target_language: str, wording: int = 0
-) -> Sequence:
-    """Text to text in another language."""
-    turns = translation_request(source, source_language, target_language, wording)
-    return form.conversation("translation", [*turns, Turn("assistant", target_language, writes(target))])
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What a document depends on besides what it says."""
+
+    seed: int
+    progress: float = 1.0
+    """share of the training that lies before the document, from 0 to 1"""
+    settings: Settings = field(default_factory=Settings)
 
 
-def instruction(form: SequenceFormat, messages: Seq[dict[str, str]], language: str) -> Sequence:
-    """A conversation in text of one or more turns; every reply of the assistant is trained.
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What one document says, as its source found it."""
+
+    document: Mapping[str, Any] = field(default_factory=dict)
+    """the fields of a document of text"""
+    utterances: Seq[StoreRow] = ()
+    """of a store: the one, those of a group, or question and answer"""
+    frame_rate_hz: float = 0.0
+    """of their units"""
+    where: str = ""
+    """what messages call the store"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What somebody asks for: the input of a task, and its language."""
+
+    language: str = "en"
+    units: Units | None = None
+    text: str | None = None
+    messages: Seq[dict[str, str]] = ()
+    answer_language: str | None = None
+    """None: that of the input"""
+    wording: int = 0
+    """which of the ten instructions, where there are ten"""
+
+    def units_for(self, task: str) -> Units:
+        """The speech that the task hears.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.units is None:
+            raise UserError(f"a prompt for {task} needs speech: give its units")
+        return self.units
+
+    def text_for(self, task: str) -> str:
+        """The text that the task reads.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.text is None:
+            raise UserError(f"a prompt for {task} needs a text")
+        return self.text
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task."""
+
+    source: SourceKind
+    """what its documents come from"""
+    write: Callable[[SequenceFormat, Example, Draw], Sequence]
+    """makes the sequence of a document, a pure function of these three"""
+    reads: tuple[str, ...]
+    """the keys of a source that it reads, besides task, weight, languages and loss_weight, which all do"""
+    fields: tuple[str, ...] = ()
+    """of its documents: texts, but for ``messages``; those that end in ``language`` hold one"""
+    request: Callable[[Asked], list[Turn]] | None = None
+    """the turns before the reply, for prompts; None for documents without a reply"""
+    texts: Callable[[Mapping[str, Any]], Iterator[str]] | None = None
+    """what ``write`` encodes of a document's texts (an utterance has one, ``text``), so that it can be tokenized before
+    training; None where texts are cut anew each time"""
+    reads_words: bool = False
+    """whether the times of the words of an utterance are read"""
+
+
+def task_of(name: str) -> Task:
+    """The record of a task.
 
     Raises:
-        UserError: a message without a known role or a content, or a conversation that has no reply.
+        UserError: there is none.
     """
-    turns = message_turns(messages, language)
-    if not any(turn.role == "assistant" for turn in turns):
-        raise UserError("an instruction without a message of the assistant has nothing to learn: add its reply")
-    return form.conversation("instruction", turns)
+    if name not in TASKS:
+        raise UserError(f"there is no task {name!r}: choose one of {', '.join(sorted(TASKS))}")
+    return TASKS[name]
 
 
-def plain_text(form: SequenceFormat, text: str, language: str) -> Sequence:
-    """A text as it is, all of it trained."""
-    return form.document("text", language, writes(text))
+def _asr(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
+    (heard,) = example.utterances
+    return asr(form, heard.units, heard.text, heard.language, draw.seed)
 
 
-def asr_request(units: Units, language: str, wording: int = 0) -> list[Turn]:
-    """The turns before a transcript."""
-    request = worded_request("asr", wording, language)
-    return [Turn("user", language, asks_with_units(request, language, units, language))]
+def _tts(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
+    (spoken,) = example.utterances
+    return tts(form, spoken.units, spoken.text, spoken.language, draw.seed)
 
 
-def tts_request(text: str, language: str, wording: int = 0) -> list[Turn]:
-    """The turns before the speech of a text."""
-    return [Turn("user", language, writes(text, after=worded_request("tts", wording, language).before))]
+def _interleaved(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
+    (utterance,) = example.utterances
+    generator, settings = np.random.default_rng(draw.seed), draw.settings
+    return interleaved(form, utterance, example.frame_rate_hz, generator, settings.spans, settings.span_words)
 
 
-def translation_request(source: str, source_language: str, target_language: str, wording: int = 0) -> list[Turn]:
-    """The turns before a translation."""
-    request = worded_request("translation", wording, source_language, target_language)
-    return [Turn("user", source_language, writes(source, after=request.before))]
+def _code_switched(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
+    return code_switched(form, [(sentence.units, sentence.language) for sentence in example.utterances])
 
 
-def message_turns(messages: Seq[dict[str, str]], language: str) -> list[Turn]:
-    """Messages ``{"role": ..., "content": ...}`` as turns.
-
-    Raises:
-        UserError: a message without a known role or a content.
-    """
-    turns = []
-    for message in messages:
-        role, content = message.get("role"), message.get("content")
-        if role not in ROLES or not isinstance(content, str):
-            raise UserError(
-                f"a message has role {role!r} and content {content!r}: give one of {', '.join(ROLES)} and text"
-            )
-        turns.append(Turn(role, language, writes(content)))  # type: ignore[arg-type]
-    return turns
-
-
-def writes(text: str, after: str = "") -> Content:
-    """A content that is ``after + text``: what a corpus says, after what a request says."""
-
-    def write(builder: SequenceBuilder) -> None:
-        builder.add_text(text, after)
-
-    return write
+def _dialogue(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
+    document, (question, answer) = example.document, example.utterances
+    language, order = document["answer_language"], draw.settings.order
+    chunked = check_chain(form, order).chunked
+    chunks = chunk_text(document["answer_text"], language) if chunked else [document["answer_text"]]
+    if len(chunks) > 1 and answer.words is None:
+        raise UserError(
+            f"the utterance {answer.id} of {example.where} has no word times (words), and the order {order} cuts "
+            "answers by them: align the corpus, or use order: full"
+        )
+    spoken = speak_chunks(chunks, answer.units, answer.words, example.frame_rate_hz)
+    return dialogue(
+        form, question.units, document["question_text"], document["question_language"], spoken, language, order,
+        _further_texts(document),
+    )  # fmt: skip
 
 
-def asks_with_units(request: Request, language: str, units: Units, units_language: str) -> Content:
-    """A content ``{instruction} This is input: <sosp>...<eosp>.``; the words and the units have each their language."""
+def _text_dialogue(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
+    document = example.document
+    return text_dialogue(
+        form, document["question_text"], document["answer_text"], document["question_language"],
+        document["answer_language"], draw.settings.order, _further_texts(document),
+    )  # fmt: skip
 
-    def write(builder: SequenceBuilder) -> None:
-        builder.add_text(request.before)
-        builder.in_language(units_language)
-        builder.add_units(units)
-        builder.in_language(language)
-        builder.add_text(request.after)
 
-    return write
+def _translation(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
+    document = example.document
+    languages = document["source_language"], document["target_language"]
+    return translation(form, document["source"], document["target"], *languages, draw.seed)
+
+
+def _instruction(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
+    return instruction(form, example.document["messages"], example.document["language"])
+
+
+def _text(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
+    return plain_text(form, example.document["text"], example.document["language"])
+
+
+def _ask_asr(asked: Asked) -> list[Turn]:
+    return asr_request(asked.units_for("asr"), asked.language, asked.wording)
+
+
+def _ask_tts(asked: Asked) -> list[Turn]:
+    return tts_request(asked.text_for("tts"), asked.language, asked.wording)
+
+
+def _ask_translation(asked: Asked) -> list[Turn]:
+    text, target = asked.text_for("translation"), asked.answer_language or asked.language
+    return translation_request(text, asked.language, target, asked.wording)
+
+
+def _ask_dialogue(asked: Asked) -> list[Turn]:
+    return dialogue_request_turns(asked.units_for("dialogue"), asked.language, asked.answer_language or asked.language)
+
+
+def _ask_text_dialogue(asked: Asked) -> list[Turn]:
+    text = asked.text_for("text_dialogue")
+    return text_dialogue_request(text, asked.language, asked.answer_language or asked.language)
+
+
+def _ask_instruction(asked: Asked) -> list[Turn]:
+    return message_turns(asked.messages, asked.language)
+
+
+def _further_texts(document: Mapping[str, Any]) -> dict[str, str]:
+    """The texts of a dialogue that only some chains write: ``question_text_en``, ..."""
+    return {name: text for name, text in document.items() if name.startswith(("question_text_", "answer_text_"))}
+
+
+def _text_itself(document: Mapping[str, Any]) -> Iterator[str]:
+    yield document["text"]
+
+
+def _text_behind_request(document: Mapping[str, Any]) -> Iterator[str]:
+    yield after_space(document["text"])
+
+
+def _texts_of_translation(document: Mapping[str, Any]) -> Iterator[str]:
+    yield after_space(document["source"])
+    yield document["target"]
+
+
+def _texts_of_instruction(document: Mapping[str, Any]) -> Iterator[str]:
+    contents = (message.get("content") for message in document["messages"] if isinstance(message, dict))
+    return (content for content in contents if isinstance(content, str))
+
+
+_DIALOGUE_FIELDS = ("question", "question_language", "question_text", "answer", "answer_language", "answer_text")
+_STORE = ("store", "speakers")
+
+TASKS: dict[str, Task] = {
+    "asr": Task("utterances", _asr, _STORE, request=_ask_asr, texts=_text_itself),
+    "tts": Task("utterances", _tts, (*_STORE, "unit_noise"), request=_ask_tts, texts=_text_behind_request),
+    "interleaved": Task(
+        "utterances", _interleaved, (*_STORE, "unit_noise", "spans", "span_words"), reads_words=True
+    ),
+    "code_switched": Task("groups", _code_switched, (*_STORE, "unit_noise", "num_sentences")),
+    "dialogue": Task(
+        "spoken_documents", _dialogue, (*_STORE, "unit_noise", "documents", "order"), _DIALOGUE_FIELDS, _ask_dialogue,
+        reads_words=True,
+    ),
+    "translation": Task(
+        "documents", _translation, ("documents",), TEXT_FIELDS["translation"], _ask_translation, _texts_of_translation
+    ),
+    "instruction": Task(
+        "documents", _instruction, ("documents",), TEXT_FIELDS["instruction"], _ask_instruction, _texts_of_instruction
+    ),
+    "text": Task("documents", _text, ("documents",), TEXT_FIELDS["text"], texts=_text_itself),
+    "text_dialogue": Task(
+        "documents", _text_dialogue, ("documents", "order"), TEXT_FIELDS["text_dialogue"], _ask_text_dialogue
+    ),
+}  # fmt: skip
+"""Name to task."""

@@ -81,7 +81,7 @@ class TextEncoder:
     def encode(self, text: str, after: str = "") -> list[int]:
         """The ids of ``after + text``; no special token is added."""
         if after and self._known is not None and text[:1].isalnum() and self._parts_at_space(after):
-            return [*self._encode(after[:-1]), *self._encode(after[-1] + text)]
+            return [*self._encode(after[:-1]), *self._encode(after_space(text))]
         return list(self._encode(after + text))
 
     def encode_many(self, texts: Sequence[str]) -> Iterator[list[int]]:
@@ -138,6 +138,11 @@ class TextEncoder:
         for start, stop in pairwise(cuts):
             ids.extend(self._backend.encode(text[start:stop], add_special_tokens=False).ids)
         return [token_id for token_id in ids if token_id not in self._control_ids]
+
+
+def after_space(text: str) -> str:
+    """A text as it is tokenized, and looked for among known texts, behind a request whose last space goes with it."""
+    return " " + text
 
 
 def _text_only(backend: Tokenizer, unknown: str | None) -> tuple[Tokenizer, dict[str, int]]:

@@ -3,12 +3,12 @@
 Text ids stay as they are; from ``len(tokenizer)`` on comes one contiguous block of units, then the markers. Surface
 forms are the paper's (section 3.1, appendix A): ``<0>`` ... ``<4095>``, ``<sosp>``, ``<eosp>``, ``[question]``,
 ``[answer]``; further codebooks spell ``<1:0>``, ``<2:0>``, ... Units become ids by adding an offset, never by going
-through strings.
+through strings. Chains of modality may have markers of their own: a tokenizer holds them or not (``further``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from cslm.codecs.codec import unit_token
 from cslm.errors import UserError
+from cslm.sequences.chains import markers_of_chains
 from tokenizers import AddedToken
 
 if TYPE_CHECKING:
@@ -43,14 +44,20 @@ class SpeechVocabulary:
     eosp: int
     question: int
     answer: int
+    further: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """surface forms and ids of the markers that only some chains write"""
 
     @classmethod
-    def after_text(cls, num_text_ids: int, codebook_sizes: Sequence[int]) -> SpeechVocabulary:
-        """The layout of this package: units from ``num_text_ids`` on, then the four markers."""
+    def after_text(
+        cls, num_text_ids: int, codebook_sizes: Sequence[int], further: Sequence[str] = ()
+    ) -> SpeechVocabulary:
+        """The layout of this package: units from ``num_text_ids`` on, then the four markers, then ``further`` ones."""
         sizes = tuple(int(size) for size in codebook_sizes)
         assert sizes and min(sizes) > 0, sizes
-        first_marker = num_text_ids + sum(sizes)
-        return cls(num_text_ids, sizes, num_text_ids, *range(first_marker, first_marker + len(MARKERS)))
+        ids = {form: num_text_ids + sum(sizes) + place for place, form in enumerate((*MARKERS, *further))}
+        sosp, eosp, question, answer = (ids[form] for form in MARKERS)
+        more = {form: ids[form] for form in further}
+        return cls(num_text_ids, sizes, num_text_ids, sosp, eosp, question, answer, more)
 
     @property
     def num_units(self) -> int:
@@ -58,9 +65,14 @@ class SpeechVocabulary:
         return sum(self.codebook_sizes)
 
     @property
-    def marker_ids(self) -> tuple[int, int, int, int]:
-        """The ids of ``<sosp>``, ``<eosp>``, ``[question]`` and ``[answer]``."""
-        return (self.sosp, self.eosp, self.question, self.answer)
+    def markers(self) -> dict[str, int]:
+        """Surface forms and ids of all markers: ``<sosp>``, ``<eosp>``, ``[question]``, ``[answer]``, further ones."""
+        return {**dict(zip(MARKERS, (self.sosp, self.eosp, self.question, self.answer), strict=True)), **self.further}
+
+    @property
+    def marker_ids(self) -> tuple[int, ...]:
+        """The ids of all markers, in the order of :attr:`markers`."""
+        return tuple(self.markers.values())
 
     @property
     def size(self) -> int:
@@ -133,11 +145,12 @@ class SpeechVocabulary:
             for codebook, size in enumerate(self.codebook_sizes)
             for unit in range(size)
         }
-        forms.update(zip(self.marker_ids, MARKERS, strict=True))
+        forms.update((token_id, form) for form, token_id in self.markers.items())
         return [forms[token_id] for token_id in sorted(forms)]
 
     def to_dict(self) -> dict[str, Any]:
         """The layout as plain values, for the speech section of a checkpoint's config."""
+        further = {"further_markers": dict(self.further)} if self.further else {}
         return {
             "num_text_ids": self.num_text_ids,
             "codebook_sizes": list(self.codebook_sizes),
@@ -146,13 +159,16 @@ class SpeechVocabulary:
             "eosp": self.eosp,
             "question": self.question,
             "answer": self.answer,
+            **further,
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SpeechVocabulary:
         """The layout that :meth:`to_dict` wrote."""
-        fields = {name: int(values[name]) for name in cls.__dataclass_fields__ if name != "codebook_sizes"}
-        return cls(codebook_sizes=tuple(int(size) for size in values["codebook_sizes"]), **fields)
+        names = ("num_text_ids", "first_unit_id", "sosp", "eosp", "question", "answer")
+        sizes = tuple(int(size) for size in values["codebook_sizes"])
+        further = {form: int(token_id) for form, token_id in values.get("further_markers", {}).items()}
+        return cls(codebook_sizes=sizes, further=further, **{name: int(values[name]) for name in names})
 
 
 def has_speech(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -187,17 +203,28 @@ def from_tokenizer(tokenizer: PreTrainedTokenizerBase) -> SpeechVocabulary:
                 )
             size += 1
         sizes.append(size)
-    markers = [added[form] for form in MARKERS]
-    return SpeechVocabulary(min(first, *markers), tuple(sizes), first, *markers)
+    sosp, eosp, question, answer = (added[form] for form in MARKERS)
+    further = {form: added[form] for form in markers_of_chains() if form in added and form not in MARKERS}
+    num_text_ids = min(first, sosp, eosp, question, answer)
+    return SpeechVocabulary(num_text_ids, tuple(sizes), first, sosp, eosp, question, answer, further)
 
 
-def extend_tokenizer(tokenizer: PreTrainedTokenizerBase, codebook_sizes: Sequence[int]) -> SpeechVocabulary:
+def extend_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, codebook_sizes: Sequence[int], further: Sequence[str] = ()
+) -> SpeechVocabulary:
     """Add units and markers to a text tokenizer, in place. Text ids do not change. Done twice, it changes nothing.
+
+    Args:
+        further: markers of chains beside the four, such as ``[translation]``; a tokenizer that holds units already
+            gets those that it lacks behind all that it has.
 
     Raises:
         UserError: the tokenizer already has units of another layout, or spells one of the new tokens itself.
     """
     sizes = tuple(int(size) for size in codebook_sizes)
+    wanted = [form for form in dict.fromkeys(further) if form not in MARKERS]
+    unknown = [form for form in wanted if form not in markers_of_chains()]
+    assert not unknown, f"no chain writes the marker {', '.join(unknown)}"
     if has_speech(tokenizer):
         found = from_tokenizer(tokenizer)
         if found.codebook_sizes != sizes:
@@ -205,12 +232,16 @@ def extend_tokenizer(tokenizer: PreTrainedTokenizerBase, codebook_sizes: Sequenc
                 f"the tokenizer {tokenizer.name_or_path or '(unnamed)'} already holds units of codebooks "
                 f"{list(found.codebook_sizes)}, but the card has {list(sizes)}: use the card that it was extended with"
             )
-        return found
-    vocabulary = SpeechVocabulary.after_text(len(tokenizer), sizes)
-    tokens = vocabulary.tokens()
+        _add(tokenizer, [form for form in wanted if form not in found.further])
+        return from_tokenizer(tokenizer)
+    vocabulary = SpeechVocabulary.after_text(len(tokenizer), sizes, wanted)
+    _add(tokenizer, vocabulary.tokens())
+    assert from_tokenizer(tokenizer) == vocabulary, "the tokenizer gave the new tokens other ids"
+    return vocabulary
+
+
+def _add(tokenizer: PreTrainedTokenizerBase, tokens: list[str]) -> None:
     taken = set(tokens) & set(tokenizer.get_vocab())
     if taken:
         raise UserError(f"the text tokenizer already spells {sorted(taken)[:4]}: it cannot be extended with units")
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in tokens])
-    assert from_tokenizer(tokenizer) == vocabulary, "the tokenizer gave the new tokens other ids"
-    return vocabulary

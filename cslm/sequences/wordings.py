@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 FALLBACK = "en"
-WordedTask = Literal["asr", "tts", "translation"]
-WORDED_TASKS: tuple[WordedTask, ...] = ("asr", "tts", "translation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +26,24 @@ class Request:
     after: str
 
 
-def num_wordings(task: WordedTask, language: str) -> int:
+def worded_tasks() -> tuple[str, ...]:
+    """The tasks that there are wordings for."""
+    block = _wordings()[FALLBACK]
+    return tuple(task for task, words in block.items() if isinstance(words, list) and task != "input")
+
+
+def num_wordings(task: str, language: str) -> int:
     """How many ways there are to ask for a task in a language (that of the input)."""
-    return len(_block(language)[task])
+    return len(_block(language, task)[task])
 
 
 @lru_cache(maxsize=4096)
-def worded_request(task: WordedTask, wording: int, language: str, target: str = "") -> Request:
+def worded_request(task: str, wording: int, language: str, target: str = "") -> Request:
     """The ``wording``-th way, counted round, to ask for a task; ``target`` is the language to translate into.
 
-    Asked in ``language``, the language of the input; where that has no block, in English.
+    Asked in ``language``, the language of the input; where that has no block or not this task, in English.
     """
-    block = _block(language)
+    block = _block(language, task)
     template = block[task][wording % len(block[task])]
     name = _name(block, language)
     words = template.format(language=name, source=name, target=_name(block, target) if target else "")
@@ -60,8 +64,9 @@ def dialogue_request(question_language: str, answer_language: str) -> Request:
 def all_wordings(languages: list[str]) -> Iterator[str]:
     """Every request that can be made among these languages, input left out: texts for a text tokenizer to know."""
     for language in languages:
-        for task in WORDED_TASKS:
-            targets = [other for other in languages if other != language] if task == "translation" else [""]
+        for task in worded_tasks():
+            across = "{target}" in _block(language, task)[task][0]
+            targets = [other for other in languages if other != language] if across else [""]
             for target in targets:
                 for wording in range(num_wordings(task, language)):
                     request = worded_request(task, wording, language, target)
@@ -83,9 +88,11 @@ def _tag(language: str) -> str:
     return tag if tag in _wordings() else tag.split("-")[0]
 
 
-def _block(language: str) -> dict[str, Any]:
+def _block(language: str, task: str = "input") -> dict[str, Any]:
+    """The words of a language; the English ones where it has no block, or none for a task."""
     wordings = _wordings()
-    return wordings.get(_tag(language), wordings[FALLBACK])
+    block = wordings.get(_tag(language), wordings[FALLBACK])
+    return block if task in block else wordings[FALLBACK]
 
 
 def _name(block: dict[str, Any], language: str) -> str:

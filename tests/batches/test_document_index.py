@@ -13,7 +13,8 @@ import pytest
 from cslm.batches import document_index as module
 from cslm.batches.document_index import IndexFolder, index_documents
 from cslm.batches.documents import JsonLines
-from cslm.batches.sources import DOCUMENT_TASKS, open_sources
+from cslm.batches.sources import open_sources
+from cslm.sequences.tasks import TASKS
 from tests.worlds.small_world import write_lines
 
 FIELDS = ("language", "text")
@@ -105,7 +106,7 @@ def test_a_file_without_documents_has_an_empty_index(tmp_path):
 
 
 def test_sources_are_the_same_with_and_without(world, form, tmp_path):
-    configs = {name: config for name, config in world.items() if config.task in DOCUMENT_TASKS}
+    configs = {name: config for name, config in world.items() if "documents" in TASKS[config.task].reads}
     plain_sources = open_sources(configs, form)
     for rank in (0, 1):
         sources = open_sources(configs, form, kept_in=IndexFolder(tmp_path / "kept", rank))

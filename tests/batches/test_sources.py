@@ -3,12 +3,19 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import yaml
 
 from cslm.batches.documents import JsonLines
-from cslm.batches.sources import TASKS, SourceConfig, open_sources
+from cslm.batches.source_checks import check_keys
+from cslm.batches.sources import SourceConfig, open_sources
+from cslm.corpora.text_documents import TEXT_FIELDS
 from cslm.errors import UserError
+from cslm.sequences.known_texts import KnownTexts
 from cslm.sequences.sequence_format import SequenceFormat
-from tests.worlds.small_village import small_tokenizer
+from cslm.sequences.tasks import TASKS
+from cslm.sequences.vocabulary import extend_tokenizer
+from tests.conftest import ROOT
+from tests.worlds.small_village import CODEBOOK_SIZE, byte_level_tokenizer, small_tokenizer
 from tests.worlds.small_world import NUM_GROUPS, write_lines
 
 
@@ -102,6 +109,8 @@ def test_configurations_that_do_not_fit_are_refused(world, form, tmp_path):
     store = world["asr"].store
     for config, message in [
         (SourceConfig("sing", 1), "'sing'.*choose one of asr"),
+        (SourceConfig("interleaved", 1, store, spans="sung"), "spans 'sung'.*choose one of alternating"),
+        (SourceConfig("interleaved", 1, store, span_words=0.5), "span_words 0.5"),
         (SourceConfig("asr", 1), "needs a store"),
         (SourceConfig("dialogue", 1, store), "needs documents"),
         (SourceConfig("text", 1, documents=str(tmp_path / "none.jsonl")), "there is no file"),
@@ -169,5 +178,76 @@ def test_texts_tokenized_before_change_no_document(world, form, name):
     for index in range(plain.num_documents):
         one, other = plain.sequence(index, index), knowing.sequence(index, index)
         assert one.ids.tolist() == other.ids.tolist() and one.spans == other.spans
-    with_whole_texts = ("asr", "tts", "translation", "instruction", "text")
-    assert (knowing._form.encoder is not form.encoder) == (name in with_whole_texts)
+    assert (knowing._form.encoder is not form.encoder) == (TASKS[name].texts is not None)
+
+
+@pytest.fixture(scope="module")
+def bytes_form():
+    """As of real bases, whose tokenizers part a request from its text before the space between them."""
+    tokenizer = byte_level_tokenizer(["<|end|>"], None, "<|end|>", None)
+    extend_tokenizer(tokenizer, [CODEBOOK_SIZE])
+    return SequenceFormat(tokenizer)
+
+
+def texts_of_documents(source) -> set[str]:
+    """The texts of its documents and replies, without what requests and layouts say."""
+    store, documents = source.store, getattr(source, "_documents", None)
+    if documents is None:
+        return {str(store.column("text")[row]) for row in source._rows}
+    whole = [document for _, document in documents.scan()]
+    names = [name for name in TASKS[source.task].fields if not name.endswith("language")]
+    texts = {document[name] for document in whole for name in names if name != "messages"}
+    return texts | {message["content"] for document in whole for message in document.get("messages", ())}
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.texts is not None])
+def test_every_text_of_a_document_is_found_tokenized(world, bytes_form, name, monkeypatch):
+    """A text that is written in another way than it was tokenized (a space before it) is missed without a word."""
+    (source,) = open_sources({name: world[name]}, bytes_form).values()
+    source.know_texts()
+    found: set[str] = set()
+    find = KnownTexts.find
+
+    def noted(self, text):
+        ids = find(self, text)
+        found.update([text.removeprefix(" ")] if ids is not None else [])
+        return ids
+
+    monkeypatch.setattr(KnownTexts, "find", noted)
+    for index in range(source.num_documents):
+        source.sequence(index, index)
+    assert found == texts_of_documents(source) and found
+
+
+def kept_out(task: str) -> list[str]:
+    read = (*TASKS[task].reads, "task", "weight", "languages", "loss_weight")
+    return [field.name for field in dataclasses.fields(SourceConfig) if field.name not in read]
+
+
+GIVEN = {"store": "units", "documents": "d.jsonl", "speakers": ["a"], "order": "full", "spans": "heard"}
+GIVEN |= {"span_words": 3.0, "num_sentences": 2, "unit_noise": 0.1}
+
+
+@pytest.mark.parametrize(("task", "key"), [(task, key) for task in TASKS for key in kept_out(task)])
+def test_a_key_that_a_task_does_not_read_is_refused_before_anything_is_read(form, task, key):
+    config = dataclasses.replace(SourceConfig(task, 1), **{key: GIVEN[key]})
+    with pytest.raises(UserError, match=f"the source a has the task {task}, which does not read {key}: leave it out"):
+        open_sources({"fine": SourceConfig("text", 1, documents="nowhere"), "a": config}, form)
+
+
+def test_the_keys_that_tasks_read_are_those_of_a_source():
+    known = {field.name for field in dataclasses.fields(SourceConfig)}
+    assert all(set(task.reads) <= known for task in TASKS.values())
+    assert {"spans", "span_words"} <= set(kept_out("text")) and "order" in kept_out("asr")
+
+
+def test_the_fields_of_text_documents_are_those_that_corpora_are_prepared_with():
+    named = {name: task.fields for name, task in TASKS.items() if task.source == "documents"}
+    assert named == TEXT_FIELDS
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: f"{path.parent.name}")
+def test_the_sources_of_every_recipe_read_the_keys_that_they_give(path):
+    sources = yaml.safe_load(path.read_text(encoding="utf-8")).get("sources") or {}
+    for name, values in sources.items():
+        check_keys(name, SourceConfig(**values))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cslm.batches.sources import open_sources
 from cslm.batches.unit_noise import read_with_noise
 from cslm.sequences.sequence import Sequence, Span
+from cslm.sequences.tasks import TASKS
 from tests.worlds.small_world import open_stream
 
 
@@ -71,7 +72,12 @@ def rows(world, form, rank=0, world_size=1, **changes):
 
 
 def with_noise(world, share):
-    return {name: dataclasses.replace(config, unit_noise=share) for name, config in world.items()}
+    """The same sources; those that speak read a share of their units as others."""
+    noisy = {"unit_noise": share}
+    return {
+        name: dataclasses.replace(config, **noisy if "unit_noise" in TASKS[config.task].reads else {})
+        for name, config in world.items()
+    }
 
 
 def test_noise_changes_what_is_read_and_not_what_is_learnt(world, form):

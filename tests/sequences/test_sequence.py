@@ -34,7 +34,7 @@ def test_ids_and_mask_grow_together_and_spans_cover_them(form, steps):
             builder.add_units(some_units(size))
             assert len(builder) == before + size + 2
         elif kind == "marker":
-            builder.add_marker("answer")
+            builder.add_marker("[answer]")
         else:
             builder.add_template(list(range(size)), num_trained=size // 2)
         added = len(builder) - before

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cslm.codecs.codec import Units, unit_string
+from cslm.sequences.conversations import plain_text, tts
 from cslm.sequences.sequence_view import num_learnt, num_noisy, sequence_lines
-from cslm.sequences.tasks import plain_text, tts
 from tests.worlds.small_village import some_units
 
 ESCAPES = re.compile(r"\x1b\[[\d;]*m")

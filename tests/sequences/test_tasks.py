@@ -10,9 +10,10 @@ import pytest
 from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import dialogue, text_dialogue
 from cslm.sequences.chunking import chunk_text, speak_chunks
+from cslm.sequences.conversations import asr, instruction, plain_text, translation, tts
 from cslm.sequences.interleaving import code_switched, interleaved
 from cslm.sequences.prompts import chat_prompt, prompt_for
-from cslm.sequences.tasks import asr, instruction, plain_text, translation, tts
+from cslm.units.store import StoreRow
 from tests.worlds.small_village import chinese_answer, english_answer, some_units, word_times
 
 ENGLISH = english_answer("Anna", "baker")
@@ -45,7 +46,8 @@ def written(form, task: str):
             return plain_text(form, CHINESE, "zh")
         case "interleaved":
             words = word_times(ENGLISH, "en", frames / 25)
-            return interleaved(form, units, ENGLISH, words, "en", 25.0, np.random.default_rng(4))
+            utterance = StoreRow("one", "en", ENGLISH, frames / 25, units, words=words)
+            return interleaved(form, utterance, 25.0, np.random.default_rng(4))
         case "code_switched":
             return code_switched(form, [(some_units(4), "en"), (some_units(5, 1), "zh"), (some_units(3, 2), "zh")])
         case "dialogue":

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from cslm.errors import UserError
+from cslm.sequences.conversations import instruction
 from cslm.sequences.sequence_format import SequenceFormat
-from cslm.sequences.tasks import instruction
 from cslm.sequences.templates import ChatWrapper
 from tests.worlds.small_village import byte_level_tokenizer
 

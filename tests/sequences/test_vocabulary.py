@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cslm.errors import UserError
+from cslm.sequences.chains import CHAINS
+from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_tokenizer, has_speech
-from tests.worlds.small_village import byte_level_tokenizer, sentences
+from tests.worlds.four_part_chain import MARKED
+from tests.worlds.small_village import byte_level_tokenizer, sentences, small_tokenizer
 from tokenizers import AddedToken
 
 
@@ -114,3 +119,48 @@ def test_padding_and_text_are_no_units():
     vocabulary = SpeechVocabulary.after_text(100, [8])
     inside = vocabulary.is_unit(np.arange(vocabulary.padded_size))
     assert np.flatnonzero(inside).tolist() == list(range(100, 108))
+
+
+FURTHER = ["[translation]", "[thought]"]
+
+
+@pytest.fixture
+def more_chains(monkeypatch):
+    """A chain that writes two markers beside the four."""
+    monkeypatch.setitem(CHAINS, "four_parts", MARKED)
+
+
+def test_markers_of_further_chains_come_behind_the_four(tmp_path, more_chains):
+    tokenizer = small_tokenizer(tmp_path / "tokenizer")
+    plain = SpeechVocabulary.after_text(len(tokenizer), [8])
+    vocabulary = extend_tokenizer(tokenizer, [8], FURTHER)
+    assert dict(vocabulary.further) == {"[translation]": plain.size, "[thought]": plain.size + 1}
+    assert vocabulary.marker_ids == (*plain.marker_ids, plain.size, plain.size + 1)
+    assert vocabulary.tokens() == [*plain.tokens(), *FURTHER] and vocabulary.size == len(tokenizer)
+    assert from_tokenizer(tokenizer) == vocabulary == extend_tokenizer(tokenizer, [8], FURTHER)
+    text = "[translation] is text"
+    assert not set(SequenceFormat(tokenizer).encoder.encode(text)) & set(vocabulary.marker_ids)
+
+
+def test_a_tokenizer_with_units_gets_the_markers_that_it_lacks(tmp_path, more_chains):
+    tokenizer = small_tokenizer(tmp_path / "tokenizer")
+    before = extend_tokenizer(tokenizer, [8])
+    assert before.further == {} and from_tokenizer(tokenizer) == before
+    after = extend_tokenizer(tokenizer, [8], ["[question]", "[thought]"])
+    assert after.further == {"[thought]": before.size} and after.tokens() == [*before.tokens(), "[thought]"]
+
+
+def test_layouts_with_and_without_further_markers_are_read_both_ways():
+    plain = SpeechVocabulary.after_text(100, [8])
+    names = ["num_text_ids", "codebook_sizes", "first_unit_id", "sosp", "eosp", "question", "answer"]
+    assert list(plain.to_dict()) == names
+    more = SpeechVocabulary.after_text(100, [8], FURTHER)
+    assert SpeechVocabulary.from_dict(json.loads(json.dumps(more.to_dict()))) == more
+    assert {name: more.to_dict()[name] for name in names} == plain.to_dict()  # what an older release reads
+    assert hash(more) == hash(SpeechVocabulary.from_dict(more.to_dict()))
+
+
+def test_units_may_stand_without_any_text():
+    vocabulary = SpeechVocabulary.after_text(0, [8])
+    assert (vocabulary.first_unit_id, vocabulary.sosp, vocabulary.size) == (0, 8, 12)
+    assert vocabulary.units_from_ids(vocabulary.unit_ids(np.array([[0], [7]]))).tolist() == [[0], [7]]

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from cslm.sequences.wordings import WORDED_TASKS, all_wordings, dialogue_request, num_wordings, worded_request
+from cslm.sequences.wordings import all_wordings, dialogue_request, num_wordings, worded_request, worded_tasks
 
 
-@pytest.mark.parametrize("task", WORDED_TASKS)
+@pytest.mark.parametrize("task", worded_tasks())
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_ten_different_wordings_a_task_and_language(task, language):
     other = "zh" if language == "en" else "en"

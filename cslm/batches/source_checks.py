@@ -1,0 +1,146 @@
+"""The checks of sources: what their keys ask for is there, and their tasks read it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cslm.batches.parts import Part, name_hash
+from cslm.batches.source_config import WHOLE, NothingLeftError, SourceConfig
+from cslm.errors import UserError
+from cslm.sequences.chain_of_modality import check_chain
+from cslm.sequences.chains import CHAINS
+from cslm.sequences.interleaving import SPANS
+from cslm.sequences.sequence_format import SequenceFormat
+from cslm.sequences.tasks import TASKS, Settings
+from cslm.units.store import UnitStore
+
+_ALWAYS_READ = ("task", "weight", "languages", "loss_weight")
+
+
+def check_keys(name: str, config: SourceConfig) -> None:
+    """Make sure that there is such a task, and that it reads every key that is given.
+
+    Raises:
+        UserError: an unknown task, or a key that differs from its default and is not read.
+    """
+    if config.task not in TASKS:
+        raise UserError(f"the source {name} has the task {config.task!r}: choose one of {', '.join(sorted(TASKS))}")
+    read = (*_ALWAYS_READ, *TASKS[config.task].reads)
+    for key in dataclasses.fields(SourceConfig):
+        if key.name not in read and getattr(config, key.name) != key.default:
+            others = ", ".join(task for task, record in TASKS.items() if key.name in record.reads)
+            raise UserError(
+                f"the source {name} has the task {config.task}, which does not read {key.name}: leave it out "
+                f"({others} read it)"
+            )
+
+
+def checked_settings(name: str, config: SourceConfig, form: SequenceFormat) -> Settings:
+    """How the task of a source writes its documents.
+
+    Raises:
+        UserError: a value that is none of the known or out of range, or a chain that the tokenizer cannot write.
+    """
+    if config.order not in CHAINS:
+        raise UserError(f"the source {name} has the order {config.order!r}: choose one of {', '.join(CHAINS)}")
+    try:
+        check_chain(form, config.order)
+    except UserError as error:
+        raise UserError(f"the source {name}: {error}") from None
+    if config.spans not in SPANS:
+        raise UserError(f"the source {name} has the spans {config.spans!r}: choose one of {', '.join(SPANS)}")
+    if config.span_words < 1:
+        raise UserError(f"the source {name} has span_words {config.span_words}: give 1 or more")
+    if config.num_sentences < 2:
+        raise UserError(f"the source {name} has num_sentences {config.num_sentences}: give 2 or more")
+    return Settings(config.order, config.spans, config.span_words, config.num_sentences)
+
+
+def open_store(name: str, config: SourceConfig, form: SequenceFormat) -> UnitStore:
+    """The unit store of a source.
+
+    Raises:
+        UserError: none is named or there, or its units are not those of the vocabulary.
+    """
+    if config.store is None:
+        raise UserError(
+            f"the source {name} has the task {config.task} and needs a store: give the folder of a unit store"
+        )
+    if form.vocabulary is None:
+        raise UserError(f"the source {name} has units, but the model has none: give the card of a speech tokenizer")
+    store = UnitStore.open(config.store)
+    if tuple(store.codebook_sizes) != form.vocabulary.codebook_sizes:
+        raise UserError(
+            f"the store {config.store} has codebooks {list(store.codebook_sizes)}, the vocabulary "
+            f"{list(form.vocabulary.codebook_sizes)}: tokenize the corpus with the card of the model"
+        )
+    return store
+
+
+def kept_rows(
+    name: str, store: UnitStore, wanted: Mapping[str, list[str] | None], part: Part = WHOLE
+) -> npt.NDArray[np.bool_]:
+    """Which rows the filters and the part leave, ``(num_utterances,)``.
+
+    Args:
+        wanted: the values that are kept, by column; None keeps all.
+
+    Raises:
+        UserError: a filter names a language or a speaker that the store does not have.
+    """
+    keep = np.ones(len(store), dtype=np.bool_)
+    for column, wanted_values in wanted.items():
+        if wanted_values is None:
+            continue
+        values = store.column(column).astype(str)
+        present = np.unique(values).tolist()
+        missing = [value for value in wanted_values if value not in present]
+        if missing:
+            raise UserError(
+                f"the source {name} wants {column} {', '.join(missing)}, which {store.path} does not have; "
+                f"it has {', '.join(present[:20])}{' ...' if len(present) > 20 else ''}"
+            )
+        keep &= np.isin(values, wanted_values)
+    if part.share:
+        groups, ids = store.column("group"), store.column("id")
+        names = (own if group is None else group for group, own in zip(groups, ids, strict=True))
+        keep &= part.keeps(np.fromiter(map(name_hash, names), np.uint64, len(store)))
+    return keep
+
+
+def not_empty(name: str, config: SourceConfig, count: int) -> int:
+    """``count``, the number of documents of a source.
+
+    Raises:
+        UserError: it is 0.
+    """
+    if count == 0:
+        where = config.documents if config.documents is not None else config.store
+        filters = {"languages": config.languages, "speakers": config.speakers}
+        asked = ", ".join(f"{key} {value}" for key, value in filters.items() if value is not None) or "no filter"
+        what = "groups in several languages" if TASKS[config.task].source == "groups" else "documents"
+        raise NothingLeftError(
+            f"the source {name} has no {what} left of {where} ({asked}): change its filters or leave it out"
+        )
+    return count
+
+
+def documents_path(name: str, config: SourceConfig) -> Path:
+    """The file of a source.
+
+    Raises:
+        UserError: none is named.
+    """
+    if config.documents is None:
+        raise UserError(f"the source {name} has the task {config.task} and needs documents: give a JSON Lines file")
+    return Path(config.documents)
+
+
+def in_languages(config: SourceConfig, *languages: str) -> bool:
+    """Whether a document in these languages is wanted."""
+    return config.languages is None or all(language in config.languages for language in languages)

@@ -1,0 +1,132 @@
+"""Chains of modality: what an answer is made of, part by part, as data (CSLM section 3.3.2, appendix A).
+
+A chain is an ordered list of segments. One writer, one reader and one grammar walk it (``chain_of_modality``,
+``chain_reader``, ``cslm.generation.grammar``), so another chain is a list of segments and a line in :data:`CHAINS`.
+TQ is the transcript of the question, TA the text and SA the speech of the answer:
+
+- ``interleaved``: ``[question]: TQ; [answer]: TA1<sosp>SA1<eosp>TA2<sosp>SA2<eosp>...``
+- ``full``:        ``[question]: TQ; [answer]: TA<sosp>SA<eosp>``
+- ``no_question``: ``[answer]: TA1<sosp>SA1<eosp>TA2<sosp>SA2<eosp>...``
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cslm.errors import UserError
+
+Side = Literal["question", "answer"]
+Told = Literal["text", "speech", "both"]
+"""How a segment is told: as text, as units, or each chunk as text and then as units."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One part of a chain.
+
+    ``language`` is that of the question, that of the answer, or a language by its tag (the core language of a
+    cross-lingual chain). A segment without ``marker`` is found again by the words of ``before``: a marker as text.
+    """
+
+    side: Side
+    language: str
+    modality: Told
+    marker: str | None = None
+    """surface form of the id that stands before it: ``[question]``; None for none"""
+    before: str = ""
+    """text between the marker and what is said"""
+    after: str = ""
+    """text behind what is said"""
+    chunked: bool = False
+    """whether it is told chunk by chunk"""
+
+    def __post_init__(self) -> None:
+        bracketed = self.marker is None or self.marker[:1] + self.marker[-1:] in ("[]", "<>")
+        assert bracketed, f"the marker {self.marker} is no [word] or <word>: texts that spell it would become it"
+
+    @property
+    def field(self) -> str:
+        """The field of a document that holds its text: ``question_text``, ``answer_text_en``, ..."""
+        return f"{self.side}_text" + ("" if self.language == self.side else f"_{self.language}")
+
+    @property
+    def label(self) -> str:
+        """The words that say where a segment without marker begins."""
+        return "" if self.marker is not None else self.before.strip()
+
+    def language_in(self, question_language: str, answer_language: str) -> str:
+        """Its language, where a question in one language is answered in another."""
+        return {"question": question_language, "answer": answer_language}.get(self.language, self.language)
+
+    def without_layout(self, text: str) -> str:
+        """A text that was read, without ``before`` and ``after``, as far as they are there."""
+        said = text.strip().removeprefix(self.before.strip()).strip()
+        return said.removesuffix(self.after.strip()).rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Segments in the order in which they are written. The last one is the answer that is meant for the user."""
+
+    segments: tuple[Segment, ...]
+
+    def __post_init__(self) -> None:
+        assert self.segments, "a chain has at least one segment"
+        for before, segment in zip(self.segments, self.segments[1:], strict=False):
+            told = segment.modality == "speech" and before.modality == "text"
+            assert segment.marker or segment.label or told, f"nothing tells where {segment} begins"
+
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """The surface forms of its markers."""
+        return tuple(segment.marker for segment in self.segments if segment.marker is not None)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of a document that hold its texts, each once."""
+        return tuple(dict.fromkeys(segment.field for segment in self.segments))
+
+    @property
+    def core_languages(self) -> tuple[str, ...]:
+        """The languages that it names itself, each once."""
+        named = (segment.language for segment in self.segments if segment.language not in ("question", "answer"))
+        return tuple(dict.fromkeys(named))
+
+    @property
+    def chunked(self) -> bool:
+        """Whether the answer is cut into chunks."""
+        return any(segment.chunked for segment in self.segments)
+
+    @property
+    def speaks(self) -> bool:
+        """Whether there is speech in it."""
+        return any(segment.modality != "text" for segment in self.segments)
+
+
+_TRANSCRIPT = Segment("question", "question", "text", "[question]", before=": ", after="; ")
+_ANSWER = Segment("answer", "answer", "both", "[answer]", before=": ")
+_ANSWER_IN_CHUNKS = Segment("answer", "answer", "both", "[answer]", before=": ", chunked=True)
+
+CHAINS: dict[str, Chain] = {
+    "interleaved": Chain((_TRANSCRIPT, _ANSWER_IN_CHUNKS)),
+    "full": Chain((_TRANSCRIPT, _ANSWER)),
+    "no_question": Chain((_ANSWER_IN_CHUNKS,)),
+}
+"""Name (the ``order`` of a source) to chain."""
+
+
+def chain_of(order: str) -> Chain:
+    """The chain of a name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if order not in CHAINS:
+        raise UserError(f"there is no order {order!r} of the chain of modality: choose one of {', '.join(CHAINS)}")
+    return CHAINS[order]
+
+
+def markers_of_chains() -> tuple[str, ...]:
+    """The surface forms of the markers of all chains, each once."""
+    return tuple(dict.fromkeys(marker for chain in CHAINS.values() for marker in chain.markers))
