@@ -51,7 +51,7 @@ class ReplyRules(NamedTuple):
     end_ids: Collection[int]
     """a reply ends with one of these"""
     pad_id: int
-    """any id: it fills the rows of a batch and is masked"""
+    """any id: it follows a reply that has ended while its row is still in the batch"""
 
 
 class Step(NamedTuple):
@@ -98,7 +98,7 @@ def decode(
     assert rules.end_ids, "generation needs an id that ends a reply"
     assert not decoding.temperature or len(generators) == len(prompts), "drawing needs a generator for each reply"
     num_steps = _within_context(model, decoding.max_new_tokens, max(len(prompt) for prompt in prompts))
-    passes = ForwardPasses(model, prompts, rules.pad_id, num_steps)
+    passes = ForwardPasses(model, prompts, num_steps)
     processors = [*model_processors(model), rules.grammar, *drawing_processors(decoding.temperature, decoding.top_p)]
     draws = TokenDraws(generators) if decoding.temperature else None
     rows: list[int | None] = list(range(len(prompts)))  # the prompt of each row; None once its reply has ended
