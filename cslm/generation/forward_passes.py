@@ -91,7 +91,7 @@ class ForwardPasses:
 
 
 def _cache_name(model: PreTrainedModel, takes: Collection[str]) -> str | None:
-    """What ``forward`` calls its cache, in and out: ``past_key_values`` until transformers 5.23. None: it has none."""
+    """What ``forward`` calls its cache, in and out: ``past_key_values`` in older versions. None: it has none."""
     if "cache" in takes:
         return "cache"
     stateful = getattr(model, "_is_stateful", False)
