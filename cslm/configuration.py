@@ -63,6 +63,34 @@ def load_configuration(config_class: type[Config], path: str | os.PathLike[str],
     return parse_configuration(config_class, ["--config", str(path), *overrides], str(path))
 
 
+def given_keys(arguments: Sequence[str], program: str) -> list[str]:
+    """The keys that configuration files and arguments give, dotted as ``section.key``, as far as YAML nests them.
+
+    For who must know them before the configuration is built: which sections there are, which keys have a new name.
+
+    Raises:
+        UserError: an unreadable YAML file.
+    """
+    keys: list[str] = []
+    for place, argument in enumerate(arguments):
+        if argument == "--config" and place + 1 < len(arguments):
+            keys += _dotted(_read_configuration(arguments[place + 1], program)[1])
+        elif argument.startswith("--config="):
+            keys += _dotted(_read_configuration(argument.removeprefix("--config="), program)[1])
+        elif argument.startswith("--"):
+            keys.append(argument.removeprefix("--").split("=")[0])
+    return keys
+
+
+def _dotted(content: dict[Any, Any], prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in content.items():
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            keys += _dotted(value, f"{prefix}{key}.")
+    return keys
+
+
 def to_plain(value: Any) -> Any:
     """A configuration as dictionaries, lists and scalars, ready for YAML or JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -121,6 +149,16 @@ def _with_shipped_files(
 
 
 def _find_configuration(name: str, program: str, config_class: type[DataclassInstance]) -> str:
+    path, content = _read_configuration(name, program)
+    known = {field.name for field in dataclasses.fields(config_class)}
+    for key in content:
+        if str(key).split(".")[0] not in known:
+            raise UserError(f"{path}: unknown key {key!r}: known are {', '.join(sorted(known))}")
+    return str(path)
+
+
+def _read_configuration(name: str, program: str) -> tuple[Path, dict[Any, Any]]:
+    """Where a YAML file is, and its keys."""
     path = Path(name) if Path(name).is_file() else find_shipped(name)
     if path is None:
         raise UserError(f"{program}: there is no configuration file {name}: give the path of a YAML file")
@@ -130,11 +168,7 @@ def _find_configuration(name: str, program: str, config_class: type[DataclassIns
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no keys: expected YAML of the form `key: value`")
-    known = {field.name for field in dataclasses.fields(config_class)}
-    for key in content:
-        if str(key).split(".")[0] not in known:
-            raise UserError(f"{path}: unknown key {key!r}: known are {', '.join(sorted(known))}")
-    return str(path)
+    return path, content
 
 
 class _LoaderOfDistinctKeys(yaml.SafeLoader):

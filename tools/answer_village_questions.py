@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cslm.corpora.manifest import read_manifest, resolve_audio
 from cslm.errors import exit_with_status
-from cslm.generation.respond import RespondConfig, answer_question, open_model
+from cslm.generation.respond import RespondConfig, answer_question, open_speaking_model
 
 
 def main(checkpoint: str, corpus: str, output: str) -> None:
@@ -30,7 +30,7 @@ def main(checkpoint: str, corpus: str, output: str) -> None:
         question = shutil.copy(audio[dialogue["question"]], f"{start}.question.wav")
         answer, language = f"{start}.answer.wav", dialogue["answer_language"]
         config = RespondConfig(checkpoint, question, answer, language, json=f"{start}.json")
-        model = model or open_model(config)
+        model = model or open_speaking_model(config)
         answer_question(model, config)
 
 

@@ -7,8 +7,8 @@ import json
 import os
 from pathlib import Path
 
-from cslm.evaluation.score import read_stage_seconds
 from cslm.files.atomic_file import write_atomically
+from cslm.publishing.stage_seconds import read_stage_seconds
 
 
 def main() -> None:

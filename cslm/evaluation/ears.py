@@ -20,6 +20,6 @@ def ear_class(name: str) -> Any:
         UserError: no ear of that name, or its package is missing.
     """
     if name not in EARS:
-        raise UserError(f"other_ear.recognizer is {name!r}: choose one of {', '.join(sorted(EARS))}")
+        raise UserError(f"ears.other.recognizer is {name!r}: choose one of {', '.join(sorted(EARS))}")
     module, _, attribute = EARS[name].partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,11 +16,14 @@ from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
 from cslm.errors import UserError
 from cslm.evaluation.ears import ear_class
 from cslm.evaluation.recognizers import Clip, ModelRecognizer, Recognizer
-from cslm.evaluation.score_config import ScoreConfig
+from cslm.evaluation.score_config import OtherEarConfig, ScoreConfig
 from cslm.files.json_lines import read_json_lines
 from cslm.generation.modeling import CSLMForCausalLM
 from cslm.generation.processor import CSLMProcessor
 from cslm.generation.speech_tasks import SpeechTasks
+
+TRANSCRIPTS = "transcripts.jsonl"
+"""The file of what was heard of each item."""
 
 Item = TypeVar("Item")
 
@@ -35,8 +38,6 @@ class ScoredModel:
     """the model's own ASR on waveforms"""
     other_ear: Recognizer | None
     """one that never met the model"""
-    transcripts: list[dict[str, str]] = field(default_factory=list)
-    """what was heard of each item of the ASR and TTS sets: set, id, language, reference, heard"""
 
     @property
     def processor(self) -> CSLMProcessor:
@@ -47,11 +48,10 @@ class ScoredModel:
         """A path of the configuration, from its data root."""
         return Path(self.config.data_root) / name
 
-    def note(self, name: str, items: Sequence[tuple[Utterance, Path]], heard: Sequence[str]) -> None:
-        """Keep what was heard of the items of a set, for who wants to read the errors."""
-        for (utterance, _), text in zip(items, heard, strict=True):
-            kept = {"set": name, "id": utterance.id, "language": utterance.language}
-            self.transcripts.append({**kept, "reference": utterance.text, "heard": text})
+    @property
+    def folder(self) -> Path:
+        """Where results.json and what comes beside it are written."""
+        return Path(self.config.output).parent
 
     def bootstrap(self) -> np.random.Generator:
         """A fresh generator for intervals."""
@@ -70,6 +70,19 @@ class ScoredModel:
         manifest = self.path(name)
         return [(utterance, Path(resolve_audio(manifest, utterance))) for utterance in read_manifest(manifest)]
 
+    def by_language(self, name: str) -> dict[str, list[tuple[Utterance, Path]]]:
+        """The utterances of a manifest by language, at most ``max_items`` of each, spread over the set.
+
+        Raises:
+            UserError: no such manifest, a bad line, or none.
+        """
+        groups: dict[str, list[tuple[Utterance, Path]]] = {}
+        for item in self.utterances(name):
+            groups.setdefault(item[0].language, []).append(item)
+        if not groups:
+            raise UserError(f"{self.path(name)} holds no utterance: prepare the corpus again")
+        return {language: spread(items, self.config.max_items) for language, items in groups.items()}
+
     def speak(self, units: Sequence[Any], languages: Sequence[str]) -> list[Clip]:
         """The waveform of each stretch of units in the voice of its language."""
         decoder = self.processor.speech_decoder()
@@ -78,13 +91,12 @@ class ScoredModel:
 
 
 def open_scored_model(config: ScoreConfig) -> ScoredModel:
-    """Open the checkpoint, its decoder and the other ear.
+    """Open the checkpoint, its decoder and the ears.
 
     Raises:
         UserError: a part that is missing or does not belong to the others.
     """
     root = Path(config.data_root)
-    _check_files(config, root)
     decoder = root / config.decoder if config.decoder is not None else None
     card = config.tokenizer_card
     model = CSLMForCausalLM.from_pretrained(
@@ -93,9 +105,16 @@ def open_scored_model(config: ScoreConfig) -> ScoredModel:
         decoder=decoder,
     )
     tasks = model.eval().tasks()
-    if config.tts_test is not None or config.test_dialogues is not None:
-        tasks.processor.speech_decoder()
-    return ScoredModel(config, tasks, ModelRecognizer(tasks, config.asr), _other_ear(config, root))
+    ear = ModelRecognizer(tasks, config.ears.own)
+    return ScoredModel(config, tasks, ear, _other_ear(config.ears.other, root))
+
+
+def transcripts(name: str, items: Sequence[tuple[Utterance, Path]], heard: Sequence[str]) -> list[dict[str, str]]:
+    """A line for each item of a set, for who wants to read the errors: set, id, language, reference, heard."""
+    return [
+        {"set": name, "id": one.id, "language": one.language, "reference": one.text, "heard": text}
+        for (one, _), text in zip(items, heard, strict=True)
+    ]
 
 
 def load_clip(utterance: Utterance, path: Path) -> Clip:
@@ -114,25 +133,14 @@ def spread(items: Sequence[Item], most: int | None) -> list[Item]:
     return [items[round(index)] for index in np.linspace(0, len(items) - 1, most)]
 
 
-def _check_files(config: ScoreConfig, root: Path) -> None:
-    """Every file that will be read is there: said now, not after minutes of work."""
-    sets = [config.asr_test, config.asr_unheard_voice, config.tts_test, config.dialogue_test, config.test_dialogues]
-    named = [*sets, *config.asr_sets.values(), *(config.other_ear.sentences if config.other_ear else [])]
-    for name in named:
-        if name is not None and not (root / name).is_file():
-            raise UserError(
-                f"{root / name}: there is no such file: prepare the corpus, or give its folder as data_root"
-            )
-
-
-def _other_ear(config: ScoreConfig, root: Path) -> Recognizer | None:
-    given = config.other_ear
+def _other_ear(given: OtherEarConfig | None, root: Path) -> Recognizer | None:
     if given is None:
         return None
-    rows = [row for name in given.sentences for _, row in read_json_lines(root / name)]
-    sentences = [str(row["text"]) for row in rows if str(row.get("language", "")).startswith("en") and "text" in row]
+    lines = [line for name in given.sentences for _, line in read_json_lines(root / name)]
+    english = [line for line in lines if str(line.get("language", "")).startswith("en")]
+    sentences = [str(line["text"]) for line in english if "text" in line]
     if not sentences:
-        raise UserError(f"other_ear.sentences: {', '.join(given.sentences)} hold no text with language en")
+        raise UserError(f"ears.other.sentences: {', '.join(given.sentences)} hold no text with language en")
     cores = len(os.sched_getaffinity(0))
     ear: Recognizer = ear_class(given.recognizer)(sentences, given.num_workers or cores)
     return ear

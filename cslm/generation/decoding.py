@@ -1,24 +1,21 @@
-"""Batched generation: prompts of any lengths in, the ids of their replies out."""
+"""Decoding: an iterator of steps over a batch of prompts, and whole replies made of it."""
 
 from __future__ import annotations
 
-import contextlib
-import copy
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
+from transformers import LogitsProcessor, PreTrainedModel
 
 from cslm.errors import UserError
 from cslm.files.progress import progress_bar
-from cslm.generation.grammar import UnitGrammar
-from cslm.generation.growing_cache import growing_cache
+from cslm.generation.forward_passes import ForwardPasses
+from cslm.generation.token_choice import TokenDraws, drawing_processors, model_processors, reply_generators
 
-_STRETCH = 64  # tokens between two looks at which replies have ended
+_STRETCH = 64  # steps between two copies of the cache, when the rows of replies that have ended leave the batch
 
 
 @dataclass
@@ -46,6 +43,28 @@ class DecodingConfig:
             raise UserError("decoding: temperature must be 0 or more, and top_p above 0 and at most 1")
 
 
+class ReplyRules(NamedTuple):
+    """What a reply is made of and what ends it."""
+
+    grammar: LogitsProcessor
+    """forbids what cannot follow"""
+    end_ids: Collection[int]
+    """a reply ends with one of these"""
+    pad_id: int
+    """any id: it follows a reply that has ended while its row is still in the batch"""
+
+
+class Step(NamedTuple):
+    """One token more for each reply that was still open."""
+
+    prompts: list[int]
+    """which prompts, by their index"""
+    ids: list[int]
+    """the new id of each"""
+    log_probabilities: list[float] | None
+    """of each id, after the grammar; None where it was not asked for"""
+
+
 class Generated(NamedTuple):
     """What one prompt became."""
 
@@ -55,23 +74,75 @@ class Generated(NamedTuple):
     """of the reply's ids, after the grammar (nan where it was not asked for)"""
 
 
+@torch.inference_mode()
+def decode(
+    model: PreTrainedModel,
+    prompts: Sequence[NDArray[Any]],
+    rules: ReplyRules,
+    decoding: DecodingConfig,
+    generators: Sequence[torch.Generator] = (),
+    with_probabilities: bool = False,
+) -> Iterator[Step]:
+    """Write the replies to prompts ``(num_ids,)``, all at once, and yield after each step what is new.
+
+    A step is computed when it is asked for. Closing the iterator stops the work and frees the cache. Nothing global is
+    read or changed, so that several iterators may run in turns.
+
+    Args:
+        generators: one a prompt, which draws its tokens; needed where ``decoding.temperature`` is above 0.
+        with_probabilities: also yield log probabilities.
+
+    Raises:
+        UserError: a prompt that fills the model's context.
+    """
+    assert rules.end_ids, "generation needs an id that ends a reply"
+    assert not decoding.temperature or len(generators) == len(prompts), "drawing needs a generator for each reply"
+    num_steps = _within_context(model, decoding.max_new_tokens, max(len(prompt) for prompt in prompts))
+    passes = ForwardPasses(model, prompts, num_steps)
+    processors = [*model_processors(model), rules.grammar, *drawing_processors(decoding.temperature, decoding.top_p)]
+    draws = TokenDraws(generators) if decoding.temperature else None
+    rows: list[int | None] = list(range(len(prompts)))  # the prompt of each row; None once its reply has ended
+    for number in range(1, num_steps + 1):
+        scores = passes.next_logits()
+        for processor in processors:
+            scores = processor(passes.ids, scores)
+        new = draws.draw(scores) if draws is not None else scores.argmax(dim=-1)
+        sure = scores.log_softmax(dim=-1).gather(1, new[:, None])[:, 0].tolist() if with_probabilities else None
+        ids = new.tolist()
+        open_rows = [row for row, prompt in enumerate(rows) if prompt is not None]
+        yield Step(
+            [prompt for prompt in rows if prompt is not None],
+            [ids[row] for row in open_rows],
+            None if sure is None else [sure[row] for row in open_rows],
+        )
+        ended = [row for row in open_rows if ids[row] in rules.end_ids]
+        if number == num_steps or len(ended) == len(open_rows):
+            return
+        passes.append(_padded(new, rows, rules.pad_id))
+        for row in ended:
+            rows[row] = None
+        if number % _STRETCH == 0 and None in rows and passes.rows_can_leave:
+            kept = [row for row, prompt in enumerate(rows) if prompt is not None]
+            chosen = torch.tensor(kept, device=new.device)
+            passes.keep(chosen)
+            if draws is not None:
+                draws.keep(chosen)
+            rows = [rows[row] for row in kept]
+
+
 def generate(
     model: PreTrainedModel,
     prompts: Sequence[NDArray[Any]],
-    grammar: UnitGrammar,
+    rules: ReplyRules,
     decoding: DecodingConfig,
-    end_ids: Collection[int],
-    pad_id: int,
     generator: torch.Generator | None = None,
     with_probabilities: bool = False,
     description: str | None = None,
 ) -> list[Generated]:
-    """The reply to each prompt ``(num_ids,)``, in batches of similar length, padded on the left.
+    """The whole reply to each prompt ``(num_ids,)``, in batches of similar length.
 
     Args:
-        end_ids: a reply ends with one of these.
-        pad_id: any id; padding is masked.
-        generator: draws the tokens where ``decoding.temperature`` is above 0 (default: seed 0).
+        generator: gives each reply its own (default: seed 0): drawn replies do not depend on the batches.
         with_probabilities: also give the mean log probability of each reply.
         description: shows a progress bar of this name.
 
@@ -80,104 +151,29 @@ def generate(
     """
     order = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index))
     batches = [order[start : start + decoding.batch_size] for start in range(0, len(order), decoding.batch_size)]
-    settings = _settings(model, decoding, end_ids, pad_id, with_probabilities)
-    replies: list[Generated] = [Generated([], float("nan"))] * len(prompts)
-    shown = progress_bar(batches, len(batches), description) if description else iter(batches)
-    with _drawing_from(generator, model.device):
-        for batch in shown:
-            generated = _generate_batch(model, [prompts[index] for index in batch], grammar, settings)
-            for index, reply in zip(batch, generated, strict=True):
-                replies[index] = reply
-    return replies
-
-
-@torch.inference_mode()
-def _generate_batch(
-    model: PreTrainedModel, prompts: list[NDArray[Any]], grammar: UnitGrammar, settings: GenerationConfig
-) -> list[Generated]:
-    """Replies of one batch, a stretch of tokens at a time: after each, those that have ended leave the batch."""
-    longest = max(len(prompt) for prompt in prompts)
-    ids = torch.full((len(prompts), longest), settings.pad_token_id, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, longest - len(prompt) :] = torch.from_numpy(np.asarray(prompt, dtype=np.int64))
-        mask[row, longest - len(prompt) :] = 1
-    ids, mask = ids.to(model.device), mask.to(model.device)
-    ends = set(settings.eos_token_id)
-    left = _within_context(model, settings, longest)
-    cache: Any = growing_cache(model)
-    rows = list(range(len(prompts)))
+    generators = reply_generators(generator, len(prompts))
     written: list[list[int]] = [[] for _ in prompts]
-    sums = [0.0] * len(prompts)
-    run: Any = model.generate
-    stretch = copy.copy(settings)
-    while rows and left > 0:
-        stretch.max_new_tokens = min(left, _STRETCH)
-        output = run(
-            ids,
-            attention_mask=mask,
-            generation_config=stretch,
-            logits_processor=LogitsProcessorList([grammar]),
-            **({} if cache is None else {"past_key_values": cache}),
-        )
-        cache, known = output.past_key_values, ids.shape[1]
-        ids = output.sequences
-        probabilities = _log_probabilities(output.scores, ids[:, known:]).tolist() if output.scores else None
-        going_on = []
-        for place, (row, new) in enumerate(zip(rows, ids[:, known:].tolist(), strict=True)):
-            kept = new[: next((index + 1 for index, token_id in enumerate(new) if token_id in ends), len(new))]
-            written[row] += kept
-            sums[row] += sum(probabilities[place][: len(kept)]) if probabilities is not None else float("nan")
-            if kept[-1] not in ends:
-                going_on.append(place)
-        left -= ids.shape[1] - known
-        mask = torch.nn.functional.pad(mask, (0, ids.shape[1] - known), value=1)
-        if left > 0 and 0 < len(going_on) < len(rows):
-            chosen = torch.tensor(going_on, device=ids.device)
-            cache.batch_select_indices(chosen)
-            ids, mask = ids[chosen], mask[chosen]
-        rows = [rows[place] for place in going_on]
-    return [Generated(reply, total / max(1, len(reply))) for reply, total in zip(written, sums, strict=True)]
+    sums = [0.0 if with_probabilities else float("nan")] * len(prompts)
+    for batch in progress_bar(batches, len(batches), description) if description else batches:
+        given, drawing = [prompts[index] for index in batch], [generators[index] for index in batch]
+        for step in decode(model, given, rules, decoding, drawing, with_probabilities):
+            for place, token_id in zip(step.prompts, step.ids, strict=True):
+                written[batch[place]].append(token_id)
+            for place, sure in zip(step.prompts, step.log_probabilities or (), strict=False):
+                sums[batch[place]] += sure
+    return [Generated(ids, total / max(1, len(ids))) for ids, total in zip(written, sums, strict=True)]
 
 
-def _log_probabilities(scores: Sequence[torch.Tensor], ids: torch.Tensor) -> torch.Tensor:
-    """``(batch, time)`` from a score ``(batch, num_rows)`` for each step."""
-    steps = [step.float().log_softmax(dim=-1).gather(1, ids[:, [time]]) for time, step in enumerate(scores)]
-    return torch.cat(steps, dim=1).cpu()
+def _padded(ids: torch.Tensor, rows: Sequence[int | None], pad_id: int) -> torch.Tensor:
+    """New ids ``(batch,)`` with padding where a reply had ended before."""
+    if None not in rows:
+        return ids
+    return ids.masked_fill(torch.tensor([prompt is None for prompt in rows], device=ids.device), pad_id)
 
 
-def _settings(
-    model: PreTrainedModel, decoding: DecodingConfig, end_ids: Collection[int], pad_id: int, with_probabilities: bool
-) -> GenerationConfig:
-    assert end_ids, "generation needs an id that ends a reply"
-    drawn = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if decoding.temperature else {}
-    return GenerationConfig(
-        max_new_tokens=decoding.max_new_tokens,
-        do_sample=decoding.temperature > 0,
-        eos_token_id=sorted(end_ids),
-        pad_token_id=pad_id,
-        bos_token_id=None,
-        return_dict_in_generate=True,
-        output_scores=with_probabilities,
-        use_cache=True,
-        **drawn,
-    )
-
-
-def _within_context(model: PreTrainedModel, settings: GenerationConfig, longest: int) -> int:
+def _within_context(model: PreTrainedModel, wanted: int, longest: int) -> int:
     """How many tokens may be written: no more than the model's context has room for."""
-    wanted = int(settings.max_new_tokens)
     context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
     if context is not None and longest >= context:
         raise UserError(f"a prompt of {longest} tokens fills the model's context of {context}: give a shorter question")
     return wanted if context is None else min(wanted, context - longest)
-
-
-@contextlib.contextmanager
-def _drawing_from(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
-    """Seed transformers' sampling, which draws from the global generators, and put these back as they were."""
-    seed = int(torch.randint(2**62, (), generator=generator)) if generator is not None else 0
-    devices = [device] if device.type != "cpu" else []
-    with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
-        torch.manual_seed(seed)
-        yield

@@ -56,6 +56,8 @@ class GrowingLayer(DynamicLayer):
 
 def growing_cache(model: PreTrainedModel) -> DynamicCache | None:
     """A cache for one generation; None for a model whose layers need caches of other kinds (windows, states)."""
+    if getattr(model, "_is_stateful", False):
+        return None
     cache = DynamicCache(config=model.config.get_text_config(decoder=True))
     if not cache.layers or any(type(layer) is not DynamicLayer for layer in cache.layers):
         return None

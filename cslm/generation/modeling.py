@@ -16,10 +16,11 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from cslm.codecs.codec import Units
+from cslm.encoders.pretrained_model import first_line
 from cslm.errors import UserError
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.processor import Audio, CSLMProcessor
-from cslm.generation.speech_tasks import SpeechTasks
+from cslm.generation.speech_tasks import Grammars, SpeechTasks, num_head_rows
 from cslm.model.checkpoint import _readable_by_both_stacks as make_readable_by_both_stacks
 from cslm.model.checkpoint import check_checkpoint
 
@@ -58,6 +59,7 @@ class CSLMForCausalLM:
     """
 
     processor: CSLMProcessor
+    _grammars: Grammars | None = None
 
     @classmethod
     def from_pretrained(
@@ -103,7 +105,10 @@ class CSLMForCausalLM:
     def tasks(self) -> SpeechTasks:
         """Transcribing, speaking and answering, many items at once."""
         assert isinstance(self, PreTrainedModel)
-        return SpeechTasks(self, self.processor)
+        num_rows = num_head_rows(self)
+        if self._grammars is None or not self._grammars.fit(self.processor, num_rows):
+            self._grammars = Grammars(self.processor, num_rows)
+        return SpeechTasks(self, self.processor, self._grammars)
 
     def respond(
         self,
@@ -151,8 +156,9 @@ def local_folder(path: str | os.PathLike[str], revision: str | None = None) -> P
     try:
         return Path(snapshot_download(str(path), revision=revision, allow_patterns=_DOWNLOADED))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path}: there is no such checkpoint folder, nor a model on the Hub ({reason})") from error
+        raise UserError(
+            f"{path}: there is no such checkpoint folder, nor a model on the Hub ({first_line(error)})"
+        ) from error
 
 
 def speaking_class(path: str | os.PathLike[str]) -> type[Any]:
@@ -164,8 +170,7 @@ def speaking_class(path: str | os.PathLike[str]) -> type[Any]:
     try:
         config = AutoConfig.from_pretrained(str(path))
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: transformers cannot read its configuration ({reason})") from error
+        raise UserError(f"{path}: transformers cannot read its configuration ({first_line(error)})") from error
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UserError(f"{path}: {config.model_type} is no causal language model of transformers")
     return _joined(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])

@@ -50,10 +50,10 @@ def respond(config: RespondConfig) -> Reply:
     Raises:
         UserError: a checkpoint or a recording that cannot be used, no speech decoder, or an answer without speech.
     """
-    return answer_question(open_model(config), config)
+    return answer_question(open_speaking_model(config), config)
 
 
-def open_model(config: RespondConfig) -> Any:
+def open_speaking_model(config: RespondConfig) -> Any:
     """The checkpoint with its tokenizer and speech decoder.
 
     Raises:

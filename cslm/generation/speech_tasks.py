@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from cslm.codecs.codec import Units
-from cslm.generation.decoding import DecodingConfig, Generated, generate
+from cslm.generation.decoding import DecodingConfig, Generated, ReplyRules, generate
 from cslm.generation.grammar import UnitGrammar, Writes
 from cslm.generation.processor import CSLMProcessor
 from cslm.generation.scripts import script_share
@@ -29,13 +29,37 @@ class SpokenAnswer:
     ids: list[int]
 
 
+class Grammars:
+    """The grammars of one processor and one size of the model's head, each laid out once and then kept."""
+
+    def __init__(self, processor: CSLMProcessor, num_rows: int) -> None:
+        self.processor, self.num_rows = processor, num_rows
+        self._laid_out: dict[Writes, UnitGrammar] = {}
+
+    def grammar(self, writes: Writes) -> UnitGrammar:
+        """The grammar of replies made of ``writes``."""
+        if writes not in self._laid_out:
+            nameless = self.processor.nameless_ids(self.num_rows)
+            self._laid_out[writes] = UnitGrammar(self.processor.vocabulary, self.num_rows, writes, nameless)
+        return self._laid_out[writes]
+
+    def fit(self, processor: CSLMProcessor, num_rows: int) -> bool:
+        """Whether these are the grammars of this processor and this number of rows."""
+        return self.processor is processor and self.num_rows == num_rows
+
+
 class SpeechTasks:
     """The tasks of one model, decoded in batches."""
 
-    def __init__(self, model: PreTrainedModel, processor: CSLMProcessor) -> None:
+    def __init__(self, model: PreTrainedModel, processor: CSLMProcessor, grammars: Grammars | None = None) -> None:
+        """Put them together.
+
+        Args:
+            grammars: those of this processor and model (default: laid out here).
+        """
         self.model = model
         self.processor = processor
-        self._grammars: dict[Writes, UnitGrammar] = {}
+        self._grammars = grammars or Grammars(processor, num_head_rows(model))
 
     def transcribe(
         self,
@@ -129,15 +153,13 @@ class SpeechTasks:
         with_probabilities: bool = False,
         description: str | None = None,
     ) -> list[Generated]:
-        pad_id = self.processor.pad_id
-        return generate(
-            self.model, prompts, self._grammar(writes), decoding, end_ids, pad_id, generator, with_probabilities,
-            description,
-        )  # fmt: skip
+        rules = ReplyRules(self._grammar(writes), frozenset(end_ids), self.processor.pad_id)
+        return generate(self.model, prompts, rules, decoding, generator, with_probabilities, description)
 
     def _grammar(self, writes: Writes) -> UnitGrammar:
-        if writes not in self._grammars:
-            num_rows = self.model.get_output_embeddings().weight.shape[0]
-            nameless = self.processor.nameless_ids(num_rows)
-            self._grammars[writes] = UnitGrammar(self.processor.vocabulary, num_rows, writes, nameless)
-        return self._grammars[writes]
+        return self._grammars.grammar(writes)
+
+
+def num_head_rows(model: PreTrainedModel) -> int:
+    """Rows of the model's head: the width of its logits."""
+    return int(model.get_output_embeddings().weight.shape[0])

@@ -18,7 +18,7 @@ import yaml
 
 from cslm.codecs.card import load_card
 from cslm.corpora.text_documents import HEADER
-from cslm.evaluation.score_tables import score_tables
+from cslm.evaluation.scores import score_tables
 from cslm.model.checkpoint import SPEECH_FOLDER, SPEECH_KEY, check_checkpoint
 
 WRITTEN_BY_US = "<!-- cslm push-to-hub wrote this card and writes it again; without this line it is left as it is. -->"
@@ -32,7 +32,7 @@ class Run:
     name: str
     """of its folder"""
     config: dict[str, Any]
-    """``config.yaml``: what it was told"""
+    """``config.yaml``: how it was configured"""
     facts: dict[str, Any]
     """``finished.json``: what it did"""
     folder: Path
@@ -168,7 +168,9 @@ def _one_run(run: Run) -> str:
     facts, training = run.facts, run.config.get("training") or {}
     consumed, headers = facts.get("consumed", {}), _headers(run)
     start = f"from `{run.base if _HUB_ID.fullmatch(run.base) else Path(run.base).name}`" if run.base else "from scratch"
-    told = ", ".join(f"{key} {training[key]}" for key in ("optimizer", "learning_rate", "precision") if key in training)
+    settings = ", ".join(
+        f"{key} {training[key]}" for key in ("optimizer", "learning_rate", "precision") if key in training
+    )
     rows = []
     for name, source in (run.config.get("sources") or {}).items():
         of = headers.get(name)
@@ -180,7 +182,7 @@ def _one_run(run: Run) -> str:
         header, rows = header[:-1], [row[:-1] for row in rows]
     notes = [f"- {what}: {count:,} documents" for what, count in facts.get("notes", {}).items()]
     dropped = "\n".join(["Dropped or cut:", "", *notes]) if notes else "No document was dropped or cut."
-    line = f"### {run.name}, {start}\n\n{facts.get('steps', 0):,} steps, {facts.get('tokens', 0):,} tokens. {told}."
+    line = f"### {run.name}, {start}\n\n{facts.get('steps', 0):,} steps, {facts.get('tokens', 0):,} tokens. {settings}."
     return "\n\n".join([line, _table(header, rows), dropped])
 
 
@@ -197,10 +199,7 @@ def _headers(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def _scores(results: Mapping[str, Any]) -> str:
-    tables = [
-        f"### {heading}\n\n{table}"
-        for heading, table in score_tables({key: value for key, value in results.items() if key != "seconds"})
-    ]
+    tables = [f"### {heading}\n\n{table}" for heading, table in score_tables(results)]
     small = "Small figures are 95 % intervals. `cslm score` made them."
     return "\n\n".join(["## Scores", small, *tables])
 

@@ -12,12 +12,13 @@ from typing import Any
 
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError
-from cslm.evaluation.score import read_stage_seconds
-from cslm.evaluation.score_tables import score_tables
+from cslm.evaluation.score_tables import Scores, Table, html_table
+from cslm.evaluation.scores import score_tables
 from cslm.files.atomic_file import write_atomically
 from cslm.files.json_lines import read_json_lines
 from cslm.publishing.report_style import STYLE
 from cslm.publishing.sequence_html import sequence_html
+from cslm.publishing.stage_seconds import read_stage_seconds
 from cslm.publishing.svg_chart import line_chart, thinned
 
 _LAYOUT = {"marker", "template"}
@@ -49,7 +50,8 @@ def report(config: ReportConfig) -> Path:
     results = _read_json(run / "results.json")
     if (run / config.stages).is_dir():
         results["seconds"] = read_stage_seconds(run / config.stages)
-    sections = [(heading, table) for heading, table in score_tables(results)]
+    tables = score_tables(results, str(run / "results.json"))
+    sections: list[tuple[str, str]] = [*tables, *_time_table(results.get("seconds", {}))]
     answers = _read_answers(run / config.answers)
     if answers:
         sections.insert(0, ("Questions and answers", "".join(_player(*answer) for answer in answers)))
@@ -68,6 +70,18 @@ def _subtitle(results: dict[str, Any]) -> str:
     minutes = results.get("seconds", {}).get("total", 0) / 60
     facts = [f"{name} {value}" for name, value in known.items() if value is not None]
     return ", ".join([*facts, *([f"{minutes:.0f} minutes in all"] if minutes else [])])
+
+
+def _time_table(seconds: dict[str, float]) -> list[Table]:
+    """How long each stage took, if it is known."""
+    if not seconds:
+        return []
+    stages = {stage: {"seconds": value} for stage, value in seconds.items()}
+    return [Table("Time", html_table(stages, [("minutes", "seconds", _minutes)]))]
+
+
+def _minutes(stage: Scores, name: str) -> str:
+    return f"{stage[name] / 60:.1f}"
 
 
 def _by_time(run: Path) -> list[Path]:

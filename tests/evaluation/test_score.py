@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +15,32 @@ import yaml
 from cslm.audio.waveform import save_waveform
 from cslm.corpora.manifest import Utterance, write_manifest
 from cslm.errors import UserError
-from cslm.evaluation import ears
-from cslm.evaluation.dialogue_scores import dialogue_scores
+from cslm.evaluation import ears, scores
+from cslm.evaluation.dialogue_score import dialogue_scores
 from cslm.evaluation.error_rates import text_errors
 from cslm.evaluation.score import main
 from cslm.evaluation.scored_model import spread
 from cslm.files.json_lines import write_json_lines
 from cslm.generation.speech_tasks import SpeechTasks
+from cslm.publishing.model_card import model_card
+from cslm.publishing.report import main as report
 from tests.worlds.tiny_checkpoint import SENTENCES, tone
 
 TEXTS = {"en": SENTENCES[:2], "zh": SENTENCES[2:]}
 CONFIG = {
-    "asr_test": "asr_test.jsonl",
-    "asr_unheard_voice": "asr_test.jsonl",
-    "asr_sets": {"tones": "en_only.jsonl"},
-    "tts_test": "asr_test.jsonl",
-    "dialogue_test": "asr_test.jsonl",
-    "test_dialogues": "test_dialogues.jsonl",
-    "asr": {"max_new_tokens": 6},
-    "tts": {"max_new_tokens": 10},
-    "dialogue": {"max_new_tokens": 30},
-    "other_ear": {"recognizer": "fake", "sentences": ["asr_test.jsonl"], "max_items": 1},
-    "stages": "stages",
+    "ears": {
+        "own": {"max_new_tokens": 6},
+        "other": {"recognizer": "fake", "sentences": ["asr_test.jsonl"], "max_items": 1},
+    },
+    "scores": {
+        "asr": {"sets": {"test": "asr_test.jsonl", "tones": "en_only.jsonl"}},
+        "tts": {"manifest": "asr_test.jsonl", "decoding": {"max_new_tokens": 10}},
+        "dialogue": {
+            "questions": "asr_test.jsonl",
+            "dialogues": "test_dialogues.jsonl",
+            "decoding": {"max_new_tokens": 30},
+        },
+    },
 }
 
 
@@ -59,9 +64,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_manifest(utterances, tmp_path / "asr_test.jsonl")
     write_manifest([one for one in utterances if one.language == "en"], tmp_path / "en_only.jsonl")
     write_json_lines(dialogues, tmp_path / "test_dialogues.jsonl")
-    (tmp_path / "stages").mkdir()
-    for stage, seconds in {"install": 10.5, "pretrain": 60}.items():
-        (tmp_path / "stages" / f"{stage}.json").write_text(json.dumps({"seconds": seconds}))
     return tmp_path
 
 
@@ -75,27 +77,34 @@ def speaks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def score(checkpoint: Path, run: Path, *more: str, **changed: Any) -> dict[str, Any]:
     path = run / "score.yaml"
-    path.write_text(yaml.safe_dump({key: value for key, value in {**CONFIG, **changed}.items() if value is not None}))
+    path.write_text(yaml.safe_dump(CONFIG | changed))
     arguments = [str(checkpoint), "--config", str(path), "--data_root", str(run), "--output", str(run / "results.json")]
     main([*arguments, *more])
     results: dict[str, Any] = json.loads((run / "results.json").read_text())
     return results
 
 
+def with_score(name: str, **changed: Any) -> dict[str, Any]:
+    """What is scored, with other settings of one score."""
+    return CONFIG["scores"] | {name: CONFIG["scores"][name] | changed}
+
+
 def test_every_score_is_there_with_its_number_of_items(checkpoint: Path, run: Path, speaks: None) -> None:
     results = score(checkpoint, run)
-    assert set(results) == {"asr", "tts", "dialogue", "cores", "seed", "seconds"}
-    assert results["seconds"] == {"install": 10.5, "pretrain": 60.0, "total": 70.5}
+    assert set(results) == {"scores", "cores", "seed"} and list(results["scores"]) == ["asr", "tts", "dialogue"]
+    asr, tts, dialogue = results["scores"].values()
+    assert (
+        set(asr) == {"test", "tones"} and set(asr["test"]) == set(tts) == {"en", "zh"} and set(asr["tones"]) == {"en"}
+    )
     for language, rate in {"en": "wer", "zh": "cer"}.items():
-        asr, tts = results["asr"][language], results["tts"][language]
-        assert asr["n"] == asr["unheard_voice_n"] == tts["n"] == 2
-        assert asr[rate] == asr["unheard_voice"] and asr[rate] >= 0
-        assert tts[rate] >= 0 and tts["unit_error_rate"] > 0 and tts["mel_cepstral_distortion_db"] > 0
-    assert results["asr"]["tones"]["wer"] == results["asr"]["en"]["wer"]
-    ear = results["tts"]["en"]["other_ear"]
-    assert ear["wer"] == ear["floor_wer"] > 0 and "other_ear" not in results["tts"]["zh"]
-    assert set(results["dialogue"]) == {"en-en", "en-zh", "zh-en", "zh-zh"}
-    for direction, found in results["dialogue"].items():
+        heard, spoken = asr["test"][language], tts[language]
+        assert heard["n"] == spoken["n"] == 2 and heard[rate] >= 0
+        assert spoken[rate] >= 0 and spoken["unit_error_rate"] > 0 and spoken["mel_cepstral_distortion_db"] > 0
+    assert asr["tones"]["en"] == asr["test"]["en"]
+    ear = tts["en"]["other_ear"]
+    assert ear["wer"] == ear["floor_wer"] > 0 and "other_ear" not in tts["zh"]
+    assert set(dialogue) == {"en-en", "en-zh", "zh-en", "zh-zh"}
+    for direction, found in dialogue.items():
         assert {"text_accuracy", "speech_accuracy", "asr_er", "off_target", "tokens_to_first_speech"} <= set(found)
         assert found["n"] == 2 and ("other_ear_accuracy" in found) == direction.endswith("-en")
         for latency in found["tokens_to_first_speech"].values():
@@ -105,7 +114,7 @@ def test_every_score_is_there_with_its_number_of_items(checkpoint: Path, run: Pa
 def test_the_replies_hold_what_the_scores_were_made_of(checkpoint: Path, run: Path, speaks: None) -> None:
     results = score(checkpoint, run)
     replies = [json.loads(text) for text in (run / "replies.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert dialogue_scores(replies) == results["dialogue"]
+    assert dialogue_scores(replies) == results["scores"]["dialogue"]
     for reply in replies:
         fields = ("id", "direction", "question_reference", "fact", "wrong_facts", "question", "answer", "heard")
         assert all(field in reply for field in fields)
@@ -116,34 +125,42 @@ def test_the_replies_hold_what_the_scores_were_made_of(checkpoint: Path, run: Pa
 
 
 def test_what_was_heard_of_each_item_can_be_read(checkpoint: Path, run: Path) -> None:
-    results = score(checkpoint, run)
+    found = score(checkpoint, run)["scores"]
     rows = [json.loads(text) for text in (run / "transcripts.jsonl").read_text(encoding="utf-8").splitlines()]
-    names = {"asr": 4, "unheard_voice": 4, "tones": 2, "tts": 4, "tts, other ear": 2}
-    assert {name: sum(row["set"] == name for row in rows) for name in names} == names and len(rows) == 16
-    for name, found in (("asr", results["asr"]), ("tts", results["tts"])):
+    names = {"test": 4, "tones": 2, "tts": 4, "tts, other ear": 2}
+    assert {name: sum(row["set"] == name for row in rows) for name in names} == names and len(rows) == 12
+    for name, by_language in (("test", found["asr"]["test"]), ("tts", found["tts"])):
         pairs = [(row["reference"], row["heard"]) for row in rows if row["set"] == name and row["language"] == "zh"]
         references, heard = zip(*pairs, strict=True)
-        assert round(text_errors(references, heard, "zh").rate, 5) == found["zh"]["cer"]
+        assert round(text_errors(references, heard, "zh").rate, 5) == by_language["zh"]["cer"]
 
 
-def test_parts_may_be_left_out(checkpoint: Path, run: Path) -> None:
-    nothing = dict.fromkeys(("asr_unheard_voice", "tts_test", "dialogue_test", "test_dialogues", "other_ear", "stages"))
-    results = score(checkpoint, run, "--max_items", "1", "--seed", "7", **nothing, asr_sets={})
-    assert set(results) == {"asr", "cores", "seed"} and results["seed"] == 7
-    assert {name: found["n"] for name, found in results["asr"].items()} == {"en": 1, "zh": 1}
+def test_only_what_is_named_is_scored(checkpoint: Path, run: Path) -> None:
+    asr = {"asr": {"sets": {"test": "asr_test.jsonl"}}}
+    results = score(checkpoint, run, "--max_items", "1", "--seed", "7", ears={}, scores=asr)
+    assert set(results) == {"scores", "cores", "seed"} and results["seed"] == 7 and set(results["scores"]) == {"asr"}
+    assert {name: found["n"] for name, found in results["scores"]["asr"]["test"].items()} == {"en": 1, "zh": 1}
     assert not (run / "replies.jsonl").exists()
+    resolved = yaml.safe_load((run / "results_config.yaml").read_text())
+    assert resolved["scores"] == asr and resolved["ears"]["own"]["max_new_tokens"] == 256
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"asr_test": "no.jsonl"}, r"no\.jsonl"),
-        ({"asr_sets": {"mixed": "asr_test.jsonl"}}, r"asr_sets\.mixed"),
+        ({"scores": {}}, r"no score is named: give scores\.NAME, of asr, tts, dialogue"),
+        ({"scores": {"asr": {}}}, r"scores\.asr\.sets names no manifest"),
+        ({"scores": {"bleu": {}}}, r"scores\.bleu: there is no such score: choose of asr"),
+        ({"scores": with_score("asr", sets={"test": "no.jsonl"})}, r"no\.jsonl"),
+        ({"scores": with_score("asr", beam=4)}, r"asr\.beam"),
+        ({"scores": with_score("tts", decoding={"max_new_tokens": "many"})}, r"tts\.decoding\.max_new_tokens"),
+        ({"scores": with_score("dialogue", recognize_by="word")}, "recognize_by"),
+        ({"scores": {"dialogue": {"questions": "asr_test.jsonl"}}}, r"scores\.dialogue\.dialogues"),
         ({"decoder": "no_decoder"}, "no_decoder"),
-        ({"dialogue_test": None}, "belong together"),
-        ({"recognize_by": "word"}, "recognize_by"),
-        ({"other_ear": {"recognizer": "whisper", "sentences": ["asr_test.jsonl"]}}, "pocketsphinx"),
+        ({"ears": {"other": {"recognizer": "whisper", "sentences": ["asr_test.jsonl"]}}}, "pocketsphinx"),
         ({"beam": 4}, "beam"),
+        ({"asr_test": "asr_test.jsonl"}, r"the key asr_test is called scores\.asr\.sets\.test now"),
+        ({"other_ear": {"recognizer": "fake"}}, r"the key other_ear is called ears\.other now"),
     ],
 )
 def test_what_cannot_be_scored_gets_one_line(
@@ -154,12 +171,57 @@ def test_what_cannot_be_scored_gets_one_line(
     assert not (run / "results.json").exists()
 
 
+def test_a_flag_of_before_names_the_new_one(checkpoint: Path, run: Path) -> None:
+    with pytest.raises(UserError, match=r"the key tts is called scores\.tts\.decoding now"):
+        score(checkpoint, run, "--tts.max_new_tokens", "5")
+
+
+def test_settings_of_a_score_are_given_on_the_command_line_and_explained(
+    checkpoint: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match=r"no_dialogues\.jsonl"):
+        score(checkpoint, run, "--scores.dialogue.dialogues", "no_dialogues.jsonl")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--scores.tts.manifest" in shown and "texts to speak, with the synthesizer's own audio of them" in shown
+
+
+def test_a_model_without_a_decoder_is_refused_before_any_score_is_computed(
+    checkpoint: Path, run: Path, tmp_path: Path
+) -> None:
+    silent = tmp_path / "silent"
+    shutil.copytree(checkpoint, silent)
+    shutil.rmtree(silent / "speech" / "decoder")
+    with pytest.raises(UserError, match="no speech decoder"):
+        score(silent, run)
+    assert not (run / "transcripts.jsonl").exists()
+
+
 def test_a_dialogue_that_names_no_question_is_refused(checkpoint: Path, run: Path) -> None:
     rows = [json.loads(text) for text in (run / "test_dialogues.jsonl").read_text(encoding="utf-8").splitlines()]
     write_json_lines([{**rows[0], "question": "nobody"}], run / "test_dialogues.jsonl")
-    only = dict.fromkeys(("asr_test", "asr_unheard_voice", "tts_test", "other_ear"))
     with pytest.raises(UserError, match=r"line 1: .*'nobody'"):
-        score(checkpoint, run, **only, asr_sets={})
+        score(checkpoint, run, scores={"dialogue": CONFIG["scores"]["dialogue"]})
+
+
+def test_a_score_from_outside_is_one_class_and_one_line(
+    checkpoint: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(scores.SCORES, "length", "tests.evaluation.fake_score:LengthScore")
+    found = score(checkpoint, run, scores={"length": {"manifest": "asr_test.jsonl", "longest": 40}})
+    assert found["scores"] == {"length": {"en": {"mean": 39.0, "n": 2}, "zh": {"mean": 15.5, "n": 2}}}
+    lines = [json.loads(text) for text in (run / "lengths.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert lines[0] == {"id": "en-0", "length": 40}
+    with pytest.raises(UserError, match=r"length\.beam"):
+        score(checkpoint, run, scores={"length": {"manifest": "asr_test.jsonl", "beam": 4}})
+    report([str(run)])
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Length of the texts" in page and "39 letters" in page
+    assert "39 letters" in model_card(checkpoint, "people/Voice", found)
+    monkeypatch.delitem(scores.SCORES, "length")
+    report([str(run)])
+    assert "39 letters" not in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_items_are_spread_over_a_set() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 
@@ -12,8 +13,9 @@ import torch
 from cslm import CSLMForCausalLM
 from cslm.errors import UserError
 from cslm.generation import decoding as module
+from cslm.generation import forward_passes
 from cslm.generation import growing_cache as growing_cache_module
-from cslm.generation.decoding import DecodingConfig, generate
+from cslm.generation.decoding import DecodingConfig, ReplyRules, generate
 from cslm.generation.grammar import UnitGrammar
 from cslm.generation.growing_cache import GrowingLayer, growing_cache
 
@@ -29,7 +31,7 @@ def run(
     vocabulary = model.processor.vocabulary
     grammar = UnitGrammar(vocabulary, model.get_output_embeddings().weight.shape[0])
     settings = {"max_new_tokens": 12, "batch_size": 3, **options}
-    return [reply.ids for reply in generate(model, given, grammar, DecodingConfig(**settings), ends, 0)]
+    return [reply.ids for reply in generate(model, given, ReplyRules(grammar, ends, 0), DecodingConfig(**settings))]
 
 
 def test_a_batch_gives_what_each_prompt_gives_alone(model: CSLMForCausalLM) -> None:
@@ -39,7 +41,7 @@ def test_a_batch_gives_what_each_prompt_gives_alone(model: CSLMForCausalLM) -> N
 def test_the_growing_cache_changes_nothing(model: CSLMForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growing_cache_module, "_ROOM", 3)
     with_cache = run(model, prompts(), max_new_tokens=50)
-    monkeypatch.setattr(module, "growing_cache", lambda model: None)
+    monkeypatch.setattr(forward_passes, "growing_cache", lambda model: None)
     assert run(model, prompts(), max_new_tokens=50) == with_cache
 
 
@@ -48,7 +50,7 @@ def test_replies_that_have_ended_leave_the_batch_and_change_no_other(
     model: CSLMForCausalLM, monkeypatch: pytest.MonkeyPatch, with_growing_cache: bool
 ) -> None:
     if not with_growing_cache:
-        monkeypatch.setattr(module, "growing_cache", lambda model: None)
+        monkeypatch.setattr(forward_passes, "growing_cache", lambda model: None)
     whole = run(model, prompts(), max_new_tokens=50, batch_size=5)
     # an id that ends some replies early, others late and some not at all
     end = max(set(whole[0]), key=lambda token_id: len({(*ids, token_id).index(token_id) for ids in whole}))
@@ -64,9 +66,10 @@ def test_the_growing_cache_survives_reordering(model: CSLMForCausalLM) -> None:
     assert cache is not None and all(isinstance(layer, GrowingLayer) for layer in cache.layers)
     ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
     with torch.no_grad():
-        model(ids, past_key_values=cache)
+        name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+        model(ids, **{name: cache})
         cache.reorder_cache(torch.tensor([1, 0]))
-        continued = model(torch.tensor([[11], [12]]), past_key_values=cache).logits[:, -1]
+        continued = model(torch.tensor([[11], [12]]), **{name: cache}).logits[:, -1]
         whole = model(torch.tensor([[8, 9, 10, 11], [5, 6, 7, 12]])).logits[:, -1]
     torch.testing.assert_close(continued, whole, atol=1e-5, rtol=1e-4)
 
@@ -84,7 +87,7 @@ def test_probabilities_are_those_of_the_model(model: CSLMForCausalLM) -> None:
     grammar = UnitGrammar(vocabulary, model.get_output_embeddings().weight.shape[0], "text")
     prompt = prompts()[0]
     settings = DecodingConfig(max_new_tokens=4)
-    (reply,) = generate(model, [prompt], grammar, settings, [2], 0, with_probabilities=True)
+    (reply,) = generate(model, [prompt], ReplyRules(grammar, [2], 0), settings, with_probabilities=True)
     ids = torch.tensor([[*prompt.tolist(), *reply.ids]])
     with torch.no_grad():
         logits = model(ids).logits[0]

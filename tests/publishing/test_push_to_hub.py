@@ -105,7 +105,8 @@ def test_what_no_file_says_is_left_out(checkpoint: Path) -> None:
 
 
 def test_scores_come_from_the_named_file_or_from_beside(run: Path) -> None:
-    results = {"asr": {"en": {"wer": 0.125, "wer_interval": [0.1, 0.15], "n": 80}}, "seconds": {"total": 60}}
+    heard = {"test": {"en": {"wer": 0.125, "wer_interval": [0.1, 0.15], "n": 80}}}
+    results = {"scores": {"asr": heard}, "seconds": {"total": 60}}
     (run.parent / "results.json").write_text(json.dumps(results))
     (run.parent / "results_config.yaml").write_text(yaml.safe_dump({"checkpoint": f"{run.parent.name}/first"}))
     told = PushToHubConfig(str(run), "me/it", dry_run=True)

@@ -11,16 +11,18 @@ import pytest
 
 from cslm.audio.waveform import save_waveform
 from cslm.errors import UserError
+from cslm.evaluation.dialogue_score import dialogue_scores
 from cslm.publishing.report import main
 from cslm.publishing.svg_chart import line_chart, thinned
-from tests.evaluation.test_dialogue_scores import REPLIES
+from tests.evaluation.test_dialogue_score import REPLIES
 from tests.worlds.tiny_checkpoint import tone
 
 RESULTS = {
-    "asr": {
-        "en": {"wer": 0.021, "wer_interval": [0.01, 0.03], "n": 150, "unheard_voice": 0.037, "unheard_voice_n": 100}
+    "scores": {
+        "asr": {"test": {"en": {"wer": 0.021, "wer_interval": [0.01, 0.03], "n": 150}}},
+        "tts": {"zh": {"cer": 0.01, "n": 100, "unit_error_rate": 0.2, "mel_cepstral_distortion_db": 5.5}},
+        "dialogue": dialogue_scores(REPLIES),
     },
-    "tts": {"zh": {"cer": 0.01, "n": 100, "unit_error_rate": 0.2, "mel_cepstral_distortion_db": 5.5}},
     "cores": 2,
     "seed": 0,
 }
@@ -35,7 +37,17 @@ REPLY = {
 
 
 SHOWN = [
-    *("Dorf &amp; Stimme", "2.1 %", "1.0–3.0", "5.50 dB", "75.0 %", "4 chunks", "3.00 ×", "120 / 40, n 1"),
+    *(
+        "Dorf &amp; Stimme",
+        "2.1 %",
+        "test, en (WER)",
+        "1.0–3.0",
+        "5.50 dB",
+        "75.0 %",
+        "4 chunks",
+        "3.00 ×",
+        "120 / 40, n 1",
+    ),
     *("Loss: pretrain", "asr, text", "7 minutes in all", "What does Anna &lt;do&gt;?"),
 ]
 
@@ -65,10 +77,7 @@ class Tags(HTMLParser):
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    from cslm.evaluation.dialogue_scores import dialogue_scores
-
-    results = {**RESULTS, "dialogue": dialogue_scores(REPLIES)}
-    (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    (tmp_path / "results.json").write_text(json.dumps(RESULTS), encoding="utf-8")
     (tmp_path / ".stages").mkdir()
     (tmp_path / ".stages" / "pretrain.json").write_text('{"seconds": 420.0}')
     (tmp_path / "pretrain").mkdir()
@@ -106,15 +115,18 @@ def test_the_page_shows_scores_losses_and_a_sequence(run: Path) -> None:
 
 
 def test_what_a_run_does_not_have_is_left_out(tmp_path: Path) -> None:
-    results = {"asr": {"known_speakers": {"wer": 0.05, "n": 100}, "unseen_speakers": {"wer": 0.2, "n": 100}}}
-    (tmp_path / "results.json").write_text(json.dumps(results))
+    digits = {"known_speakers": {"en": {"wer": 0.05, "n": 100}}, "unseen_speakers": {"en": {"wer": 0.2, "n": 100}}}
+    (tmp_path / "results.json").write_text(json.dumps({"scores": {"asr": digits}}))
     main([str(tmp_path), "--output", str(tmp_path / "page.html")])
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "unseen_speakers (WER)" in page and "voice never heard" not in page and "<audio" not in page
+    assert "unseen_speakers, en (WER)" in page and "Speaking" not in page and "<audio" not in page
 
 
 def test_a_run_without_scores_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"results\.json"):
+        main([str(tmp_path)])
+    (tmp_path / "results.json").write_text(json.dumps({"asr": {"en": {"wer": 0.1, "n": 4}}, "seed": 0}))
+    with pytest.raises(UserError, match=r"results\.json holds no `scores`: an older version wrote it.*run score again"):
         main([str(tmp_path)])
     (tmp_path / "results.json").write_text("[1")
     with pytest.raises(UserError, match="not JSON"):

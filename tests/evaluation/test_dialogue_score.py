@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cslm.evaluation.dialogue_scores import dialogue_scores
+from cslm.evaluation.dialogue_score import dialogue_scores
 
 
 def line(answer: str, heard: str, **changed: Any) -> dict[str, Any]:
