@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from cslm.codecs.codec import Units
 from cslm.corpora.word_times import Word
 from cslm.errors import UserError
-from cslm.files.atomic_file import folder_at
+from cslm.files.atomic_file import file_aside, folder_at
 from cslm.files.cache_folder import cache_folder
 from cslm.units.shards import (
     ShardInfo,
@@ -288,17 +288,13 @@ def _unpacked(folder: Path, header: StoreHeader) -> Path:
 
 
 def _unpack(folder: Path, header: StoreHeader, table: Path) -> None:
-    temporary = table.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with (
-            pa.OSFile(str(temporary), "wb") as sink,
-            pa.ipc.new_file(sink, shard_schema(header.codebook_sizes)) as writer,
-        ):
-            for shard in header.shards:
-                writer.write_batch(_shard_batch(folder / shard.file, shard.sha256))
-        os.replace(temporary, table)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        file_aside(table) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, shard_schema(header.codebook_sizes)) as writer,
+    ):
+        for shard in header.shards:
+            writer.write_batch(_shard_batch(folder / shard.file, shard.sha256))
 
 
 def _shard_batch(file: Path, sha256: str) -> pa.RecordBatch:

@@ -47,3 +47,24 @@ def test_what_cannot_be_taken(four, card, tmp_path):
     with pytest.raises(UserError, match="another speech tokenizer"):
         take_codebooks(TakeCodebooksConfig(str(store), str(card), str(tmp_path / "x"), 1))
     assert not (tmp_path / "x").exists()
+
+
+def test_a_run_that_was_stopped_leaves_no_card_without_units(four, tmp_path, monkeypatch):
+    store, path = four
+
+    def stop(*given, **facts):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cslm.units.take_codebooks.write_store", stop)
+    with pytest.raises(KeyboardInterrupt):
+        take_codebooks(TakeCodebooksConfig(str(store), str(path), str(tmp_path / "x"), 1))
+    assert not (tmp_path / "x").exists()
+    monkeypatch.undo()
+
+
+def test_a_folder_that_holds_something_is_not_written_over(four, tmp_path):
+    store, path = four
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "notes").write_text("mine")
+    with pytest.raises(UserError, match="x is not empty: remove it or name another folder"):
+        take_codebooks(TakeCodebooksConfig(str(store), str(path), str(tmp_path / "x"), 1))
