@@ -101,11 +101,11 @@ def find_card(path_or_name: str | os.PathLike[str]) -> Path:
 
 
 def save_card(card: Card, path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]] | None = None) -> Card:
-    """Write a card, and its tensors beside it with the suffix ``.safetensors``; returns what was written."""
+    """Write a card, and its tensors, if any, beside it with the suffix ``.safetensors``; returns what was written."""
     path = Path(path)
-    artefact = f"{path.stem}.safetensors" if tensors is not None else None
+    artefact = f"{path.stem}.safetensors" if tensors else None
     card = dataclasses.replace(card, artefact=artefact, path=path)
-    if artefact is not None and tensors is not None:
+    if artefact is not None and tensors:
         ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
         write_atomically(path.with_name(artefact), save(ordered))
     values = {key: value for key, value in dataclasses.asdict(card).items() if key != "path" and value is not None}

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cslm.encoders.audio_batches import AudioBatches
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError
 
@@ -123,14 +124,20 @@ def check_long_enough(waveforms: Sequence[NDArray[np.float32]], min_num_samples:
             raise UserError(f"too short: {len(waveform)} samples, one frame has {min_num_samples}")
 
 
+def no_vocoder(name: str) -> UserError:
+    """What ``decode`` raises where the card ``name`` has no way back to sound."""
+    return UserError(f"the card {name} has no vocoder: train a decoder on its units (recipes/train_decoder.py)")
+
+
 class UnitCodec(Protocol):
     """What every family of speech tokenizers offers."""
 
     is_neural: bool
     """Runs a network: on an accelerator if there is one, and in batches, which may change units by rounding."""
 
-    runtime: Runtime
-    """How it runs."""
+    @property
+    def runtime(self) -> Runtime:
+        """How it runs."""
 
     @property
     def name(self) -> str:
@@ -156,8 +163,10 @@ class UnitCodec(Protocol):
     def min_num_samples(self) -> int:
         """Shortest waveform that has units; a shorter one is refused as too short."""
 
-    def encode(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Units]:
+    def encode(self, waveforms: Sequence[NDArray[np.float32]], batches: AudioBatches | None = None) -> list[Units]:
         """Units, not merged, of each waveform ``(num_samples,)``, which never depend on its neighbours in the list.
+
+        A family that batches does it with ``batches``, which also counts; by default with those of its ``runtime``.
 
         Raises:
             UserError: a waveform shorter than ``min_num_samples``.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cslm.audio.waveform import RESAMPLER
 from cslm.codecs.algorithm import algorithm, without_algorithm
 from cslm.codecs.card import Card, card_tensors
-from cslm.codecs.codec import Units
+from cslm.codecs.codec import Units, no_vocoder
 from cslm.codecs.fingerprint import fingerprint
 from cslm.codecs.mel_features import (
     Features,
@@ -29,6 +29,7 @@ from cslm.codecs.mel_features import (
     parameters_from,
     steady_paths,
 )
+from cslm.encoders.audio_batches import AudioBatches
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError
 
@@ -45,6 +46,7 @@ _LATER = {"change_penalty": 0.0, "warp_step": 1}
 class MelKMeans:
     """The codec. Tensors: ``centroids`` (K, dims), ``scale`` (dims,), ``mean`` (num_cepstra,), all float64."""
 
+    family = "mel_kmeans"
     is_neural = False
 
     def __init__(
@@ -93,20 +95,20 @@ class MelKMeans:
         return self._features.hop
 
     @torch.inference_mode()
-    def encode(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Units]:
+    def encode(self, waveforms: Sequence[NDArray[np.float32]], batches: AudioBatches | None = None) -> list[Units]:
         """Units of each waveform ``(num_samples,)``; neighbours change nothing."""
         if self.parameters.change_penalty == 0:
             return [_units(torch.cat([block.argmin(1) for block in self._distances(one)])) for one in waveforms]
         paths: list[torch.Tensor] = [torch.empty(0)] * len(waveforms)
         lengths = [self._features.num_frames(len(waveform)) for waveform in waveforms]
-        for chosen in self.runtime.groups(lengths, self.frame_rate_hz):
+        for chosen in (batches or AudioBatches(self.runtime.batch_sec)).groups(lengths, self.frame_rate_hz):
             for index, path in zip(chosen, self._steady([waveforms[i] for i in chosen]), strict=True):
                 paths[index] = path
         return [_units(path) for path in paths]
 
     def decode(self, units: Units) -> NDArray[np.float32]:
         """Always refuses: centroids do not keep enough to be heard. Train a decoder."""
-        raise UserError(f"the card {self.name} has no vocoder: train a decoder on its units (recipes/train_decoder.py)")
+        raise no_vocoder(self.name)
 
     def _steady(self, waveforms: list[NDArray[np.float32]]) -> list[torch.Tensor]:
         """Units of a few waveforms under the change penalty; of a long one, block by block."""
@@ -131,11 +133,15 @@ class MelKMeans:
         for block in self._features.frames(*known, warp):
             yield centroid_distances(block[0] * self._scale, self._centroids)
 
+    def centroids(self) -> list[NDArray[np.float64]]:
+        """The table (units, dims) of the one codebook."""
+        return [self.tensors["centroids"]]
+
     def card(self, origin: dict[str, Any] | None = None) -> Card:
         """The card of this codec; ``save_card`` writes it with ``tensors``."""
         return Card(
             name=self.name,
-            family="mel_kmeans",
+            family=self.family,
             sample_rate_hz=self.sample_rate_hz,
             frame_rate_hz=self.frame_rate_hz,
             codebook_sizes=self.codebook_sizes,
@@ -162,6 +168,11 @@ class MelKMeans:
                 found = tensors[key].shape if key in tensors else "missing"
                 raise UserError(f"{card.artefact} of {card.path}: {key} should be {shape}, is {found}")
         return cls(card.name, parameters, tensors, resampler, runtime)
+
+    @classmethod
+    def fittable(cls) -> type[MelKMeans]:
+        """This family is fitted on a corpus."""
+        return cls
 
     @staticmethod
     def parameters_from(values: Mapping[str, Any], where: str) -> MelKMeansParameters:

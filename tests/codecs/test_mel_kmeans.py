@@ -14,6 +14,7 @@ from cslm.codecs.codec import UnitCodec, Units
 from cslm.codecs.families import load_codec
 from cslm.codecs.mel_features import Features, MelKMeansParameters, parameters_from, steady_paths
 from cslm.codecs.mel_kmeans import MelKMeans
+from cslm.encoders.audio_batches import AudioBatches
 from cslm.errors import UserError
 from cslm.evaluation.error_rates import unit_errors
 from tests.worlds.small_corpus import glide
@@ -183,8 +184,7 @@ def test_steady_units_do_not_depend_on_neighbours(codec, clips):
     steady = MelKMeans("steady", dataclasses.replace(codec.parameters, change_penalty=2.0), codec.tensors)
     alone = [steady.encode([clip])[0] for clip in clips]
     assert ids(steady.encode(clips)) == ids(alone)
-    steady.runtime.batch_sec = 0.3
-    assert ids(steady.encode(clips)) == ids(alone)
+    assert ids(steady.encode(clips, AudioBatches(0.3))) == ids(alone)
 
 
 def test_steady_units_depend_less_on_where_a_frame_begins(clips):

@@ -10,7 +10,7 @@ import torch
 import yaml
 from transformers import MimiConfig, MimiModel
 
-from cslm.codecs.card import Weights
+from cslm.codecs.card import Card
 from cslm.codecs.codec import merge_repeats
 from cslm.codecs.families import load_codec
 from cslm.codecs.mimi import Mimi
@@ -34,6 +34,8 @@ SMALL = {
     "upsample_groups": 32,
 }
 
+NO_CARD = Card("small", "mimi", RATE_HZ, 12.5, (64,) * 4, {})
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
@@ -48,7 +50,7 @@ def folder(tmp_path_factory) -> Path:
             tensor.fill_(1)
         elif name.endswith("weight") and tensor.ndim == 3:
             tensor.normal_(0, 1.5 / (tensor.shape[1] * tensor.shape[2]) ** 0.5, generator=generator)
-    latents = Mimi("small", Weights("none"), model.eval(), 4, Runtime())._latents([glide(9, 6.0, RATE_HZ)])[0]
+    latents = Mimi(NO_CARD, model.eval(), 4, Runtime())._latents([glide(9, 6.0, RATE_HZ)])[0]
     with torch.no_grad():  # semantic codes lie where latents do
         semantic = model.quantizer.semantic_residual_vector_quantizer
         semantic.layers[0].codebook.embed_sum.copy_(semantic.input_proj(latents[None])[0].T[:64])
