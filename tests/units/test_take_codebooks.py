@@ -9,14 +9,18 @@ from cslm.units.store import UnitStore
 from cslm.units.take_codebooks import TakeCodebooksConfig, take_codebooks
 from cslm.units.tokenize_corpus import TokenizeCorpusConfig, tokenize_corpus
 from cslm.units.verify import VerifyConfig, verify
-from tests.codecs.test_mimi import card as mimi_card
-from tests.codecs.test_mimi import folder  # noqa: F401  (a fixture)
+from tests.worlds.mimi_models import save_mimi, write_card
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_mimi(tmp_path_factory.mktemp("mimi") / "model")
 
 
 @pytest.fixture
-def four(folder, corpus, tmp_path):  # noqa: F811
+def four(folder, corpus, tmp_path):
     """A store of four codebooks, and its card."""
-    path = mimi_card(folder, tmp_path / "card", 4)
+    path = write_card(folder, tmp_path / "card", 4)
     tokenize_corpus(TokenizeCorpusConfig([str(corpus)], str(path), str(tmp_path / "four"), num_workers=1))
     return tmp_path / "four", path
 
