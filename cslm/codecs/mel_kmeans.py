@@ -21,21 +21,16 @@ from cslm.codecs.algorithm import algorithm, without_algorithm
 from cslm.codecs.card import Card, card_tensors
 from cslm.codecs.codec import Units, no_vocoder
 from cslm.codecs.fingerprint import fingerprint
-from cslm.codecs.mel_features import (
-    Features,
-    MelKMeansParameters,
-    centroid_distances,
-    nearest_warp,
-    parameters_from,
-    steady_paths,
-)
+from cslm.codecs.mel_features import MelFeatures
+from cslm.codecs.mel_parameters import MelKMeansParameters, parameters_from
+from cslm.codecs.mel_paths import centroid_distances, nearest_warp, steady_paths
 from cslm.encoders.audio_batches import AudioBatches
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError
 
 __all__ = ["MelKMeans", "MelKMeansParameters"]
 
-# Version of the algorithm here and in mel_features: raise it when the units of the same card change.
+# Version of the algorithm here, in mel_features and in mel_paths: raise it when the units of the same card change.
 VERSION = 1
 
 # Parameters that came later, with the value that leaves units as they were: cards of before, which do not name them,
@@ -69,7 +64,7 @@ class MelKMeans:
             **algorithm(VERSION, resampler),
         }
         self.fingerprint = fingerprint(self.tensors, self._identity)
-        self._features = Features(parameters)
+        self._features = MelFeatures(parameters)
         self._mean = torch.from_numpy(self.tensors["mean"])
         self._scale = torch.from_numpy(self.tensors["scale"])
         self._centroids = torch.from_numpy(self.tensors["centroids"]).T.contiguous()  # (dims, K)
@@ -176,7 +171,7 @@ class MelKMeans:
 
     @staticmethod
     def parameters_from(values: Mapping[str, Any], where: str) -> MelKMeansParameters:
-        """Parameters from plain values; see ``mel_features.parameters_from``."""
+        """Parameters from plain values; see ``mel_parameters.parameters_from``."""
         return parameters_from(values, where)
 
     @staticmethod

@@ -17,8 +17,8 @@ def shipped_folders(name: str = "") -> list[Path]:
     ``pip install --target``, or that of ``--prefix``, in which the package is at ``lib/pythonX.Y/site-packages``.
     """
     environments = (sysconfig.get_path("data"), sysconfig.get_path("data", f"{os.name}_user"))
-    prefixes = (*environments, _PARENT, *_PARENT.parents[2:3])
-    roots = [*_CHECKOUT, *(Path(prefix) / "share" / "cslm" for prefix in prefixes)]
+    prefixes = [*map(Path, environments), _PARENT, *_PARENT.parents[2:3]]
+    roots = [*_CHECKOUT, *(prefix / "share" / "cslm" for prefix in prefixes)]
     return [root / name for root in dict.fromkeys(roots)]
 
 

@@ -12,8 +12,10 @@ from cslm.codecs import mel_features
 from cslm.codecs.card import save_card
 from cslm.codecs.codec import UnitCodec, Units
 from cslm.codecs.families import load_codec
-from cslm.codecs.mel_features import Features, MelKMeansParameters, parameters_from, steady_paths
+from cslm.codecs.mel_features import MelFeatures
 from cslm.codecs.mel_kmeans import MelKMeans
+from cslm.codecs.mel_parameters import MelKMeansParameters, parameters_from
+from cslm.codecs.mel_paths import steady_paths
 from cslm.encoders.audio_batches import AudioBatches
 from cslm.errors import UserError
 from cslm.evaluation.error_rates import unit_errors
@@ -79,7 +81,7 @@ def test_the_level_does_not_matter(codec):
 
 
 def test_a_warp_reads_a_tone_where_a_longer_tract_would_have_it():
-    features = Features(MelKMeansParameters())
+    features = MelFeatures(MelKMeansParameters())
     assert (features.warps[3], len(features.warps)) == (1.0, 7)
     seconds = np.arange(16000) / 16000
     tone, higher = (np.sin(2 * np.pi * hz * seconds).astype(np.float32) for hz in (2000, 2000 * features.warps[5]))
@@ -140,11 +142,11 @@ def test_bad_parameters(values, message):
 
 def test_too_many_bands():
     with pytest.raises(UserError, match="a band holds no frequency"):
-        Features(parameters_from({"num_bands": 200}, "here"))
+        MelFeatures(parameters_from({"num_bands": 200}, "here"))
 
 
 def test_other_rates():
-    features = Features(
+    features = MelFeatures(
         parameters_from({"sample_rate_hz": 8000, "f_max_hz": 3800, "frame_rate_hz": 50, "spectra_per_frame": 2}, "x")
     )
     assert (features.hop, features.spectrum_hop, features.num_frames(8000)) == (160, 80, 50)
