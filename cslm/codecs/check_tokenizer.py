@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from cslm.audio.waveform import load_waveform
-from cslm.codecs.codec import UnitCodec, Units
+from cslm.codecs.codec import UnitCodec
 from cslm.codecs.families import load_codec
+from cslm.codecs.units import Units
 from cslm.configuration import parse_configuration
 from cslm.corpora.manifest import read_manifest, resolve_audio
 from cslm.encoders.audio_batches import AudioBatches

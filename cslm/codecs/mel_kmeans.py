@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from cslm.audio.waveform import RESAMPLER
 from cslm.codecs.algorithm import algorithm, without_algorithm
 from cslm.codecs.card import Card, card_tensors
-from cslm.codecs.codec import Units, no_vocoder
+from cslm.codecs.codec import no_vocoder
 from cslm.codecs.fingerprint import fingerprint
 from cslm.codecs.mel_features import MelFeatures
 from cslm.codecs.mel_parameters import MelKMeansParameters, parameters_from
 from cslm.codecs.mel_paths import centroid_distances, nearest_warp, steady_paths
+from cslm.codecs.units import Units
 from cslm.encoders.audio_batches import AudioBatches
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError

@@ -1,4 +1,4 @@
-"""From features to units for ``mel_kmeans``: the stretch that fits best, and the path that changes as seldom as fits."""
+"""From features to units for ``mel_kmeans``: the stretch that fits best, then the path with the fewest changes."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ from torch.nn.utils.rnn import pad_sequence
 from cslm.audio.waveform import RESAMPLER
 from cslm.codecs.algorithm import algorithm, without_algorithm
 from cslm.codecs.card import Card, checked
-from cslm.codecs.codec import Units, expand_repeats
 from cslm.codecs.fingerprint import fingerprint
 from cslm.codecs.residual_codec import ResidualCodec
+from cslm.codecs.units import Units, expand_repeats
 from cslm.encoders.pretrained_model import check_whole, pretrained_config, pretrained_model
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from cslm.codecs.card import Card
-from cslm.codecs.codec import Units, check_long_enough
+from cslm.codecs.codec import check_long_enough
 from cslm.codecs.ready_made import ReadyMadeCodec
+from cslm.codecs.units import Units
 from cslm.encoders.audio_batches import AudioBatches, in_order
 from cslm.encoders.runtime import Runtime
 

@@ -18,9 +18,9 @@ from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
 from cslm.audio.waveform import RESAMPLER
 from cslm.codecs.algorithm import algorithm, without_algorithm
 from cslm.codecs.card import Card, Weights, checked
-from cslm.codecs.codec import Units, expand_repeats
 from cslm.codecs.fingerprint import fingerprint
 from cslm.codecs.residual_codec import ResidualCodec
+from cslm.codecs.units import Units, expand_repeats
 from cslm.encoders.pretrained_model import torch_file
 from cslm.encoders.runtime import Runtime
 from cslm.errors import MissingExtraError, UserError

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from cslm.audio.waveform import RESAMPLER
 from cslm.codecs.algorithm import algorithm, without_algorithm
 from cslm.codecs.card import Card, Weights, card_tensors, checked
-from cslm.codecs.codec import Units, check_long_enough, no_vocoder
+from cslm.codecs.codec import check_long_enough, no_vocoder
 from cslm.codecs.fingerprint import fingerprint
+from cslm.codecs.units import Units
 from cslm.encoders.audio_batches import AudioBatches, in_order
 from cslm.encoders.encoder import Encoder
 from cslm.encoders.runtime import Runtime

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.sequences.chunking import join_chunks
 from cslm.sequences.sequence import Sequence, SequenceBuilder
 from cslm.sequences.sequence_format import Content, SequenceFormat, Turn

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.sequences.chain_of_modality import dialogue_request_turns, text_dialogue_request
 from cslm.sequences.sequence_format import SequenceFormat, Turn
 from cslm.sequences.tasks import asr_request, message_turns, translation_request, tts_request

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.corpora.word_times import Word
 from cslm.units.shards import StoreRow
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cslm.codecs.card import load_card, save_card
-from cslm.codecs.codec import Units, merge_repeats
 from cslm.codecs.families import load_codec
 from cslm.codecs.fingerprint import check_fingerprint
+from cslm.codecs.units import Units, merge_repeats
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError
 from cslm.files.atomic_file import folder_aside

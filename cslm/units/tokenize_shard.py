@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cslm.audio.waveform import load_waveform
-from cslm.codecs.codec import UnitCodec, Units, merge_repeats
+from cslm.codecs.codec import UnitCodec
+from cslm.codecs.units import Units, merge_repeats
 from cslm.corpora.manifest import Utterance
 from cslm.encoders.audio_batches import AudioBatches
 from cslm.errors import UserError

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import yaml
 
-from cslm.codecs import algorithm, families
+from cslm.codecs import algorithm
 from cslm.codecs import card as card_module
 from cslm.codecs.card import card_tensors, copy_card, find_card, load_card, save_card
-from cslm.codecs.families import card_centroids, load_codec
+from cslm.codecs.families import load_codec
 from cslm.errors import UserError
 from tests.worlds.small_corpus import contents
 
@@ -46,19 +46,6 @@ def test_a_copy_stands_on_its_own(card, tmp_path):
     assert sorted(contents(tmp_path / "speech")) == ["card.safetensors", "card.yaml"]
     assert contents(tmp_path / "speech") == contents(tmp_path / "other")
     assert load_codec(again).fingerprint == load_codec(card).fingerprint
-
-
-def test_centroids_are_the_cards_or_the_codecs(card, own_card, monkeypatch):
-    (table,) = card_centroids(load_card(card))
-    assert np.array_equal(table, card_tensors(load_card(card))["centroids"])
-
-    class Codec:
-        def centroids(self):
-            return [np.ones((3, 2))]
-
-    rewrite(own_card, artefact=None)
-    monkeypatch.setattr(families, "load_codec", lambda path: Codec())
-    assert card_centroids(load_card(own_card))[0].shape == (3, 2)
 
 
 def test_a_folder_with_a_card_will_do(card):

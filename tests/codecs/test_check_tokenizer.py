@@ -9,9 +9,9 @@ from cslm.cli import dispatch
 from cslm.codecs import check_tokenizer as module
 from cslm.codecs.card import save_card
 from cslm.codecs.check_tokenizer import CheckTokenizerConfig, check_tokenizer
-from cslm.codecs.codec import Units
 from cslm.codecs.families import load_codec
 from cslm.codecs.ssl_kmeans import SslKMeans, SslKMeansParameters
+from cslm.codecs.units import Units
 from cslm.errors import UserError
 from tests.worlds.small_corpus import glide
 from tests.worlds.ssl_models import save_model

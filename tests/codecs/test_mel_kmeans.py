@@ -10,12 +10,13 @@ import torch
 
 from cslm.codecs import mel_features
 from cslm.codecs.card import save_card
-from cslm.codecs.codec import UnitCodec, Units
+from cslm.codecs.codec import UnitCodec
 from cslm.codecs.families import load_codec
 from cslm.codecs.mel_features import MelFeatures
 from cslm.codecs.mel_kmeans import MelKMeans
 from cslm.codecs.mel_parameters import MelKMeansParameters, parameters_from
 from cslm.codecs.mel_paths import steady_paths
+from cslm.codecs.units import Units
 from cslm.encoders.audio_batches import AudioBatches
 from cslm.errors import UserError
 from cslm.evaluation.error_rates import unit_errors

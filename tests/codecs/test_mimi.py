@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import MimiModel
 
-from cslm.codecs.codec import merge_repeats
 from cslm.codecs.families import load_codec
+from cslm.codecs.units import merge_repeats
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError
 from tests.worlds.mimi_models import RATE_HZ, save_mimi, write_card

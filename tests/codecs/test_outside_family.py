@@ -7,8 +7,8 @@ import pytest
 
 from cslm.cli import dispatch
 from cslm.codecs.card import load_card
-from cslm.codecs.codec import expand_repeats
 from cslm.codecs.families import FAMILIES, card_centroids, load_codec
+from cslm.codecs.units import expand_repeats
 from cslm.errors import UserError
 from cslm.units.store import UnitStore
 

@@ -11,8 +11,8 @@ import torch
 
 pytest.importorskip("speechtokenizer", reason="speechtokenizer belongs to the fairseq2 stack")
 
-from cslm.codecs.codec import merge_repeats
 from cslm.codecs.families import load_codec
+from cslm.codecs.units import merge_repeats
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError
 from cslm.units.store import UnitStore

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from cslm.codecs.algorithm import algorithm, without_algorithm
 from cslm.codecs.card import Card, card_tensors
-from cslm.codecs.codec import Units, check_long_enough, no_vocoder
+from cslm.codecs.codec import check_long_enough, no_vocoder
 from cslm.codecs.fingerprint import fingerprint
+from cslm.codecs.units import Units
 from cslm.encoders.audio_batches import AudioBatches
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError
