@@ -134,12 +134,16 @@ def card_tensors(card: Card) -> dict[str, NDArray[Any]]:
 
 
 def copy_card(path_or_name: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
-    """Copy a card and its tensors to ``folder/card.yaml``, so that a checkpoint stands on its own."""
-    card = load_card(path_or_name)
-    if card.artefact is None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        return Path(shutil.copyfile(cast(Path, card.path), Path(folder) / "card.yaml"))
-    return cast(Path, save_card(card, Path(folder) / "card.yaml", card_tensors(card)).path)
+    """Copy a card and its tensors to ``folder/card.yaml``, so that a checkpoint stands on its own.
+
+    Weights that lie beside the card stay there; the copy names their place.
+    """
+    card, target = load_card(path_or_name), Path(folder) / "card.yaml"
+    if card.artefact is not None:
+        return cast(Path, save_card(card, target, card_tensors(card)).path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(cast(Path, card.path), target)
+    return target if load_card(target).weights == card.weights else cast(Path, save_card(card, target).path)
 
 
 def checked(codec: Codec, card: Card) -> Codec:

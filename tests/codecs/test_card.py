@@ -48,6 +48,20 @@ def test_a_copy_stands_on_its_own(card, tmp_path):
     assert load_codec(again).fingerprint == load_codec(card).fingerprint
 
 
+def test_the_copy_of_a_card_finds_the_weights_that_lay_beside_it(tmp_path):
+    """A relative place was copied as it stood, and a checkpoint with such a card did not open."""
+    facts = {"sample_rate_hz": 16000, "frame_rate_hz": 25.0, "codebook_sizes": [4096], "parameters": {}}
+    published = tmp_path / "published"
+    published.mkdir()
+    (published / "weights.onnx").write_bytes(b"weights")
+    for source, expected in (("weights.onnx", str(published / "weights.onnx")), ("author/model", "author/model")):
+        values = {"name": "x", "family": "s3", **facts, "weights": {"source": source}}
+        (published / "card.yaml").write_text(yaml.safe_dump(values))
+        copied = copy_card(published, tmp_path / "speech")
+        assert load_card(copied).weights.source == expected
+    assert copied.read_bytes() == (published / "card.yaml").read_bytes()
+
+
 def test_a_folder_with_a_card_will_do(card):
     assert find_card(card.parent) == card
 
