@@ -16,6 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from cslm.errors import UserError
+from cslm.files.atomic_file import write_atomically
 from cslm.files.shipped_files import find_shipped
 
 if TYPE_CHECKING:
@@ -106,13 +107,8 @@ def to_plain(value: Any) -> Any:
 
 def save_configuration(config: Any, path: Path) -> None:
     """Write the resolved configuration as YAML beside the output that it made, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        yaml.safe_dump(to_plain(config), stream, sort_keys=False, allow_unicode=True)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    text = yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True)
+    write_atomically(path, text.encode("utf-8"))
 
 
 def _make_parser(config_class: type[DataclassInstance], program: str, positionals: Sequence[str]) -> _Parser:

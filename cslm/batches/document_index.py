@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import time
 from array import array
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ import numpy.typing as npt
 
 from cslm.batches.documents import JsonLines
 from cslm.batches.parts import document_name, name_hash
-from cslm.files.atomic_file import write_atomically
+from cslm.files.atomic_file import folder_aside
 
 _FORMAT = 1
 _ARRAYS = ("offsets", "hashes", "codes")
@@ -97,19 +95,12 @@ def documents_key(documents: JsonLines, fields: tuple[str, ...]) -> str:
 
 
 def _write(index: DocumentIndex, folder: Path) -> None:
-    """Write the index aside, then rename its folder; another machine may have been first with the same."""
-    aside = folder.with_name(f".{folder.name}.{os.uname().nodename}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    for name in _ARRAYS:
-        with (aside / f"{name}.npy").open("wb") as file:
-            np.save(file, getattr(index, name))
-            file.flush()
-            os.fsync(file.fileno())
-    write_atomically(aside / _NAMES, json.dumps(index.names).encode())
+    """Write the index, whole or not at all; another machine may have been first with the same."""
     try:
-        aside.rename(folder)
+        with folder_aside(folder) as aside:
+            for name in _ARRAYS:
+                np.save(aside / f"{name}.npy", getattr(index, name))
+            (aside / _NAMES).write_text(json.dumps(index.names), encoding="utf-8")
     except OSError:
         if not folder.is_dir():
             raise
-        shutil.rmtree(aside)

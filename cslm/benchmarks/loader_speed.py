@@ -22,7 +22,7 @@ from cslm.batches.packing import pack
 from cslm.batches.sources import SourceConfig, open_sources
 from cslm.batches.stream import BatchStream, mixed_stream
 from cslm.benchmarks.paper_mixture import ACCUMULATION, LONGEST, MIXTURE, RANKS, Kind, drawn_lengths
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.vocabulary import extend_tokenizer
 from cslm.sequences.wordings import all_wordings

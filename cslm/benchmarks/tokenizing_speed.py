@@ -31,6 +31,7 @@ from cslm.codecs.codec import UnitCodec
 from cslm.codecs.families import load_codec
 from cslm.codecs.ssl_kmeans import SslKMeans, SslKMeansParameters
 from cslm.corpora.manifest import read_manifest, resolve_audio
+from cslm.encoders.audio_batches import AudioBatches
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError
 
@@ -152,10 +153,11 @@ def run_way(way: str, work: Work) -> dict[str, Any]:
     clips = [archive[name] for name in archive.files]
     card = load_card(work.card)
     codec = load_codec(work.card, Runtime("cpu", work.batch_sec))
-    encode = _ours(codec) if way == "d" else _as_others(card, codec)
+    own = AudioBatches(work.batch_sec)
+    encode = _ours(codec, own) if way == "d" else _as_others(card, codec)
     batches = _batches(way, [len(clip) for clip in clips], work.batch_size)
     encode([clip[:_SAMPLE_RATE_HZ] for clip in clips[:2]])
-    codec.runtime.num_frames = codec.runtime.num_slots = 0
+    own.num_frames = own.num_slots = 0
     start = time.perf_counter()
     units: list[list[int]] = [[] for _ in clips]
     for chosen in batches:
@@ -164,7 +166,7 @@ def run_way(way: str, work: Work) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     num_samples = sum(map(len, clips))
     slots = sum(len(chosen) * max(len(clips[i]) for i in chosen) for chosen in batches)
-    padding = 1 - codec.runtime.num_frames / codec.runtime.num_slots if way == "d" else 1 - num_samples / slots
+    padding = own.padding_share if way == "d" else 1 - num_samples / slots
     return {
         "way": way,
         "audio_sec_per_sec": num_samples / _SAMPLE_RATE_HZ / seconds,
@@ -182,8 +184,8 @@ def _batches(way: str, lengths: Sequence[int], batch_size: int) -> list[list[int
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def _ours(codec: UnitCodec) -> Encode:
-    return lambda clips: [units.ids[:, 0] for units in codec.encode(clips)]
+def _ours(codec: UnitCodec, batches: AudioBatches) -> Encode:
+    return lambda clips: [units.ids[:, 0] for units in codec.encode(clips, batches)]
 
 
 def _as_others(card: Card, codec: UnitCodec) -> Encode:

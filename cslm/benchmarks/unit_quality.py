@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from cslm.audio.waveform import load_waveform
-from cslm.codecs.codec import Units, cut, merge_repeats
 from cslm.codecs.families import load_codec
+from cslm.codecs.units import Units, cut, merge_repeats
 from cslm.corpora.manifest import read_manifest, resolve_audio
 from cslm.evaluation.error_rates import unit_errors
 

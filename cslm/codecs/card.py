@@ -101,11 +101,11 @@ def find_card(path_or_name: str | os.PathLike[str]) -> Path:
 
 
 def save_card(card: Card, path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]] | None = None) -> Card:
-    """Write a card, and its tensors beside it with the suffix ``.safetensors``; returns what was written."""
+    """Write a card, and its tensors, if any, beside it with the suffix ``.safetensors``; returns what was written."""
     path = Path(path)
-    artefact = f"{path.stem}.safetensors" if tensors is not None else None
+    artefact = f"{path.stem}.safetensors" if tensors else None
     card = dataclasses.replace(card, artefact=artefact, path=path)
-    if artefact is not None and tensors is not None:
+    if artefact is not None and tensors:
         ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
         write_atomically(path.with_name(artefact), save(ordered))
     values = {key: value for key, value in dataclasses.asdict(card).items() if key != "path" and value is not None}
@@ -134,12 +134,16 @@ def card_tensors(card: Card) -> dict[str, NDArray[Any]]:
 
 
 def copy_card(path_or_name: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
-    """Copy a card and its tensors to ``folder/card.yaml``, so that a checkpoint stands on its own."""
-    card = load_card(path_or_name)
-    if card.artefact is None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        return Path(shutil.copyfile(cast(Path, card.path), Path(folder) / "card.yaml"))
-    return cast(Path, save_card(card, Path(folder) / "card.yaml", card_tensors(card)).path)
+    """Copy a card and its tensors to ``folder/card.yaml``, so that a checkpoint stands on its own.
+
+    Weights that lie beside the card stay there; the copy names their place.
+    """
+    card, target = load_card(path_or_name), Path(folder) / "card.yaml"
+    if card.artefact is not None:
+        return cast(Path, save_card(card, target, card_tensors(card)).path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(cast(Path, card.path), target)
+    return target if load_card(target).weights == card.weights else cast(Path, save_card(card, target).path)
 
 
 def checked(codec: Codec, card: Card) -> Codec:

@@ -6,23 +6,26 @@ threads. A share of changed units above some in ten thousand says that padding l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from cslm.audio.waveform import load_waveform
-from cslm.codecs.codec import UnitCodec, Units
+from cslm.codecs.codec import UnitCodec
 from cslm.codecs.families import load_codec
+from cslm.codecs.units import Units
 from cslm.configuration import parse_configuration
 from cslm.corpora.manifest import read_manifest, resolve_audio
+from cslm.encoders.audio_batches import AudioBatches
 from cslm.encoders.runtime import BATCH_SEC, make_runtime
 from cslm.errors import UserError
 
 Waveforms = Sequence[NDArray[np.float32]]
+Encode = Callable[[AudioBatches], list[Units]]
 
 _ALONE_SEC = 1e-6  # a batch that short holds one utterance
 
@@ -70,18 +73,18 @@ def check_tokenizer(config: CheckTokenizerConfig) -> list[Change]:
     codec = load_codec(config.tokenizer, make_runtime(config.device, config.batch_sec))
     waveforms, skipped = _sample(config, codec)
     generator = np.random.default_rng(config.seed)
-    with _batches_of(codec, _ALONE_SEC):
-        alone = codec.encode(waveforms)
-    ways: list[tuple[str, Callable[[], list[Units]]]] = [
-        (f"batches of {config.batch_sec:g} s", lambda: codec.encode(waveforms)),
-        (f"batches of {4 * config.batch_sec:g} s", lambda: _in_batches_of(codec, 4 * config.batch_sec, waveforms)),
-        ("random company", lambda: _in_random_company(codec, waveforms, generator)),
+    alone = codec.encode(waveforms, AudioBatches(_ALONE_SEC))
+    ways: list[tuple[str, float, Encode]] = [
+        (f"batches of {config.batch_sec:g} s", config.batch_sec, partial(codec.encode, waveforms)),
+        (f"batches of {4 * config.batch_sec:g} s", 4 * config.batch_sec, partial(codec.encode, waveforms)),
+        ("random company", float("inf"), partial(_in_random_company, codec, waveforms, generator)),
         (
             f"{_other_threads()} thread(s) instead of {torch.get_num_threads()}",
-            lambda: _on_other_threads(codec, waveforms),
+            config.batch_sec,
+            partial(_on_other_threads, codec, waveforms),
         ),
     ]
-    changes = [_change(way, encode, alone, codec) for way, encode in ways]
+    changes = [_change(way, AudioBatches(batch_sec), encode, alone) for way, batch_sec, encode in ways]
     width = max(len(change.way) for change in changes)
     told = f", {skipped} could not be used" if skipped else ""
     print(f"{config.tokenizer}: {len(waveforms)} utterances{told}, {changes[0].num_frames} frames; against each alone:")
@@ -114,54 +117,37 @@ def _sample(config: CheckTokenizerConfig, codec: UnitCodec) -> tuple[list[NDArra
     return waveforms, skipped
 
 
-def _change(way: str, encode: Callable[[], list[Units]], alone: list[Units], codec: UnitCodec) -> Change:
-    frames, slots = codec.runtime.num_frames, codec.runtime.num_slots
-    found = encode()
-    frames, slots = codec.runtime.num_frames - frames, codec.runtime.num_slots - slots
+def _change(way: str, batches: AudioBatches, encode: Encode, alone: list[Units]) -> Change:
+    found = encode(batches)
     assert [len(one) for one in found] == [len(one) for one in alone], "another number of frames"
     changed = [int((one.ids != other.ids).any(axis=1).sum()) for one, other in zip(found, alone, strict=True)]
-    padding = 1 - frames / slots if slots else 0.0
-    return Change(way, sum(len(one) for one in alone), sum(changed), sum(map(bool, changed)), padding)
+    return Change(way, sum(len(one) for one in alone), sum(changed), sum(map(bool, changed)), batches.padding_share)
 
 
-def _in_batches_of(codec: UnitCodec, batch_sec: float, waveforms: Waveforms) -> list[Units]:
-    with _batches_of(codec, batch_sec):
-        return codec.encode(waveforms)
-
-
-def _in_random_company(codec: UnitCodec, waveforms: Waveforms, generator: np.random.Generator) -> list[Units]:
+def _in_random_company(
+    codec: UnitCodec, waveforms: Waveforms, generator: np.random.Generator, batches: AudioBatches
+) -> list[Units]:
     """A few utterances at a time, of any lengths, so that short ones are padded to long ones."""
     found: list[Units | None] = [None] * len(waveforms)
     order = generator.permutation(len(waveforms))
-    with _batches_of(codec, float("inf")):
-        for start in range(0, len(order), 4):
-            chosen = order[start : start + 4]
-            for index, units in zip(chosen, codec.encode([waveforms[i] for i in chosen]), strict=True):
-                found[index] = units
+    for start in range(0, len(order), 4):
+        chosen = order[start : start + 4]
+        for index, units in zip(chosen, codec.encode([waveforms[i] for i in chosen], batches), strict=True):
+            found[index] = units
     return [units for units in found if units is not None]
 
 
-def _on_other_threads(codec: UnitCodec, waveforms: Waveforms) -> list[Units]:
+def _on_other_threads(codec: UnitCodec, waveforms: Waveforms, batches: AudioBatches) -> list[Units]:
     before = torch.get_num_threads()
     torch.set_num_threads(_other_threads())
     try:
-        return codec.encode(waveforms)
+        return codec.encode(waveforms, batches)
     finally:
         torch.set_num_threads(before)
 
 
 def _other_threads() -> int:
     return 1 if torch.get_num_threads() > 1 else 2
-
-
-@contextmanager
-def _batches_of(codec: UnitCodec, batch_sec: float) -> Iterator[None]:
-    before = codec.runtime.batch_sec
-    codec.runtime.batch_sec = batch_sec
-    try:
-        yield
-    finally:
-        codec.runtime.batch_sec = before
 
 
 def main(arguments: list[str]) -> None:

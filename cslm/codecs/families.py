@@ -5,17 +5,17 @@ from __future__ import annotations
 import importlib
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import NDArray
 
 from cslm.codecs.card import Card, card_tensors, load_card
-from cslm.codecs.codec import UnitCodec
+from cslm.codecs.family import CardCodec, CodecFamily
 from cslm.codecs.fingerprint import check_fingerprint
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError
 
-# Families of codecs: name on a card -> "module:Class". Imported only when a card of the family is opened.
+# Name on a card -> "module:Class", a ``CodecFamily``. Imported only when a card of the family is opened.
 FAMILIES = {
     "mel_kmeans": "cslm.codecs.mel_kmeans:MelKMeans",
     "ssl_kmeans": "cslm.codecs.ssl_kmeans:SslKMeans",
@@ -25,8 +25,20 @@ FAMILIES = {
     "speechtokenizer": "cslm.codecs.speechtokenizer_rvq:SpeechTokenizerRvq",
 }
 
+if TYPE_CHECKING:  # so that mypy holds each of them to the contract
+    from cslm.codecs.fairseq2_kmeans import Fairseq2KMeans
+    from cslm.codecs.family import FittableFamily
+    from cslm.codecs.mel_kmeans import MelKMeans
+    from cslm.codecs.mimi import Mimi
+    from cslm.codecs.s3 import S3
+    from cslm.codecs.speechtokenizer_rvq import SpeechTokenizerRvq
+    from cslm.codecs.ssl_kmeans import SslKMeans
 
-def family_class(name: str) -> Any:
+    FITTED: list[FittableFamily] = [MelKMeans, SslKMeans, Fairseq2KMeans]
+    READY_MADE: list[CodecFamily] = [Mimi, S3, SpeechTokenizerRvq]
+
+
+def family_class(name: str) -> CodecFamily:
     """The class of a family, imported now.
 
     Raises:
@@ -35,17 +47,17 @@ def family_class(name: str) -> Any:
     if name not in FAMILIES:
         raise UserError(f"unknown family of speech tokenizers {name!r}; known: {', '.join(sorted(FAMILIES))}")
     module, _, attribute = FAMILIES[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return cast(CodecFamily, getattr(importlib.import_module(module), attribute))
 
 
-def load_codec(path_or_name: str | os.PathLike[str], runtime: Runtime | None = None) -> UnitCodec:
+def load_codec(path_or_name: str | os.PathLike[str], runtime: Runtime | None = None) -> CardCodec:
     """Open the codec of a card and check that it is the one the card speaks of; it runs as ``runtime`` says.
 
     Raises:
         UserError: no such card or family, tensors that do not fit, or another fingerprint than the card's.
     """
     card = load_card(path_or_name)
-    codec = cast(UnitCodec, family_class(card.family).from_card(card, runtime or Runtime()))
+    codec = family_class(card.family).from_card(card, runtime or Runtime())
     if card.fingerprint is not None:
         check_fingerprint(card.fingerprint, codec.fingerprint, f"the card {card.path}", "what its file holds")
     return codec
@@ -59,7 +71,4 @@ def card_centroids(card: Card) -> list[NDArray[Any]]:
     """
     if card.artefact is not None and "centroids" in (tensors := card_tensors(card)):
         return [tensors["centroids"]]
-    codec = load_codec(cast(Path, card.path))
-    if not hasattr(codec, "centroids"):
-        raise UserError(f"the card {card.path} (family {card.family}) has no centroids")
-    return cast(list[NDArray[Any]], codec.centroids())
+    return load_codec(cast(Path, card.path)).centroids()

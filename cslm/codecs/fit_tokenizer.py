@@ -61,9 +61,7 @@ def fit_tokenizer(config: FitTokenizerConfig) -> Card:
     Raises:
         UserError: a bad manifest, too little audio, unknown parameters, or another card at ``output``.
     """
-    family = family_class(config.family)
-    if not hasattr(family, "fit"):
-        raise UserError(f"the family {config.family} has codebooks of its own: nothing to fit, use its card")
+    family = family_class(config.family).fittable()
     parameters = family.parameters_from(config.parameters, f"parameters of {config.family}")
     if config.codebook_size < 2 or config.sample_hours <= 0:
         raise UserError("codebook_size must be at least 2 and sample_hours more than 0")

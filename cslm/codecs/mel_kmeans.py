@@ -19,22 +19,19 @@ from numpy.typing import NDArray
 from cslm.audio.waveform import RESAMPLER
 from cslm.codecs.algorithm import algorithm, without_algorithm
 from cslm.codecs.card import Card, card_tensors
-from cslm.codecs.codec import Units
+from cslm.codecs.codec import no_vocoder
 from cslm.codecs.fingerprint import fingerprint
-from cslm.codecs.mel_features import (
-    Features,
-    MelKMeansParameters,
-    centroid_distances,
-    nearest_warp,
-    parameters_from,
-    steady_paths,
-)
+from cslm.codecs.mel_features import MelFeatures
+from cslm.codecs.mel_parameters import MelKMeansParameters, parameters_from
+from cslm.codecs.mel_paths import centroid_distances, nearest_warp, steady_paths
+from cslm.codecs.units import Units
+from cslm.encoders.audio_batches import AudioBatches
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError
 
 __all__ = ["MelKMeans", "MelKMeansParameters"]
 
-# Version of the algorithm here and in mel_features: raise it when the units of the same card change.
+# Version of the algorithm here, in mel_features and in mel_paths: raise it when the units of the same card change.
 VERSION = 1
 
 # Parameters that came later, with the value that leaves units as they were: cards of before, which do not name them,
@@ -45,6 +42,7 @@ _LATER = {"change_penalty": 0.0, "warp_step": 1}
 class MelKMeans:
     """The codec. Tensors: ``centroids`` (K, dims), ``scale`` (dims,), ``mean`` (num_cepstra,), all float64."""
 
+    family = "mel_kmeans"
     is_neural = False
 
     def __init__(
@@ -67,7 +65,7 @@ class MelKMeans:
             **algorithm(VERSION, resampler),
         }
         self.fingerprint = fingerprint(self.tensors, self._identity)
-        self._features = Features(parameters)
+        self._features = MelFeatures(parameters)
         self._mean = torch.from_numpy(self.tensors["mean"])
         self._scale = torch.from_numpy(self.tensors["scale"])
         self._centroids = torch.from_numpy(self.tensors["centroids"]).T.contiguous()  # (dims, K)
@@ -93,20 +91,20 @@ class MelKMeans:
         return self._features.hop
 
     @torch.inference_mode()
-    def encode(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Units]:
+    def encode(self, waveforms: Sequence[NDArray[np.float32]], batches: AudioBatches | None = None) -> list[Units]:
         """Units of each waveform ``(num_samples,)``; neighbours change nothing."""
         if self.parameters.change_penalty == 0:
             return [_units(torch.cat([block.argmin(1) for block in self._distances(one)])) for one in waveforms]
         paths: list[torch.Tensor] = [torch.empty(0)] * len(waveforms)
         lengths = [self._features.num_frames(len(waveform)) for waveform in waveforms]
-        for chosen in self.runtime.groups(lengths, self.frame_rate_hz):
+        for chosen in (batches or AudioBatches(self.runtime.batch_sec)).groups(lengths, self.frame_rate_hz):
             for index, path in zip(chosen, self._steady([waveforms[i] for i in chosen]), strict=True):
                 paths[index] = path
         return [_units(path) for path in paths]
 
     def decode(self, units: Units) -> NDArray[np.float32]:
         """Always refuses: centroids do not keep enough to be heard. Train a decoder."""
-        raise UserError(f"the card {self.name} has no vocoder: train a decoder on its units (recipes/train_decoder.py)")
+        raise no_vocoder(self.name)
 
     def _steady(self, waveforms: list[NDArray[np.float32]]) -> list[torch.Tensor]:
         """Units of a few waveforms under the change penalty; of a long one, block by block."""
@@ -131,11 +129,15 @@ class MelKMeans:
         for block in self._features.frames(*known, warp):
             yield centroid_distances(block[0] * self._scale, self._centroids)
 
+    def centroids(self) -> list[NDArray[np.float64]]:
+        """The table (units, dims) of the one codebook."""
+        return [self.tensors["centroids"]]
+
     def card(self, origin: dict[str, Any] | None = None) -> Card:
         """The card of this codec; ``save_card`` writes it with ``tensors``."""
         return Card(
             name=self.name,
-            family="mel_kmeans",
+            family=self.family,
             sample_rate_hz=self.sample_rate_hz,
             frame_rate_hz=self.frame_rate_hz,
             codebook_sizes=self.codebook_sizes,
@@ -163,9 +165,14 @@ class MelKMeans:
                 raise UserError(f"{card.artefact} of {card.path}: {key} should be {shape}, is {found}")
         return cls(card.name, parameters, tensors, resampler, runtime)
 
+    @classmethod
+    def fittable(cls) -> type[MelKMeans]:
+        """This family is fitted on a corpus."""
+        return cls
+
     @staticmethod
     def parameters_from(values: Mapping[str, Any], where: str) -> MelKMeansParameters:
-        """Parameters from plain values; see ``mel_features.parameters_from``."""
+        """Parameters from plain values; see ``mel_parameters.parameters_from``."""
         return parameters_from(values, where)
 
     @staticmethod

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
-from cslm.codecs.mel_features import Features, MelKMeansParameters, centroid_distances, nearest_warp
+from cslm.codecs.mel_features import MelFeatures
+from cslm.codecs.mel_parameters import MelKMeansParameters
+from cslm.codecs.mel_paths import centroid_distances, nearest_warp
 from cslm.errors import UserError
 
 _WARP_ROUNDS = 2  # rounds of choosing each utterance's warp and moving the centroids
@@ -22,7 +24,7 @@ def fit_tensors(
     waveforms: Iterable[NDArray[np.float32]], parameters: MelKMeansParameters, codebook_size: int, seed: int
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
     """Tensors of the codec, and facts for the card; see ``MelKMeans.fit``."""
-    extract = Features(parameters)
+    extract = MelFeatures(parameters)
     mean, features = _corpus_features(waveforms, extract)
     straight = len(extract.warps) // 2
     scale = _scale(torch.cat([one[straight] for one in features]), parameters)
@@ -70,7 +72,7 @@ def _facts(points: torch.Tensor, centroids: torch.Tensor) -> dict[str, Any]:
 
 
 def _corpus_features(
-    waveforms: Iterable[NDArray[np.float32]], extract: Features
+    waveforms: Iterable[NDArray[np.float32]], extract: MelFeatures
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Mean cepstrum over speech ``(num_cepstra,)``, and each utterance's features ``(num_warps, num_frames, dims)``."""
     spectra = [

@@ -16,10 +16,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from cslm.audio.waveform import RESAMPLER
 from cslm.codecs.algorithm import algorithm, without_algorithm
-from cslm.codecs.card import Card, Weights, checked
-from cslm.codecs.codec import Units, expand_repeats
+from cslm.codecs.card import Card, checked
 from cslm.codecs.fingerprint import fingerprint
 from cslm.codecs.residual_codec import ResidualCodec
+from cslm.codecs.units import Units, expand_repeats
 from cslm.encoders.pretrained_model import check_whole, pretrained_config, pretrained_model
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError
@@ -44,16 +44,15 @@ _CONFIG_FACTS = (
 
 
 class Mimi(ResidualCodec):
-    """The codec. The weights stay where they are published; the card names them, the fingerprint holds them."""
+    """The codec."""
+
+    family = "mimi"
 
     def __init__(
-        self, name: str, weights: Weights, model: Any, num_codebooks: int, runtime: Runtime, resampler: str = RESAMPLER
+        self, card: Card, model: Any, num_codebooks: int, runtime: Runtime, resampler: str = RESAMPLER
     ) -> None:
         """Put together a codec; see ``from_card``."""
-        self.name = name
-        self.weights = weights
-        self.runtime = runtime
-        self.num_codebooks = num_codebooks
+        super().__init__(card, num_codebooks, runtime)
         self._model = model.to(runtime.device)
         self._config = model.config
         inner = model.encoder if hasattr(model.encoder, "encoder_seanet") else model  # transformers 5, 4
@@ -151,4 +150,4 @@ class Mimi(ResidualCodec):
             raise UserError(f"{where}: num_codebooks is {num_codebooks!r}, 1 to {config.num_quantizers} are there")
         model, missing = pretrained_model(source, revision, where)
         check_whole(model.state_dict(), missing, source, where)
-        return checked(cls(card.name, card.weights, model, num_codebooks, runtime, resampler), card)
+        return checked(cls(card, model, num_codebooks, runtime, resampler), card)

@@ -9,16 +9,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cslm.codecs.codec import Units, check_long_enough
-from cslm.encoders.runtime import Runtime, in_order
+from cslm.codecs.card import Card
+from cslm.codecs.codec import check_long_enough
+from cslm.codecs.ready_made import ReadyMadeCodec
+from cslm.codecs.units import Units
+from cslm.encoders.audio_batches import AudioBatches, in_order
+from cslm.encoders.runtime import Runtime
 
 
-class ResidualCodec(ABC):
+class ResidualCodec(ReadyMadeCodec, ABC):
     """Encodes by batches of latents; a family says what latents and codes are."""
 
-    is_neural = True
-    runtime: Runtime
-    num_codebooks: int
+    def __init__(self, card: Card, num_codebooks: int, runtime: Runtime) -> None:
+        """A codec that takes so many codebooks, from the first on."""
+        super().__init__(card, runtime)
+        self.num_codebooks = num_codebooks
 
     @property
     @abstractmethod
@@ -43,15 +48,16 @@ class ResidualCodec(ABC):
         """The table (units, dims) of each codebook, in the space in which it compares."""
 
     @torch.inference_mode()
-    def encode(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Units]:
+    def encode(self, waveforms: Sequence[NDArray[np.float32]], batches: AudioBatches | None = None) -> list[Units]:
         """Units (num_frames, num_codebooks) of each waveform ``(num_samples,)``.
 
         Raises:
             UserError: a waveform shorter than ``min_num_samples``.
         """
         check_long_enough(waveforms, self.min_num_samples)
+        batches = batches or AudioBatches(self.runtime.batch_sec)
         lengths = [-(-len(waveform) // self.min_num_samples) for waveform in waveforms]
-        return in_order(self.runtime.in_batches(waveforms, lengths, self.frame_rate_hz, self._encode_batch))
+        return in_order(batches.run(self._encode_batch, waveforms, lengths, self.frame_rate_hz))
 
     def _encode_batch(self, waveforms: list[NDArray[np.float32]]) -> list[Units]:
         codes = [self._codes(latents[None]) for latents in self._latents(waveforms)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 from cslm.audio.waveform import RESAMPLER
 from cslm.codecs.algorithm import algorithm, without_algorithm
-from cslm.codecs.card import Card, Weights, checked
-from cslm.codecs.codec import Units, check_long_enough
+from cslm.codecs.card import Card, checked
+from cslm.codecs.codec import check_long_enough, no_vocoder
 from cslm.codecs.fingerprint import fingerprint
-from cslm.encoders.runtime import Runtime, in_order
+from cslm.codecs.ready_made import ReadyMadeCodec
+from cslm.codecs.units import Units
+from cslm.encoders.audio_batches import AudioBatches, in_order
+from cslm.encoders.runtime import Runtime
 from cslm.errors import MissingExtraError, UserError
 
 # Version of the algorithm here: raise it when the units of the same card change.
@@ -46,18 +49,14 @@ MODELS = {
 }
 
 
-class S3:
-    """The codec. Its weights, the published ONNX file, stay where they are; the card and the fingerprint name them."""
+class S3(ReadyMadeCodec):
+    """The codec. Its weights are the published ONNX file."""
 
-    is_neural = True
+    family = "s3"
 
-    def __init__(
-        self, name: str, model_name: str, weights: Weights, network: Any, runtime: Runtime, resampler: str = RESAMPLER
-    ) -> None:
+    def __init__(self, card: Card, model_name: str, network: Any, runtime: Runtime, resampler: str = RESAMPLER) -> None:
         """Put together a codec; see ``from_card``."""
-        self.name = name
-        self.weights = weights
-        self.runtime = runtime
+        super().__init__(card, runtime)
         self.model_name = model_name
         self._model = MODELS[model_name]
         self._network = network.to(runtime.device).eval()
@@ -88,7 +87,7 @@ class S3:
         return _WINDOW
 
     @torch.inference_mode()
-    def encode(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Units]:
+    def encode(self, waveforms: Sequence[NDArray[np.float32]], batches: AudioBatches | None = None) -> list[Units]:
         """Units of each waveform ``(num_samples,)``.
 
         Raises:
@@ -102,24 +101,21 @@ class S3:
             samples = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32)).to(self.runtime.device)
             spectra.append(log_mel_spectrogram(samples))
         units: list[tuple[int, Units]] = []
-        for chosen in self._batches([spectrum.shape[1] for spectrum in spectra]):
+        batches = batches or AudioBatches(self.runtime.batch_sec)
+        for chosen in _groups(batches, [spectrum.shape[1] for spectrum in spectra]):
             batch, lengths = padding([spectra[i] for i in chosen])
             found, counts = self._network.quantize(batch.to(self.runtime.device), lengths.to(self.runtime.device))
             for index, row, count in zip(chosen, found.cpu(), counts.tolist(), strict=True):
                 units.append((index, Units(row[:count].long().numpy()[:, None])))
         return in_order(units)
 
-    def _batches(self, lengths: list[int]) -> list[list[int]]:
-        """Indices by batch: short utterances together, each long one alone (with it, short ones would be padded)."""
-        short = [i for i, length in enumerate(lengths) if length <= _LONGEST]
-        together = self.runtime.groups([lengths[i] for i in short], _SAMPLE_RATE_HZ / _HOP)
-        return [[short[i] for i in group] for group in together] + [
-            [i] for i, length in enumerate(lengths) if length > _LONGEST
-        ]
-
     def decode(self, units: Units) -> NDArray[np.float32]:
         """Always refuses: the card has no vocoder."""
-        raise UserError(f"the card {self.name} has no vocoder: train a decoder on its units (recipes/train_decoder.py)")
+        raise no_vocoder(self.name)
+
+    def centroids(self) -> NoReturn:
+        """Always refuses: not every model compares with a table."""
+        raise UserError(f"the card {self.name} (family {self.family}) has no centroids")
 
     @classmethod
     def from_card(cls, card: Card, runtime: Runtime) -> S3:
@@ -134,9 +130,18 @@ class S3:
         if model_name not in MODELS or values:
             found = f"model {model_name!r}" if model_name not in MODELS else f"unknown parameter {next(iter(values))}"
             raise UserError(f"{card.path}: {found}; s3 knows {', '.join(MODELS)}")
-        weights = card.weights or Weights(model_name)
-        network = _network(model_name, weights.source, dimensions, str(card.path))
-        return checked(cls(card.name, model_name, weights, network, runtime, resampler), card)
+        source = card.weights.source if card.weights is not None else model_name
+        network = _network(model_name, source, dimensions, str(card.path))
+        return checked(cls(card, model_name, network, runtime, resampler), card)
+
+
+def _groups(batches: AudioBatches, lengths: list[int]) -> list[list[int]]:
+    """Indices by batch: short utterances together, each long one alone (with it, short ones would be padded)."""
+    short = [i for i, length in enumerate(lengths) if length <= _LONGEST]
+    together = batches.groups([lengths[i] for i in short], _SAMPLE_RATE_HZ / _HOP)
+    return [[short[i] for i in group] for group in together] + [
+        [i] for i, length in enumerate(lengths) if length > _LONGEST
+    ]
 
 
 def _network(model_name: str, source: str, dimensions: Mapping[str, int], where: str) -> Any:

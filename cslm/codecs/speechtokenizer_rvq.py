@@ -18,9 +18,9 @@ from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
 from cslm.audio.waveform import RESAMPLER
 from cslm.codecs.algorithm import algorithm, without_algorithm
 from cslm.codecs.card import Card, Weights, checked
-from cslm.codecs.codec import Units, expand_repeats
 from cslm.codecs.fingerprint import fingerprint
 from cslm.codecs.residual_codec import ResidualCodec
+from cslm.codecs.units import Units, expand_repeats
 from cslm.encoders.pretrained_model import torch_file
 from cslm.encoders.runtime import Runtime
 from cslm.errors import MissingExtraError, UserError
@@ -32,22 +32,15 @@ _CONFIG, _WEIGHTS = "config.json", "SpeechTokenizer.pt"
 
 
 class SpeechTokenizerRvq(ResidualCodec):
-    """The codec. The weights stay where they are published; the card names them, the fingerprint holds them."""
+    """The codec."""
+
+    family = "speechtokenizer"
 
     def __init__(
-        self,
-        name: str,
-        weights: Weights,
-        network: Any,
-        num_codebooks: int,
-        runtime: Runtime,
-        resampler: str = RESAMPLER,
+        self, card: Card, network: Any, num_codebooks: int, runtime: Runtime, resampler: str = RESAMPLER
     ) -> None:
         """Put together a codec; see ``from_card``."""
-        self.name = name
-        self.weights = weights
-        self.runtime = runtime
-        self.num_codebooks = num_codebooks
+        super().__init__(card, num_codebooks, runtime)
         self._network = network.to(runtime.device).eval().requires_grad_(False)
         layers = list(network.encoder.model)
         self._lstm = next(i for i, layer in enumerate(layers) if hasattr(layer, "lstm"))
@@ -126,7 +119,7 @@ class SpeechTokenizerRvq(ResidualCodec):
         network = _network(card.weights, folder, where)
         if not isinstance(num_codebooks, int) or not 1 <= num_codebooks <= network.n_q:
             raise UserError(f"{where}: num_codebooks is {num_codebooks!r}, 1 to {network.n_q} are there")
-        return checked(cls(card.name, card.weights, network, num_codebooks, runtime, resampler), card)
+        return checked(cls(card, network, num_codebooks, runtime, resampler), card)
 
 
 def _network(weights: Weights, folder: str, where: str) -> Any:

@@ -7,10 +7,10 @@ where they are published; a card says where, and its fingerprint holds them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +19,12 @@ from numpy.typing import NDArray
 from cslm.audio.waveform import RESAMPLER
 from cslm.codecs.algorithm import algorithm, without_algorithm
 from cslm.codecs.card import Card, Weights, card_tensors, checked
-from cslm.codecs.codec import Units, check_long_enough
+from cslm.codecs.codec import check_long_enough, no_vocoder
 from cslm.codecs.fingerprint import fingerprint
-from cslm.encoders.runtime import Runtime, in_order
+from cslm.codecs.units import Units
+from cslm.encoders.audio_batches import AudioBatches, in_order
+from cslm.encoders.encoder import Encoder
+from cslm.encoders.runtime import Runtime
 from cslm.encoders.ssl_features import SslFeatures
 from cslm.errors import UserError
 
@@ -53,44 +56,6 @@ class SslKMeansParameters:
     """Bring each waveform to mean 0 and variance 1 (default: as the checkpoint's processor says)."""
 
 
-class Features(Protocol):
-    """Hidden states that are clustered: ``ssl_features``, ``fairseq2_features``."""
-
-    layer: int
-    runtime: Runtime
-
-    @property
-    def sample_rate_hz(self) -> int:
-        """Rate of the waveforms."""
-
-    @property
-    def frame_rate_hz(self) -> float:
-        """Frames a second."""
-
-    @property
-    def dims(self) -> int:
-        """Size of a feature."""
-
-    @property
-    def min_num_samples(self) -> int:
-        """The shortest waveform with a frame."""
-
-    def num_frames(self, num_samples: int) -> int:
-        """Frames of a waveform."""
-
-    def parameters(self) -> dict[str, Any]:
-        """What a card says of the features."""
-
-    def tensors(self) -> dict[str, NDArray[np.float32]]:
-        """The weights that are used."""
-
-    def facts(self) -> dict[str, Any]:
-        """What decides the features besides the weights."""
-
-    def __call__(self, waveforms: Sequence[NDArray[np.float32]]) -> Iterator[tuple[int, torch.Tensor]]:
-        """Index and features (num_frames, dims) of each waveform."""
-
-
 class SslKMeans:
     """The codec. Tensors of the card: ``centroids`` (K, dims), float32."""
 
@@ -102,7 +67,7 @@ class SslKMeans:
         self,
         name: str,
         weights: Weights,
-        features: Features,
+        features: Encoder,
         centroids: NDArray[Any],
         resampler: str = RESAMPLER,
     ) -> None:
@@ -141,14 +106,14 @@ class SslKMeans:
         """Frames of a waveform."""
         return self._features.num_frames(num_samples)
 
-    def encode(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Units]:
+    def encode(self, waveforms: Sequence[NDArray[np.float32]], batches: AudioBatches | None = None) -> list[Units]:
         """Units of each waveform ``(num_samples,)``: the nearest centroid of every frame.
 
         Raises:
             UserError: a waveform shorter than ``min_num_samples``.
         """
         check_long_enough(waveforms, self.min_num_samples)
-        return in_order((index, self._nearest(features)) for index, features in self._features(waveforms))
+        return in_order((index, self._nearest(features)) for index, features in self._features(waveforms, batches))
 
     def _nearest(self, features: torch.Tensor) -> Units:
         """Units of features (num_frames, dims)."""
@@ -157,7 +122,11 @@ class SslKMeans:
 
     def decode(self, units: Units) -> NDArray[np.float32]:
         """Always refuses: the card has no vocoder."""
-        raise UserError(f"the card {self.name} has no vocoder: train a decoder on its units (recipes/train_decoder.py)")
+        raise no_vocoder(self.name)
+
+    def centroids(self) -> list[NDArray[np.float32]]:
+        """The table (units, dims) of the one codebook."""
+        return [self.tensors["centroids"]]
 
     def card(self, origin: dict[str, Any] | None = None) -> Card:
         """The card of this codec; ``save_card`` writes it with ``tensors``."""
@@ -191,8 +160,13 @@ class SslKMeans:
         weights = Weights(parameters.model, parameters.revision)
         return checked(cls(card.name, weights, features, tensors["centroids"], resampler), card)
 
+    @classmethod
+    def fittable(cls) -> type[SslKMeans]:
+        """This family is fitted on a corpus."""
+        return cls
+
     @staticmethod
-    def open_features(parameters: Any, runtime: Runtime, where: str) -> Features:
+    def open_features(parameters: Any, runtime: Runtime, where: str) -> Encoder:
         """The features of a card, or of the parameters to fit with."""
         return SslFeatures(
             parameters.model, parameters.revision, parameters.layer, parameters.normalize_waveform, runtime, where
@@ -254,7 +228,7 @@ class SslKMeans:
         return cls(name, weights, features, centroids), facts
 
 
-def _by_the_batch(waveforms: Iterable[NDArray[np.float32]], features: Features) -> Iterable[list[NDArray[np.float32]]]:
+def _by_the_batch(waveforms: Iterable[NDArray[np.float32]], features: Encoder) -> Iterable[list[NDArray[np.float32]]]:
     """A few minutes of audio at a time; what is shorter than a frame is left out."""
     wanted, few, count = 8 * features.runtime.batch_sec * features.sample_rate_hz, list[NDArray[np.float32]](), 0
     for waveform in waveforms:

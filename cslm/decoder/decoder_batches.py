@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.decoder.decoder_data import DecoderData
 from cslm.decoder.speech_decoder import GROUPS
 from cslm.decoder.time_grid import TimeGrid

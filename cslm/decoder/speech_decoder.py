@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from cslm.codecs.codec import Units
 from cslm.codecs.fingerprint import check_fingerprint
+from cslm.codecs.units import Units
 from cslm.decoder.convolution import length_mask
 from cslm.decoder.decoder_config import DecoderCard
 from cslm.decoder.duration import DurationPredictor, duration_loss, whole_frames

@@ -9,6 +9,7 @@ memory costs more than what is computed in it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -38,6 +39,21 @@ class TimeFirstConvolutions:
                 self._buffers[index % 2] = samples.new_empty(size)
             hidden = layer(hidden, self._buffers[index % 2][:size].view(-1, layer.width))
         return hidden.clone()
+
+
+def frames_after(num_samples: int, convolutions: Sequence[tuple[int, int]]) -> int:
+    """Frames that convolutions (kernel, stride) without padding leave of so many samples."""
+    for kernel, stride in convolutions:
+        num_samples = max(0, 1 + (num_samples - kernel) // stride)
+    return num_samples
+
+
+def samples_for_a_frame(convolutions: Sequence[tuple[int, int]]) -> int:
+    """The fewest samples of which they leave one."""
+    needed = 1
+    for kernel, stride in reversed(convolutions):
+        needed = (needed - 1) * stride + kernel
+    return needed
 
 
 class _Layer:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from cslm.encoders.audio_batches import AudioBatches
+from cslm.encoders.convolutions import frames_after, samples_for_a_frame
 from cslm.encoders.pretrained_model import check_whole, torch_file
 from cslm.encoders.runtime import Runtime
-from cslm.encoders.ssl_features import frames_after, samples_for_a_frame
 from cslm.errors import MissingExtraError, UserError
 
 # Encoders by name: what differs from the wav2vec 2.0 base of fairseq2.
@@ -121,10 +122,13 @@ class Fairseq2Features:
         return {**{name: getattr(self.config, name) for name in names}, "norm_order": self.config.norm_order.name}
 
     @torch.inference_mode()
-    def __call__(self, waveforms: Sequence[NDArray[np.float32]]) -> Iterator[tuple[int, torch.Tensor]]:
+    def __call__(
+        self, waveforms: Sequence[NDArray[np.float32]], batches: AudioBatches | None = None
+    ) -> Iterator[tuple[int, torch.Tensor]]:
         """Index and features (num_frames, dims) of each waveform ``(num_samples,)``, batch by batch, by length."""
+        batches = batches or AudioBatches(self.runtime.batch_sec)
         lengths = [self.num_frames(len(one)) for one in waveforms]
-        yield from self.runtime.in_batches(waveforms, lengths, self.frame_rate_hz, self._batch)
+        yield from batches.run(self._batch, waveforms, lengths, self.frame_rate_hz)
 
     def _batch(self, waveforms: list[NDArray[np.float32]]) -> list[torch.Tensor]:
         from fairseq2.nn import BatchLayout

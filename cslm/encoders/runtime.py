@@ -1,18 +1,11 @@
-"""How frozen networks run, as opposed to what they compute: device, batches by length, threads that read audio."""
+"""How frozen networks run, as opposed to what they compute: device, size of batches, threads that read audio."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from cslm.errors import UserError
-
-Result = TypeVar("Result")
 
 # Audio in a batch: on a CPU, larger ones leave its caches and are slower; a large GPU may like more.
 BATCH_SEC = 20.0
@@ -20,7 +13,7 @@ BATCH_SEC = 20.0
 _MOST_LOADING_THREADS = 8
 
 
-@dataclass
+@dataclass(frozen=True)
 class Runtime:
     """How a codec runs, as opposed to what it computes: nothing of it is on the card or in the fingerprint.
 
@@ -33,37 +26,6 @@ class Runtime:
     """Audio in a batch, padding included; one longer utterance is a batch."""
     loading_threads: int = 1
     """Threads that read audio while a network runs."""
-    num_frames: int = 0
-    """Frames that were batched so far."""
-    num_slots: int = 0
-    """The same with padding."""
-
-    def groups(self, lengths: Sequence[int], frame_rate_hz: float) -> Iterator[list[int]]:
-        """Indices of utterances, shortest first, a batch at a time; ``lengths`` in frames."""
-        limit, group = self.batch_sec * frame_rate_hz, list[int]()
-        for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-            if group and (len(group) + 1) * lengths[index] > limit:
-                yield self._counted(group, lengths)
-                group = []
-            group.append(index)
-        if group:
-            yield self._counted(group, lengths)
-
-    def in_batches(
-        self,
-        waveforms: Sequence[NDArray[np.float32]],
-        lengths: Sequence[int],
-        frame_rate_hz: float,
-        function: Callable[[list[NDArray[np.float32]]], Sequence[Result]],
-    ) -> Iterator[tuple[int, Result]]:
-        """Index and result of each waveform, from a function of a batch of them; ``lengths`` in frames."""
-        for chosen in self.groups(lengths, frame_rate_hz):
-            yield from zip(chosen, function([waveforms[i] for i in chosen]), strict=True)
-
-    def _counted(self, group: list[int], lengths: Sequence[int]) -> list[int]:
-        self.num_frames += sum(lengths[i] for i in group)
-        self.num_slots += len(group) * lengths[group[-1]]
-        return group
 
 
 def make_runtime(device: str, batch_sec: float) -> Runtime:
@@ -87,8 +49,3 @@ def make_runtime(device: str, batch_sec: float) -> Runtime:
         return Runtime(device, batch_sec)
     cores = len(os.sched_getaffinity(0)) // torch.accelerator.device_count()
     return Runtime(device, batch_sec, max(1, min(_MOST_LOADING_THREADS, cores)))
-
-
-def in_order(pairs: Iterable[tuple[int, Result]]) -> list[Result]:
-    """Results by their index, 0, 1, 2, ..."""
-    return [result for _, result in sorted(pairs, key=lambda pair: pair[0])]

@@ -18,7 +18,8 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor
 
-from cslm.encoders.convolutions import TimeFirstConvolutions
+from cslm.encoders.audio_batches import AudioBatches
+from cslm.encoders.convolutions import TimeFirstConvolutions, frames_after, samples_for_a_frame
 from cslm.encoders.pretrained_model import check_whole, first_line, pretrained_config, pretrained_model
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError
@@ -155,10 +156,13 @@ class SslFeatures:
         return {key: value for key, value in values.items() if value is not None}
 
     @torch.inference_mode()
-    def __call__(self, waveforms: Sequence[NDArray[np.float32]]) -> Iterator[tuple[int, torch.Tensor]]:
+    def __call__(
+        self, waveforms: Sequence[NDArray[np.float32]], batches: AudioBatches | None = None
+    ) -> Iterator[tuple[int, torch.Tensor]]:
         """Index and features (num_frames, dims) of each waveform ``(num_samples,)``, batch by batch, by length."""
+        batches = batches or AudioBatches(self.runtime.batch_sec)
         lengths = [self.num_frames(len(one)) for one in waveforms]
-        yield from self.runtime.in_batches(waveforms, lengths, self.frame_rate_hz, self._batch)
+        yield from batches.run(self._batch, waveforms, lengths, self.frame_rate_hz)
 
     def _batch(self, waveforms: list[NDArray[np.float32]]) -> list[torch.Tensor]:
         local = [self._local(waveform) for waveform in waveforms]
@@ -195,21 +199,6 @@ class SslFeatures:
         if self._extractor is None:
             raise UserError(f"{where}: {source} does not say whether to normalize waveforms: give normalize_waveform")
         return bool(self._extractor.do_normalize)
-
-
-def frames_after(num_samples: int, convolutions: Sequence[tuple[int, int]]) -> int:
-    """Frames that convolutions (kernel, stride) without padding leave of so many samples."""
-    for kernel, stride in convolutions:
-        num_samples = max(0, 1 + (num_samples - kernel) // stride)
-    return num_samples
-
-
-def samples_for_a_frame(convolutions: Sequence[tuple[int, int]]) -> int:
-    """The fewest samples of which they leave one."""
-    needed = 1
-    for kernel, stride in reversed(convolutions):
-        needed = (needed - 1) * stride + kernel
-    return needed
 
 
 class _EachAlone(nn.Module):

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, in a folder of this machine or at an fsspec URL.
+"""Files and folders that are there whole or not at all, on this machine or at an fsspec URL.
 
 A URL (``s3://bucket/store``) is a ``upath.UPath``, which answers as a ``pathlib.Path`` does. Object stores show a file
 when all of it has been sent, so nothing is renamed there; and they have no locks.
@@ -34,8 +34,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         return
-    with _flushed(path, content) as temporary:
-        os.replace(temporary, path)
+    with _naming(path), file_aside(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def create_atomically(path: Path, content: bytes) -> bool:
@@ -45,12 +45,53 @@ def create_atomically(path: Path, content: bytes) -> bool:
             return False
         write_atomically(path, content)
         return True
-    with _flushed(path, content) as temporary:
+    with _naming(path), _removed_after(_temporary(path)) as temporary:
+        temporary.write_bytes(content)
+        flush(temporary)
         try:
             os.link(temporary, path)
         except FileExistsError:
             return False
     return True
+
+
+@contextlib.contextmanager
+def file_aside(path: Path) -> Iterator[Path]:
+    """A temporary name beside a file of this machine.
+
+    What the block writes there is flushed to the disk and takes the name ``path`` when the block ends well; otherwise
+    it is removed, and what stood at ``path`` stays. For content that is not in memory as a whole: ``write_atomically``
+    takes bytes.
+    """
+    with _removed_after(_temporary(path)) as temporary:
+        yield temporary
+        flush(temporary)
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def folder_aside(folder: Path) -> Iterator[Path]:
+    """An empty folder beside ``folder``, on this machine, which takes its name, flushed, when the block ends well.
+
+    Otherwise it is removed. ``folder`` may be there, empty.
+
+    Raises:
+        OSError: at the end, where ``folder`` holds something by then.
+    """
+    with _removed_after(_temporary(folder)) as aside:
+        remove_folder(aside)  # of a process of the same number that was killed
+        aside.mkdir()
+        yield aside
+        for file in aside.rglob("*"):
+            if file.is_file():
+                flush(file)
+        os.replace(aside, folder)
+
+
+def flush(file: Path) -> None:
+    """Wait until the disk has what was written to a file of this machine."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
 
 
 def remove_folder(folder: Path) -> None:
@@ -63,17 +104,27 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _flushed(path: Path, content: bytes) -> Iterator[Path]:
+def _temporary(path: Path) -> Path:
+    """A name in the same folder, of this process alone; machines may share the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp")
+
+
+@contextlib.contextmanager
+def _removed_after(temporary: Path) -> Iterator[Path]:
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
         yield temporary
-    except OSError as error:  # a full disk does not say for which file
-        raise type(error)(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.is_dir():
+            remove_folder(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """A full disk does not say for which file."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from error

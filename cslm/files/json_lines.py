@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +11,7 @@ from typing import IO, Any
 import fsspec
 
 from cslm.errors import UserError
+from cslm.files.atomic_file import file_aside
 
 _PathLike = str | os.PathLike[str]
 _scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder())["scan_once"]
@@ -58,20 +58,10 @@ def open_bytes(name: str) -> IO[bytes]:
 
 
 def write_json_lines(records: Iterable[dict[str, Any]], path: _PathLike) -> int:
-    """Write JSON Lines atomically (a temporary name, flushed, renamed) and return the number of lines."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    """Write JSON Lines atomically and return the number of lines."""
     count = 0
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            for record in records:
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
-                count += 1
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+    with file_aside(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            count += 1
     return count

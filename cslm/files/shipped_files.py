@@ -13,11 +13,12 @@ _CHECKOUT = (_PARENT,) if (_PARENT / "setup.cfg").is_file() else ()
 def shipped_folders(name: str = "") -> list[Path]:
     """Where a shipped folder ``name`` may be, the checkout first.
 
-    A wheel puts its data files below the environment, the user's own folder (``pip install --user``), or the target of
-    ``pip install --target``.
+    A wheel puts its data files below the environment, the user's own folder (``pip install --user``), the folder of
+    ``pip install --target``, or that of ``--prefix``, in which the package is at ``lib/pythonX.Y/site-packages``.
     """
-    prefixes = (sysconfig.get_path("data"), sysconfig.get_path("data", f"{os.name}_user"), _PARENT)
-    roots = [*_CHECKOUT, *(Path(prefix) / "share" / "cslm" for prefix in prefixes)]
+    environments = (sysconfig.get_path("data"), sysconfig.get_path("data", f"{os.name}_user"))
+    prefixes = [*map(Path, environments), _PARENT, *_PARENT.parents[2:3]]
+    roots = [*_CHECKOUT, *(prefix / "share" / "cslm" for prefix in prefixes)]
     return [root / name for root in dict.fromkeys(roots)]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from transformers import AutoConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.encoders.pretrained_model import first_line
 from cslm.errors import UserError
 from cslm.generation.decoding import DecodingConfig

@@ -14,9 +14,10 @@ from transformers import PreTrainedTokenizerBase
 
 from cslm.audio.waveform import load_waveform, resample
 from cslm.codecs.card import copy_card
-from cslm.codecs.codec import UnitCodec, Units, merge_repeats
+from cslm.codecs.codec import UnitCodec
 from cslm.codecs.families import load_codec
 from cslm.codecs.fingerprint import UNKNOWN, check_fingerprint
+from cslm.codecs.units import Units, merge_repeats
 from cslm.decoder.speech_decoder import CONFIG_FILE, SpeechDecoder
 from cslm.errors import UserError
 from cslm.model.backbone import load_text_tokenizer

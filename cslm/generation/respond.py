@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from cslm.audio.waveform import save_waveform
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.generation.decoding import DecodingConfig, Generated, ReplyRules, generate
 from cslm.generation.grammar import UnitGrammar, Writes
 from cslm.generation.processor import CSLMProcessor

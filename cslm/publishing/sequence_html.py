@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from cslm.codecs.codec import unit_token
+from cslm.codecs.units import unit_token
 from cslm.sequences.vocabulary import ANSWER, END_OF_SPEECH, QUESTION, START_OF_SPEECH
 from cslm.sequences.wordings import dialogue_request
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.errors import UserError
 from cslm.sequences.chain_reader import ChainReader, ReplyEvent, SegmentBegins, SpeechBegins, TextRead, UnitsRead
 from cslm.sequences.chains import CHAINS, Chain, Segment, chain_of

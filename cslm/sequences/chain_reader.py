@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.sequences.chains import CHAINS, Chain, Segment
 from cslm.sequences.sequence_format import SequenceFormat
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from cslm.codecs.codec import Units, cut
+from cslm.codecs.units import Units, cut
 from cslm.corpora.word_times import Word, word_starts
 
 MINIMUM_WORDS = 7

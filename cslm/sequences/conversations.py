@@ -16,7 +16,7 @@ from cslm.sequences.sequence_format import Content, SequenceFormat, Turn
 from cslm.sequences.wordings import Request, worded_request
 
 if TYPE_CHECKING:
-    from cslm.codecs.codec import Units
+    from cslm.codecs.units import Units
 
 ROLES = ("system", "user", "assistant")
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence as Seq
 
 import numpy as np
 
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.corpora.word_times import Word, word_starts
 from cslm.sequences.chunking import speak_chunks
 from cslm.sequences.sequence import Sequence, SequenceBuilder

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
-import shutil
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from cslm.files.atomic_file import folder_aside
 from cslm.files.cache_folder import cache_folder
 
 if TYPE_CHECKING:
@@ -83,15 +82,9 @@ def _write(texts: Iterator[str], encoder: TextEncoder, folder: Path) -> None:
         pairs[order, 0], pairs[order, 1], ends[:-1][order], np.diff(ends)[order].astype(np.int32),
         np.array(ids, dtype=np.uint32),
     )  # fmt: skip
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    for name, values in zip(_ARRAYS, arrays, strict=True):
-        with (aside / f"{name}.npy").open("wb") as file:
-            np.save(file, values)
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(aside, folder)
+    with folder_aside(folder) as aside:
+        for name, values in zip(_ARRAYS, arrays, strict=True):
+            np.save(aside / f"{name}.npy", values)
 
 
 def _hashes(text: str) -> tuple[int, int]:

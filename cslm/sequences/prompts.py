@@ -7,7 +7,7 @@ from collections.abc import Sequence as Seq
 import numpy as np
 import numpy.typing as npt
 
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.errors import UserError
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import TASKS, Asked, task_of

@@ -12,7 +12,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Sequence as Seq
 
-    from cslm.codecs.codec import Units
+    from cslm.codecs.units import Units
     from cslm.sequences.text_encoder import TextEncoder
     from cslm.sequences.vocabulary import SpeechVocabulary
 

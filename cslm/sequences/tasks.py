@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.corpora.text_documents import TEXT_FIELDS
 from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import (

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from tokenizers.models import Unigram
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from cslm.errors import UserError
+from cslm.files.atomic_file import folder_aside
 from cslm.sequences.text_pieces import SPACE, fit_pieces
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers
 
@@ -57,16 +56,8 @@ def train_text_tokenizer(
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty: give a new folder for the text tokenizer")
     tokenizer = _fast_tokenizer(fit_pieces(texts, vocab_size, SPECIAL_TOKENS, _normalizer()))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        save_text_tokenizer(tokenizer, temporary)
-        temporary.chmod(0o755)
-        if folder.exists():
-            folder.rmdir()
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with folder_aside(folder) as aside:
+        save_text_tokenizer(tokenizer, aside)
     return tokenizer
 
 

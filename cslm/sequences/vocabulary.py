@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cslm.codecs.codec import unit_token
+from cslm.codecs.units import unit_token
 from cslm.errors import UserError
 from cslm.sequences.chains import markers_of_chains
 from tokenizers import AddedToken

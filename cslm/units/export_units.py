@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cslm.codecs.codec import expand_repeats, unit_string
+from cslm.codecs.units import expand_repeats, unit_string
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError
 from cslm.files.json_lines import write_json_lines

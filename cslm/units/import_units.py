@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cslm.codecs.codec import Units, merge_repeats
 from cslm.codecs.families import load_codec
 from cslm.codecs.fingerprint import UNKNOWN
+from cslm.codecs.units import Units, merge_repeats
 from cslm.configuration import parse_configuration
 from cslm.corpora.manifest import Utterance, read_manifest
 from cslm.errors import UserError

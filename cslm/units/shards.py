@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.corpora.word_times import Word
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically

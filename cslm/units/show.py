@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cslm.audio.waveform import save_waveform
-from cslm.codecs.codec import unit_string, unit_token
 from cslm.codecs.families import load_codec
+from cslm.codecs.units import unit_string, unit_token
 from cslm.configuration import parse_configuration
 from cslm.errors import MissingExtraError, UserError
 from cslm.units.store import StoreRow, UnitStore

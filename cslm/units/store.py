@@ -1,20 +1,12 @@
-"""The unit store: written shard by shard, read in any order without holding it in memory.
-
-For reading, the shards are unpacked once into one Arrow file in the user's cache folder, under a name made of the
-shards' hashes, and mapped into memory.
-Every shard's hash is checked while it is unpacked.
-"""
+"""The unit store: written shard by shard, read in any order without holding it in memory."""
 
 from __future__ import annotations
 
-import dataclasses
-import fcntl
 import functools
 import hashlib
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
@@ -23,22 +15,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cslm.codecs.codec import Units
-from cslm.corpora.word_times import Word
 from cslm.errors import UserError
 from cslm.files.atomic_file import folder_at
-from cslm.files.cache_folder import cache_folder
-from cslm.units.shards import (
-    ShardInfo,
-    StoreHeader,
-    StoreRow,
-    make_header,
-    read_header,
-    read_shard,
-    shard_schema,
-    write_header,
-    write_shard,
-)
+from cslm.units.mapped_shard import MappedShard
+from cslm.units.shards import ShardInfo, StoreHeader, StoreRow, make_header, read_header, write_header, write_shard
+from cslm.units.unpacked_store import shards_digest, unpacked
 
 __all__ = ["StoreHeader", "StoreRow", "UnitStore", "write_store"]
 
@@ -90,37 +71,6 @@ def write_store(
     return UnitStore.open(folder)
 
 
-class _Strings:
-    """A mapped column of strings; a string is made when it is asked for, which takes half a microsecond."""
-
-    def __init__(self, column: pa.Array) -> None:
-        assert column.offset == 0, "a column that is a slice of another"
-        _, offsets, data = column.buffers()
-        self._offsets = np.frombuffer(offsets, np.int32) if offsets else np.zeros(len(column) + 1, np.int32)
-        self._data = memoryview(data) if data else memoryview(b"")
-        self._missing = frozenset(np.flatnonzero(~column.is_valid().to_numpy(zero_copy_only=False)).tolist())
-
-    def __getitem__(self, i: int) -> str | None:
-        return None if i in self._missing else self.known(i)
-
-    def known(self, i: int) -> str:
-        """The string ``i`` of a column without gaps."""
-        return str(self._data[self._offsets[i] : self._offsets[i + 1]], "utf-8")
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """One shard in memory-mapped arrays."""
-
-    strings: dict[str, _Strings]
-    duration_sec: NDArray[np.float64]
-    num_codebooks: NDArray[np.int8]
-    units: tuple[NDArray[Any], NDArray[Any]]  # offsets, values
-    durations: tuple[NDArray[Any], NDArray[Any]]
-    has_words: NDArray[np.bool_]
-    words: tuple[NDArray[Any], _Strings, NDArray[Any], NDArray[Any]]  # offsets, words, start_sec, end_sec
-
-
 class UnitStore:
     """A finished unit store, open for reading: ``len(store)``, ``store.row(i)``, ``store.column("language")``.
 
@@ -133,7 +83,7 @@ class UnitStore:
         self.header = header
         self._reader = pa.ipc.open_file(pa.memory_map(str(table), "r"))
         self._starts = [0, *accumulate(shard.num_utterances for shard in header.shards)]
-        self._batch = functools.lru_cache(maxsize=1024)(self._open_batch)
+        self._shard = functools.lru_cache(maxsize=1024)(lambda i: MappedShard.of(self._reader.get_batch(i)))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> UnitStore:
@@ -148,7 +98,7 @@ class UnitStore:
             file = folder / shard.file
             if not file.is_file() or file.stat().st_size != shard.num_bytes:
                 raise UserError(f"{file} is missing or changed since it was written: tokenize the corpus again")
-        return cls(folder, header, _unpacked(folder, header))
+        return cls(folder, header, unpacked(folder, header))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (UnitStore.open, (self.path,))
@@ -159,7 +109,7 @@ class UnitStore:
     @property
     def digest(self) -> str:
         """Says which shards these are, by their hashes."""
-        return hashlib.sha256(repr([dataclasses.astuple(shard) for shard in self.header.shards]).encode()).hexdigest()
+        return shards_digest(self.header)
 
     @property
     def fingerprint(self) -> str:
@@ -181,7 +131,7 @@ class UnitStore:
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of a store with {len(self)}")
         shard = bisect_right(self._starts, index) - 1
-        return _row(self._batch(shard), index - self._starts[shard], with_words)
+        return self._shard(shard).row(index - self._starts[shard], with_words)
 
     def __iter__(self) -> Iterator[StoreRow]:
         return (self.row(index) for index in range(len(self)))
@@ -220,47 +170,6 @@ class UnitStore:
         order = np.argsort(hashes, kind="stable")
         return hashes[order], order
 
-    def _open_batch(self, shard: int) -> _Batch:
-        batch = self._reader.get_batch(shard)
-        columns = {name: batch.column(name) for name in batch.schema.names}
-        words = columns["words"]
-        word, start_sec, end_sec = (words.values.field(name) for name in ("word", "start_sec", "end_sec"))
-        return _Batch(
-            strings={name: _Strings(columns[name]) for name in ("id", "language", "speaker", "group", "text")},
-            duration_sec=columns["duration_sec"].to_numpy(),
-            num_codebooks=columns["num_codebooks"].to_numpy(),
-            units=(columns["units"].offsets.to_numpy(), columns["units"].values.to_numpy()),
-            durations=(columns["durations"].offsets.to_numpy(), columns["durations"].values.to_numpy()),
-            has_words=words.is_valid().to_numpy(zero_copy_only=False),
-            words=(words.offsets.to_numpy(), _Strings(word), start_sec.to_numpy(), end_sec.to_numpy()),
-        )
-
-
-def _row(batch: _Batch, i: int, with_words: bool) -> StoreRow:
-    strings = batch.strings
-    num_codebooks = int(batch.num_codebooks[i])
-    offsets, flat = batch.units
-    ids = flat[offsets[i] : offsets[i + 1]].astype(np.int64).reshape(-1, num_codebooks)
-    offsets, flat = batch.durations
-    durations = flat[offsets[i] : offsets[i + 1]].astype(np.int64) if num_codebooks == 1 else None
-    return StoreRow(
-        id=strings["id"].known(i),
-        language=strings["language"].known(i),
-        text=strings["text"].known(i),
-        duration_sec=float(batch.duration_sec[i]),
-        units=Units(ids, durations),
-        speaker=strings["speaker"][i],
-        group=strings["group"][i],
-        words=_words(batch, i) if with_words and batch.has_words[i] else None,
-    )
-
-
-def _words(batch: _Batch, i: int) -> list[Word]:
-    offsets, word, start_sec, end_sec = batch.words
-    first, stop = int(offsets[i]), int(offsets[i + 1])
-    said = map(word.known, range(first, stop))
-    return list(zip(said, start_sec[first:stop].tolist(), end_sec[first:stop].tolist(), strict=True))
-
 
 def _shared_strings(chunk: pa.Array) -> NDArray[Any]:
     encoded = chunk.dictionary_encode(null_encoding="encode")
@@ -271,40 +180,3 @@ def _shared_strings(chunk: pa.Array) -> NDArray[Any]:
 
 def _short_hash(text: str) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little"))
-
-
-def _unpacked(folder: Path, header: StoreHeader) -> Path:
-    """The store as one Arrow file in the cache folder; made now if it is not there."""
-    digest = hashlib.sha256(repr([dataclasses.astuple(shard) for shard in header.shards]).encode()).hexdigest()
-    table = cache_folder("units") / f"{digest[:32]}.arrow"
-    if table.is_file():
-        return table
-    table.parent.mkdir(parents=True, exist_ok=True)
-    with table.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one process unpacks, the others wait
-        if not table.is_file():
-            _unpack(folder, header, table)
-    return table
-
-
-def _unpack(folder: Path, header: StoreHeader, table: Path) -> None:
-    temporary = table.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with (
-            pa.OSFile(str(temporary), "wb") as sink,
-            pa.ipc.new_file(sink, shard_schema(header.codebook_sizes)) as writer,
-        ):
-            for shard in header.shards:
-                writer.write_batch(_shard_batch(folder / shard.file, shard.sha256))
-        os.replace(temporary, table)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _shard_batch(file: Path, sha256: str) -> pa.RecordBatch:
-    content = file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise UserError(
-            f"{file} changed since it was written (its hash is not the header's): tokenize the corpus again"
-        )
-    return read_shard(content).to_batches()[0]

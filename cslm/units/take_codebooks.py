@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cslm.codecs.card import load_card, save_card
-from cslm.codecs.codec import Units, merge_repeats
 from cslm.codecs.families import load_codec
 from cslm.codecs.fingerprint import check_fingerprint
+from cslm.codecs.units import Units, merge_repeats
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError
+from cslm.files.atomic_file import folder_aside
 from cslm.files.progress import progress_bar
 from cslm.units.store import StoreRow, UnitStore, write_store
 
@@ -49,6 +50,8 @@ def take_codebooks(config: TakeCodebooksConfig) -> UnitStore:
         count = len(card.codebook_sizes)
         raise UserError(f"{config.tokenizer} has {count} codebooks: {config.num_codebooks} cannot be taken")
     output = Path(config.output)
+    if output.exists() and any(output.iterdir()):
+        raise UserError(f"{output} is not empty: remove it or name another folder")
     fewer = dataclasses.replace(
         card,
         name=f"{card.name}-{config.num_codebooks}",
@@ -56,17 +59,19 @@ def take_codebooks(config: TakeCodebooksConfig) -> UnitStore:
         parameters={**card.parameters, "num_codebooks": config.num_codebooks},
         fingerprint=None,
     )
-    save_card(fewer, output / CARD)
-    codec = load_codec(output / CARD)
-    save_card(dataclasses.replace(fewer, fingerprint=codec.fingerprint), output / CARD)
-    made = write_store(
-        output / "units",
-        _rows(store, config.num_codebooks),
-        fingerprint=codec.fingerprint,
-        card=codec.name,
-        codebook_sizes=codec.codebook_sizes,
-        frame_rate_hz=codec.frame_rate_hz,
-    )
+    with folder_aside(output) as aside:
+        save_card(fewer, aside / CARD)
+        codec = load_codec(aside / CARD)
+        save_card(dataclasses.replace(fewer, fingerprint=codec.fingerprint), aside / CARD)
+        write_store(
+            aside / "units",
+            _rows(store, config.num_codebooks),
+            fingerprint=codec.fingerprint,
+            card=codec.name,
+            codebook_sizes=codec.codebook_sizes,
+            frame_rate_hz=codec.frame_rate_hz,
+        )
+    made = UnitStore.open(output / "units")
     print(f"{output}: {len(made)} utterances with {config.num_codebooks} codebook(s)", file=sys.stderr)
     return made
 

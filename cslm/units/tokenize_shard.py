@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cslm.audio.waveform import load_waveform
-from cslm.codecs.codec import UnitCodec, Units, merge_repeats
+from cslm.codecs.codec import UnitCodec
+from cslm.codecs.units import Units, merge_repeats
 from cslm.corpora.manifest import Utterance
+from cslm.encoders.audio_batches import AudioBatches
 from cslm.errors import UserError
 from cslm.units.shards import StoreRow, write_shard
 from cslm.units.tokenizing_progress import Plan, Receipt, Rejected, TokenizingProgress
@@ -50,16 +52,15 @@ def tokenize_shard(job: Job, codec: UnitCodec, progress: TokenizingProgress) -> 
         if not mine:
             return None
         rejected: list[Rejected] = []
-        runtime = codec.runtime
-        frames, slots = runtime.num_frames, runtime.num_slots
+        batches = AudioBatches(codec.runtime.batch_sec)
         rows = [
             _row(clip, units, codec)
             for window in _windows(job, codec, progress.plan, rejected)
-            for clip, units in _encode(window, codec)
+            for clip, units in _encode(window, codec, batches)
         ]
         _check_still_there(job, rejected)
         shard = write_shard(progress.folder, job.shard, rows, codec.codebook_sizes) if rows else None
-        receipt = Receipt(job.shard, shard, rejected, runtime.num_frames - frames, runtime.num_slots - slots)
+        receipt = Receipt(job.shard, shard, rejected, batches.num_frames, batches.num_slots)
         progress.write_receipt(receipt)
         return receipt
 
@@ -135,9 +136,9 @@ def _is_below(path: str, root: str) -> bool:
     return "://" not in path and os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep)
 
 
-def _encode(window: list[_Clip], codec: UnitCodec) -> Iterator[tuple[_Clip, Units]]:
+def _encode(window: list[_Clip], codec: UnitCodec, batches: AudioBatches) -> Iterator[tuple[_Clip, Units]]:
     """Each clip with its units."""
-    return zip(window, codec.encode([clip.waveform for clip in window]), strict=True)
+    return zip(window, codec.encode([clip.waveform for clip in window], batches), strict=True)
 
 
 def _row(clip: _Clip, units: Units, codec: UnitCodec) -> StoreRow:

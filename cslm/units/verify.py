@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from cslm.audio.waveform import load_waveform
-from cslm.codecs.codec import UnitCodec, expand_repeats
+from cslm.codecs.codec import UnitCodec
 from cslm.codecs.families import load_codec
+from cslm.codecs.units import expand_repeats
 from cslm.configuration import parse_configuration
 from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
 from cslm.encoders.runtime import BATCH_SEC, make_runtime

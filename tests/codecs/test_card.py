@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import yaml
 
-from cslm.codecs import algorithm, families
+from cslm.codecs import algorithm
 from cslm.codecs import card as card_module
 from cslm.codecs.card import card_tensors, copy_card, find_card, load_card, save_card
-from cslm.codecs.families import card_centroids, load_codec
+from cslm.codecs.families import load_codec
 from cslm.errors import UserError
 from tests.worlds.small_corpus import contents
 
@@ -48,20 +48,18 @@ def test_a_copy_stands_on_its_own(card, tmp_path):
     assert load_codec(again).fingerprint == load_codec(card).fingerprint
 
 
-def test_centroids_are_the_cards_or_the_codecs(card, own_card, monkeypatch):
-    (table,) = card_centroids(load_card(card))
-    assert np.array_equal(table, card_tensors(load_card(card))["centroids"])
-
-    class Codec:
-        def centroids(self):
-            return [np.ones((3, 2))]
-
-    rewrite(own_card, artefact=None)
-    monkeypatch.setattr(families, "load_codec", lambda path: Codec())
-    assert card_centroids(load_card(own_card))[0].shape == (3, 2)
-    monkeypatch.setattr(families, "load_codec", lambda path: object())
-    with pytest.raises(UserError, match=r"\(family mel_kmeans\) has no centroids"):
-        card_centroids(load_card(own_card))
+def test_the_copy_of_a_card_finds_the_weights_that_lay_beside_it(tmp_path):
+    """A relative place was copied as it stood, and a checkpoint with such a card did not open."""
+    facts = {"sample_rate_hz": 16000, "frame_rate_hz": 25.0, "codebook_sizes": [4096], "parameters": {}}
+    published = tmp_path / "published"
+    published.mkdir()
+    (published / "weights.onnx").write_bytes(b"weights")
+    for source, expected in (("weights.onnx", str(published / "weights.onnx")), ("author/model", "author/model")):
+        values = {"name": "x", "family": "s3", **facts, "weights": {"source": source}}
+        (published / "card.yaml").write_text(yaml.safe_dump(values))
+        copied = copy_card(published, tmp_path / "speech")
+        assert load_card(copied).weights.source == expected
+    assert copied.read_bytes() == (published / "card.yaml").read_bytes()
 
 
 def test_a_folder_with_a_card_will_do(card):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 
 from cslm.audio.waveform import save_waveform
@@ -10,9 +9,9 @@ from cslm.cli import dispatch
 from cslm.codecs import check_tokenizer as module
 from cslm.codecs.card import save_card
 from cslm.codecs.check_tokenizer import CheckTokenizerConfig, check_tokenizer
-from cslm.codecs.codec import Units
 from cslm.codecs.families import load_codec
 from cslm.codecs.ssl_kmeans import SslKMeans, SslKMeansParameters
+from cslm.codecs.units import Units
 from cslm.errors import UserError
 from tests.worlds.small_corpus import glide
 from tests.worlds.ssl_models import save_model
@@ -62,10 +61,10 @@ def test_a_codec_that_leaks_is_found(card, mixed, monkeypatch):
         def __getattr__(self, name):
             return getattr(self.inner, name)
 
-        def encode(self, waveforms):
+        def encode(self, waveforms, batches):
             lengths = [len(waveform) for waveform in waveforms]
             found = {}
-            for group in self.inner.runtime.groups(lengths, 16000):
+            for group in batches.groups(lengths, 16000):
                 for index in group:
                     ids = self.inner.encode([waveforms[index]])[0].ids
                     found[index] = Units((ids + len(group) - 1) % 16)
@@ -83,13 +82,3 @@ def test_nothing_to_encode(card, tmp_path):
         check_tokenizer(CheckTokenizerConfig(str(card), str(tmp_path / "m.jsonl")))
     with pytest.raises(UserError, match="device 'cuda:7'"):
         check_tokenizer(CheckTokenizerConfig(str(card), str(tmp_path / "m.jsonl"), device="cuda:7"))
-
-
-def test_batches_hold_so_many_seconds():
-    from cslm.encoders.runtime import Runtime
-
-    runtime = Runtime(batch_sec=10)
-    lengths = [100, 900, 300, 50, 2000, 310]
-    assert list(runtime.groups(lengths, 100)) == [[3, 0, 2], [5], [1], [4]]
-    assert (runtime.num_frames, runtime.num_slots) == (sum(lengths), sum(lengths) + 250 + 200)
-    assert np.isclose(runtime.num_frames / runtime.num_slots, 3660 / 4110)

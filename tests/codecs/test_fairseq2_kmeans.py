@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,6 @@ import yaml
 
 pytest.importorskip("fairseq2", reason="fairseq2 belongs to the other stack")
 
-from fairseq2.models.wav2vec2 import Wav2Vec2Config
-from fairseq2.models.wav2vec2.factory import Wav2Vec2Factory
 from fairseq2.nn import BatchLayout
 
 from cslm.codecs.card import save_card
@@ -23,56 +20,15 @@ from cslm.codecs.families import load_codec
 from cslm.encoders.fairseq2_features import Fairseq2Features, _encoder_config
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError
+from tests.worlds.fairseq2_models import SMALL, model, save_checkpoint
 from tests.worlds.small_corpus import glide
 
 CLIPS = [glide(seed, duration_sec) for seed, duration_sec in enumerate((0.31, 1.7, 0.9, 1.2))]
-SMALL = {
-    "model_dim": 32,
-    "feature_dim": 24,
-    "num_encoder_layers": 4,
-    "num_encoder_attn_heads": 4,
-    "ffn_inner_dim": 48,
-    "layer_norm_features": False,
-    "feature_extractor_bias": True,
-    "feature_extractor_layer_norm_convs": True,
-    "feature_extractor_layer_descs": [[24, 10, 5], *[[24, 3, 2]] * 4, *[[24, 2, 2]] * 2],
-    "pos_conv_kernel_size": 16,
-    "num_pos_conv_groups": 4,
-    "norm_order": "PRE",
-}
-TO_FAIRSEQ = [
-    (r"^encoder\.layers\.(\d+)\.self_attn\.output_proj\.", r"encoder.layers.\1.self_attn.out_proj."),
-    (r"^encoder\.layers\.(\d+)\.ffn\.inner_proj\.", r"encoder.layers.\1.fc1."),
-    (r"^encoder\.layers\.(\d+)\.ffn\.output_proj\.", r"encoder.layers.\1.fc2."),
-    (r"^encoder\.layers\.(\d+)\.ffn_layer_norm\.", r"encoder.layers.\1.final_layer_norm."),
-    (r"^encoder_frontend\.pos_encoder\.conv\.", "encoder.pos_conv.0."),
-    (r"^encoder_frontend\.feature_extractor\.layers\.(\d+)\.conv\.", r"feature_extractor.conv_layers.\1.0."),
-    (r"^encoder_frontend\.feature_extractor\.layers\.(\d+)\.layer_norm\.", r"feature_extractor.conv_layers.\1.2.1."),
-    (r"^encoder_frontend\.post_extract_layer_norm\.", "layer_norm."),
-    (r"^encoder_frontend\.model_dim_proj\.", "post_extract_proj."),
-    (r"^masker\.temporal_mask_embed$", "mask_emb"),
-]
-
-
-def model():
-    torch.manual_seed(0)
-    made = Wav2Vec2Factory(Wav2Vec2Config(encoder_config=_encoder_config(SMALL, "here"))).create_model().eval()
-    with torch.no_grad():
-        for tensor in made.parameters():
-            if tensor.ndim == 1:
-                tensor.add_(0.1 * torch.rand_like(tensor))
-    return made
 
 
 @pytest.fixture(scope="module", params=["fairseq", "fairseq2"])
 def checkpoint(request, tmp_path_factory) -> Path:
-    file = tmp_path_factory.mktemp("fs2") / "model.pt"
-    state = dict(model().state_dict())
-    if request.param == "fairseq":
-        for pattern, name in TO_FAIRSEQ:
-            state = {re.sub(pattern, name, key): value for key, value in state.items()}
-    torch.save({"model": state}, file)
-    return file
+    return save_checkpoint(request.param, tmp_path_factory.mktemp("fs2") / "model.pt")
 
 
 def features(file: Path, layer: int = 3, batch_sec: float = 60.0, normalize: bool = True) -> Fairseq2Features:
@@ -129,11 +85,8 @@ def test_the_card_brings_back_the_same_units(checkpoint, tmp_path):
 
 
 def test_both_ways_of_writing_a_checkpoint_are_one_tokenizer(tmp_path):
-    state = dict(model().state_dict())
-    torch.save(state, tmp_path / "new.pt")
-    for pattern, name in TO_FAIRSEQ:
-        state = {re.sub(pattern, name, key): value for key, value in state.items()}
-    torch.save({"model": state}, tmp_path / "old.pt")
+    torch.save(dict(model().state_dict()), tmp_path / "new.pt")
+    save_checkpoint("fairseq", tmp_path / "old.pt")
     new, old = (features(tmp_path / name).tensors() for name in ("new.pt", "old.pt"))
     assert set(new) == set(old)
     assert all((new[name] == old[name]).all() for name in new)

@@ -10,10 +10,14 @@ import torch
 
 from cslm.codecs import mel_features
 from cslm.codecs.card import save_card
-from cslm.codecs.codec import UnitCodec, Units
+from cslm.codecs.codec import UnitCodec
 from cslm.codecs.families import load_codec
-from cslm.codecs.mel_features import Features, MelKMeansParameters, parameters_from, steady_paths
+from cslm.codecs.mel_features import MelFeatures
 from cslm.codecs.mel_kmeans import MelKMeans
+from cslm.codecs.mel_parameters import MelKMeansParameters, parameters_from
+from cslm.codecs.mel_paths import steady_paths
+from cslm.codecs.units import Units
+from cslm.encoders.audio_batches import AudioBatches
 from cslm.errors import UserError
 from cslm.evaluation.error_rates import unit_errors
 from tests.worlds.small_corpus import glide
@@ -78,7 +82,7 @@ def test_the_level_does_not_matter(codec):
 
 
 def test_a_warp_reads_a_tone_where_a_longer_tract_would_have_it():
-    features = Features(MelKMeansParameters())
+    features = MelFeatures(MelKMeansParameters())
     assert (features.warps[3], len(features.warps)) == (1.0, 7)
     seconds = np.arange(16000) / 16000
     tone, higher = (np.sin(2 * np.pi * hz * seconds).astype(np.float32) for hz in (2000, 2000 * features.warps[5]))
@@ -139,11 +143,11 @@ def test_bad_parameters(values, message):
 
 def test_too_many_bands():
     with pytest.raises(UserError, match="a band holds no frequency"):
-        Features(parameters_from({"num_bands": 200}, "here"))
+        MelFeatures(parameters_from({"num_bands": 200}, "here"))
 
 
 def test_other_rates():
-    features = Features(
+    features = MelFeatures(
         parameters_from({"sample_rate_hz": 8000, "f_max_hz": 3800, "frame_rate_hz": 50, "spectra_per_frame": 2}, "x")
     )
     assert (features.hop, features.spectrum_hop, features.num_frames(8000)) == (160, 80, 50)
@@ -183,8 +187,7 @@ def test_steady_units_do_not_depend_on_neighbours(codec, clips):
     steady = MelKMeans("steady", dataclasses.replace(codec.parameters, change_penalty=2.0), codec.tensors)
     alone = [steady.encode([clip])[0] for clip in clips]
     assert ids(steady.encode(clips)) == ids(alone)
-    steady.runtime.batch_sec = 0.3
-    assert ids(steady.encode(clips)) == ids(alone)
+    assert ids(steady.encode(clips, AudioBatches(0.3))) == ids(alone)
 
 
 def test_steady_units_depend_less_on_where_a_frame_begins(clips):

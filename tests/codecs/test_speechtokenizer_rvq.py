@@ -8,77 +8,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
 pytest.importorskip("speechtokenizer", reason="speechtokenizer belongs to the fairseq2 stack")
 
-from cslm.codecs.codec import merge_repeats
 from cslm.codecs.families import load_codec
+from cslm.codecs.units import merge_repeats
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError
 from cslm.units.store import UnitStore
 from cslm.units.tokenize_corpus import TokenizeCorpusConfig, tokenize_corpus
 from tests.worlds.small_corpus import glide
+from tests.worlds.speechtokenizer_models import CONFIG, network, save_network, write_card
 
 CLIPS = [glide(seed, duration_sec) for seed, duration_sec in enumerate((0.3, 2.1, 0.9, 1.37))]
-CONFIG = {
-    "n_filters": 4,
-    "dimension": 16,
-    "strides": [8, 5, 4, 2],
-    "lstm_layers": 2,
-    "bidirectional": True,
-    "dilation_base": 2,
-    "residual_kernel_size": 3,
-    "n_residual_layers": 1,
-    "activation": "ELU",
-    "sample_rate": 16000,
-    "n_q": 3,
-    "semantic_dimension": 24,
-    "codebook_size": 32,
-}
-
-
-def network():
-    from speechtokenizer import SpeechTokenizer
-
-    torch.manual_seed(0)
-    made = SpeechTokenizer(CONFIG).eval()
-    with torch.no_grad():
-        for name, tensor in made.encoder.named_parameters():
-            tensor.mul_(2.5 if "weight" in name else 1)  # at birth, all frames are nearly alike
-        latents = made.encoder(torch.from_numpy(glide(9, 2.0))[None, None])[0].T  # codebooks lie where latents do
-        for index, codebook in enumerate(layer._codebook for layer in made.quantizer.vq.layers):
-            codebook.inited.fill_(1)
-            codebook.embed.copy_((latents[index :: len(latents) // 33][:32] - index * latents.mean(0)) / (index + 1))
-    return made
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("st") / "hubert_avg"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    torch.save(network().state_dict(), folder / "SpeechTokenizer.pt")
-    return folder
-
-
-def card(folder: Path, target: Path, num_codebooks: int = 3, **changes: object) -> Path:
-    values = {
-        "name": "small",
-        "family": "speechtokenizer",
-        "sample_rate_hz": 16000,
-        "frame_rate_hz": 50.0,
-        "codebook_sizes": [32] * num_codebooks,
-        "parameters": {"folder": "hubert_avg", "num_codebooks": num_codebooks, "version": 1, "channels": "mean"},
-        "weights": {"source": str(folder.parent)},
-        **changes,
-    }
-    (target / "card.yaml").write_text(yaml.safe_dump(values))
-    return target / "card.yaml"
+    return save_network(tmp_path_factory.mktemp("st") / "hubert_avg")
 
 
 def test_units_are_those_of_the_package(folder, tmp_path):
-    codec, made = load_codec(card(folder, tmp_path)), network()
+    codec, made = load_codec(write_card(folder, tmp_path)), network()
     for clip, units in zip(CLIPS, codec.encode(CLIPS), strict=True):
         with torch.inference_mode():
             expected = made.encode(torch.from_numpy(clip)[None, None])[:, 0].T
@@ -87,7 +38,7 @@ def test_units_are_those_of_the_package(folder, tmp_path):
 
 
 def test_the_first_table_is_what_decides_the_first_units(folder, tmp_path):
-    codec = load_codec(card(folder, tmp_path))
+    codec = load_codec(write_card(folder, tmp_path))
     tables = codec.centroids()
     assert [table.shape for table in tables] == [(32, 16)] * 3
     with torch.inference_mode():
@@ -96,7 +47,7 @@ def test_the_first_table_is_what_decides_the_first_units(folder, tmp_path):
 
 
 def test_neighbours_change_nothing_where_padding_would(folder, tmp_path):
-    path, made = card(folder, tmp_path), network()
+    path, made = write_card(folder, tmp_path), network()
     alone = load_codec(path, Runtime(batch_sec=1e-6)).encode(CLIPS)
     together = load_codec(path).encode(CLIPS)
     assert [one.ids.tolist() for one in alone] == [one.ids.tolist() for one in together]
@@ -108,15 +59,15 @@ def test_neighbours_change_nothing_where_padding_would(folder, tmp_path):
 
 def test_the_first_codebook_alone_is_the_first_of_all(folder, tmp_path):
     (tmp_path / "one").mkdir()
-    first = load_codec(card(folder, tmp_path / "one", 1))
-    every = load_codec(card(folder, tmp_path, 3))
+    first = load_codec(write_card(folder, tmp_path / "one", 1))
+    every = load_codec(write_card(folder, tmp_path, 3))
     assert first.codebook_sizes == (32,)
     assert first.encode(CLIPS)[1].ids[:, 0].tolist() == every.encode(CLIPS)[1].ids[:, 0].tolist()
     assert first.fingerprint != every.fingerprint
 
 
 def test_decoding_gives_sound_of_the_same_length(folder, tmp_path):
-    codec = load_codec(card(folder, tmp_path, 1))
+    codec = load_codec(write_card(folder, tmp_path, 1))
     units = codec.encode(CLIPS)[1]
     waveform = codec.decode(merge_repeats(units))
     assert abs(len(waveform) - len(CLIPS[1])) < 2 * codec.min_num_samples
@@ -125,7 +76,7 @@ def test_decoding_gives_sound_of_the_same_length(folder, tmp_path):
 
 def test_a_store_keeps_every_codebook(folder, corpus, tmp_path):
     tokenize_corpus(
-        TokenizeCorpusConfig([str(corpus)], str(card(folder, tmp_path)), str(tmp_path / "s"), num_workers=1)
+        TokenizeCorpusConfig([str(corpus)], str(write_card(folder, tmp_path)), str(tmp_path / "s"), num_workers=1)
     )
     store = UnitStore.open(tmp_path / "s")
     assert store.codebook_sizes == (32, 32, 32)
@@ -135,17 +86,17 @@ def test_a_store_keeps_every_codebook(folder, corpus, tmp_path):
 
 def test_bad_cards_and_weights_are_named(folder, tmp_path):
     with pytest.raises(UserError, match="num_codebooks is 4, 1 to 3 are there"):
-        load_codec(card(folder, tmp_path, 4))
+        load_codec(write_card(folder, tmp_path, 4))
     with pytest.raises(UserError, match=r"its weights have \(16000, 50.0, \(32,\)\)"):
-        load_codec(card(folder, tmp_path, 1, codebook_sizes=[64]))
+        load_codec(write_card(folder, tmp_path, 1, codebook_sizes=[64]))
     with pytest.raises(UserError, match="there is no .*/hubert_avg/config.json"):
-        load_codec(card(folder, tmp_path, 1, weights={"source": str(tmp_path)}))
+        load_codec(write_card(folder, tmp_path, 1, weights={"source": str(tmp_path)}))
     broken = tmp_path / "broken" / "hubert_avg"
     broken.mkdir(parents=True)
     (broken / "config.json").write_text(json.dumps({**CONFIG, "dimension": 20}))
     (broken / "SpeechTokenizer.pt").write_bytes((folder / "SpeechTokenizer.pt").read_bytes())
     with pytest.raises(UserError, match="size mismatch"):
-        load_codec(card(broken, tmp_path, 1))
+        load_codec(write_card(broken, tmp_path, 1))
     (broken / "SpeechTokenizer.pt").write_bytes(b"junk")
     with pytest.raises(UserError, match="SpeechTokenizer.pt cannot be read"):
-        load_codec(card(broken, tmp_path, 1))
+        load_codec(write_card(broken, tmp_path, 1))

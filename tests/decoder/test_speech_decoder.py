@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cslm.codecs.codec import Units, merge_repeats
+from cslm.codecs.units import Units, merge_repeats
 from cslm.decoder.decoder_batches import DecoderStream
 from cslm.decoder.speech_decoder import SpeechDecoder
 from cslm.errors import UserError

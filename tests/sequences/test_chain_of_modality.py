@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.sequences.chain_of_modality import dialogue, parse_reply, text_dialogue
 from cslm.sequences.chunking import chunk_text, join_chunks, speak_chunks
 from cslm.sequences.prompts import prompt_for

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.sequences.chain_of_modality import ParsedReply, parse_reply
 from cslm.sequences.chain_reader import (
     ChainReader,

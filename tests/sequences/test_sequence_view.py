@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from cslm.codecs.codec import Units, unit_string
+from cslm.codecs.units import Units, unit_string
 from cslm.sequences.conversations import plain_text, tts
 from cslm.sequences.sequence_view import num_learnt, num_noisy, sequence_lines
 from tests.worlds.small_village import some_units

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cslm.cli import dispatch
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.errors import UserError
 from cslm.units.show import ShowConfig, show, usage_by_language
 from cslm.units.store import StoreRow, write_store

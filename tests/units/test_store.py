@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 import pytest
 
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.errors import UserError
 from cslm.units.shards import StoreRow, read_header
 from cslm.units.store import UnitStore, write_store

@@ -9,14 +9,18 @@ from cslm.units.store import UnitStore
 from cslm.units.take_codebooks import TakeCodebooksConfig, take_codebooks
 from cslm.units.tokenize_corpus import TokenizeCorpusConfig, tokenize_corpus
 from cslm.units.verify import VerifyConfig, verify
-from tests.codecs.test_mimi import card as mimi_card
-from tests.codecs.test_mimi import folder  # noqa: F401  (a fixture)
+from tests.worlds.mimi_models import save_mimi, write_card
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_mimi(tmp_path_factory.mktemp("mimi") / "model")
 
 
 @pytest.fixture
-def four(folder, corpus, tmp_path):  # noqa: F811
+def four(folder, corpus, tmp_path):
     """A store of four codebooks, and its card."""
-    path = mimi_card(folder, tmp_path / "card", 4)
+    path = write_card(folder, tmp_path / "card", 4)
     tokenize_corpus(TokenizeCorpusConfig([str(corpus)], str(path), str(tmp_path / "four"), num_workers=1))
     return tmp_path / "four", path
 
@@ -47,3 +51,24 @@ def test_what_cannot_be_taken(four, card, tmp_path):
     with pytest.raises(UserError, match="another speech tokenizer"):
         take_codebooks(TakeCodebooksConfig(str(store), str(card), str(tmp_path / "x"), 1))
     assert not (tmp_path / "x").exists()
+
+
+def test_a_run_that_was_stopped_leaves_no_card_without_units(four, tmp_path, monkeypatch):
+    store, path = four
+
+    def stop(*given, **facts):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cslm.units.take_codebooks.write_store", stop)
+    with pytest.raises(KeyboardInterrupt):
+        take_codebooks(TakeCodebooksConfig(str(store), str(path), str(tmp_path / "x"), 1))
+    assert not (tmp_path / "x").exists()
+    monkeypatch.undo()
+
+
+def test_a_folder_that_holds_something_is_not_written_over(four, tmp_path):
+    store, path = four
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "notes").write_text("mine")
+    with pytest.raises(UserError, match="x is not empty: remove it or name another folder"):
+        take_codebooks(TakeCodebooksConfig(str(store), str(path), str(tmp_path / "x"), 1))

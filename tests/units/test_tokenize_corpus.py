@@ -16,8 +16,8 @@ import pytest
 import soundfile
 
 from cslm.benchmarks.broken_audio import BREAKAGES, LONGEST_SEC, write_broken_file
-from cslm.codecs.codec import expand_repeats, merge_repeats
 from cslm.codecs.families import load_codec
+from cslm.codecs.units import expand_repeats, merge_repeats
 from cslm.corpora.manifest import Utterance, read_manifest, write_manifest
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError, exit_with_status

@@ -11,7 +11,7 @@ import pytest
 
 from cslm.audio.waveform import save_waveform
 from cslm.cli import dispatch
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.errors import UserError
 from cslm.units.shards import read_header, write_header, write_shard
 from cslm.units.store import UnitStore

@@ -10,7 +10,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.corpora.word_times import Word
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import train_text_tokenizer

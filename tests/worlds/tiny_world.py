@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from cslm.codecs.card import Card, save_card
-from cslm.codecs.codec import Units
+from cslm.codecs.units import Units
 from cslm.units.shards import StoreRow
 from cslm.units.store import write_store
 

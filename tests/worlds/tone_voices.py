@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cslm.audio.waveform import save_waveform
-from cslm.codecs.codec import Units, merge_repeats
+from cslm.codecs.units import Units, merge_repeats
 from cslm.corpora.manifest import Utterance, write_manifest
 from cslm.decoder.decoder_config import DecoderCard, DecoderConfig
 from cslm.decoder.decoder_data import DecoderData, choose_rows, prepare_mels

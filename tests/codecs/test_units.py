@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cslm.codecs.codec import LONGEST_RUN, Units, cut, expand_repeats, merge_repeats
-from cslm.codecs.families import FAMILIES, family_class
+from cslm.codecs.units import LONGEST_RUN, Units, cut, expand_repeats, merge_repeats
 from cslm.errors import UserError
 
 FRAMES = st.lists(st.integers(0, 3), max_size=40)
@@ -58,13 +57,3 @@ def test_several_codebooks_are_not_merged():
 def test_cutting_several_codebooks():
     ids = np.arange(12).reshape(6, 2)
     assert cut(Units(ids), 2, 4).ids.tolist() == [[4, 5], [6, 7]]
-
-
-def test_every_family_can_be_imported():
-    for name in FAMILIES:
-        assert family_class(name).from_card
-
-
-def test_an_unknown_family_names_the_known():
-    with pytest.raises(UserError, match=r"unknown family.*'wav2vec9'.*mel_kmeans"):
-        family_class("wav2vec9")
