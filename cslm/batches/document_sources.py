@@ -69,7 +69,7 @@ class DialogueSource(CommonSource):
         rows = np.array([self.store.index_of(names[code]) for code in used.tolist()], dtype=np.int64)
         return rows[places]
 
-    def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
+    def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``; nothing of it is drawn.
 
         Raises:
@@ -120,7 +120,7 @@ class TextSource(CommonSource):
         self._offsets = index.offsets if len(kept) == len(index.offsets) else index.offsets[kept]
         self.languages = _names_used(index, kept, columns)
 
-    def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
+    def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``."""
         return self._write(self, self._documents.read(int(self._offsets[index])), draw_seed)
 

@@ -99,11 +99,14 @@ class Source(Protocol):
         """Tokenize the texts before they are asked for, once per machine, where the task reads them whole."""
         ...
 
-    def sequence(self, index: int, draw_seed: int) -> Sequence:
-        """The document ``index``; wordings, cuts and noise are drawn from the seed."""
+    def sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
+        """The document ``index``; wordings, cuts and noise are drawn from the seed.
+
+        ``progress`` is the share of the training that lies before it, from 0 to 1.
+        """
         ...
 
-    def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
+    def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index`` before noise and weight in the loss."""
         ...
 
@@ -124,9 +127,9 @@ class CommonSource:
         if not 0 < self._loss_weight < float("inf"):
             raise UserError(f"the source {name} has loss_weight {self._loss_weight}: give a number above 0")
 
-    def sequence(self, index: int, draw_seed: int) -> Sequence:
+    def sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``; the seed draws the noise too."""
-        document = self.clean_sequence(index, draw_seed)
+        document = self.clean_sequence(index, draw_seed, progress)
         if self._unit_noise:
             document = read_with_noise(document, self._unit_noise, draw_seed)
         return document if self._loss_weight == 1 else dataclasses.replace(document, loss_weight=self._loss_weight)
@@ -134,7 +137,7 @@ class CommonSource:
     def know_texts(self) -> None:
         """Nothing: where texts are cut anew each time, or there are none."""
 
-    def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
+    def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index`` before noise and weight; a source writes this itself."""
         raise AssertionError(f"{type(self).__name__} writes no sequences")
 

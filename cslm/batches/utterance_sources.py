@@ -48,7 +48,7 @@ class UtteranceSource(CommonSource):
         known = open_known_texts(f"store {self.store.digest} {before!r}", texts, self._form.encoder)
         self._form = self._form.knowing(known)
 
-    def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
+    def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``."""
         row = self.store.row(int(self._rows[index]), with_words=self.task == "interleaved")
         if self.task == "asr":
@@ -84,7 +84,7 @@ class CodeSwitchedSource(CommonSource):
         self._rows, self._language = rows[order], language[order]
         self.num_documents = not_empty(name, config, len(self._starts) - 1)
 
-    def clean_sequence(self, index: int, draw_seed: int) -> Sequence:
+    def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``: as many sentences as asked for, or as there are groups."""
         generator = np.random.default_rng(draw_seed)
         count = min(self._num_sentences, self.num_documents)

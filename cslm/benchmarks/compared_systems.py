@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cslm.batches.micro_batch import StepBatch
 from cslm.batches.mixture import Mixture
-from cslm.batches.stream import BatchStream
+from cslm.batches.stream import BatchSizes, BatchStream
 from cslm.benchmarks.paper_mixture import ACCUMULATION, LEARNING_RATE, LONGEST, MICRO_BATCH, WARM_STEPS, Shape
 from cslm.sequences.sequence import Sequence, Span
 
@@ -160,7 +161,7 @@ class DrawnSource:
         self._documents = documents
         self.num_documents, self.mean_length = len(documents.lengths), float(documents.lengths.mean())
 
-    def sequence(self, index: int, draw_seed: int) -> Sequence:
+    def sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``."""
         ids = self._documents.ids(index)
         prompt = len(ids) - int(self._documents.learnt[index])
@@ -178,7 +179,7 @@ def drawn_stream(documents: DrawnDocuments, tokens_per_step: int, tokens_per_mic
     """These documents, packed."""
     source = DrawnSource(documents)
     mixture = Mixture({"documents": 1.0}, {"documents": source.mean_length}, 0)
-    return BatchStream({"documents": source}, mixture, tokens_per_step, tokens_per_micro_batch, LONGEST, 0)
+    return BatchStream({"documents": source}, mixture, BatchSizes(tokens_per_step, tokens_per_micro_batch, LONGEST), 0)
 
 
 class _Counted:
@@ -188,14 +189,14 @@ class _Counted:
         self._stream, self._documents, self._last = stream, documents, steps + WARM_STEPS
         self.groups = stream.groups
 
-    def step(self, position: Mapping[str, Any], rank: int, world_size: int) -> Any:
+    def step(self, position: Mapping[str, Any], rank: int, world_size: int) -> StepBatch:
         steps = len(self._documents.given)
         if steps == WARM_STEPS:
             self._documents.start()
         elif steps == self._last:
             self._documents.stop()
         batch = self._stream.step(position, rank, world_size)
-        tokens = sum(row["input_ids"].numel() for row in batch.micro_batches)
+        tokens = sum(row.num_slots for row in batch.micro_batches)
         self._documents.given.append((tokens, tokens))
         return batch
 
@@ -246,10 +247,10 @@ RUNS: dict[str, Callable[[Documents, str, Shape], None]] = {"padded": run_padded
 
 def main() -> None:
     """Run what the first argument says and print its row."""
-    told = json.loads(sys.argv[1])
-    system, folder = told.pop("system"), told.pop("folder")
+    asked = json.loads(sys.argv[1])
+    system, folder = asked.pop("system"), asked.pop("folder")
     documents = Documents(folder)
-    shape = Shape(**told)
+    shape = Shape(**asked)
     RUNS[system](documents, folder, shape)
     print(json.dumps(documents.row(system, shape.steps, ACCUMULATION if system == "padded" else 1)))
 

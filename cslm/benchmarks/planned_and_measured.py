@@ -64,8 +64,8 @@ def planned(shape: MeasuredShape, stage: int, processes: int) -> dict[str, Any]:
 def measured(shape: MeasuredShape, stage: int, processes: int) -> tuple[int, int]:
     """Peak resident bytes of the process that took most, and bytes of the checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
-        told = json.dumps({"stage": stage, "folder": folder, "shape": asdict(shape)})
-        command = [sys.executable, "-m", "cslm.benchmarks.measured_run", told]
+        asked = json.dumps({"stage": stage, "folder": folder, "shape": asdict(shape)})
+        command = [sys.executable, "-m", "cslm.benchmarks.measured_run", asked]
         started = [
             subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             for environment in _environments(processes)

@@ -50,8 +50,8 @@ def train_language_model(config: LanguageModelConfig) -> None:
         write_configuration(paths.output, config)
     with preparation():
         data = open_data(config, rank, int(os.environ["LOCAL_RANK"]))
-        model = open_model(config, data)
-    rows = row_training(config, model, data.speech)
+        model = build_run_model(config, data)
+    apart = row_training(config, model, data.speech)
     if rank == 0:
         _tell(config, model, data.held_out)
 
@@ -73,10 +73,10 @@ def train_language_model(config: LanguageModelConfig) -> None:
         validator = Validator(config.validation, held_out, data.stream.groups, paths.output, save)
     with read_ahead(data.stream, _loader_workers(config.training)) as stream:
         module = LanguageModelLoss(model, len(stream.groups), config.training.loss_kernel)
-        train(module, stream, config.training, paths.output, save, rows, validator, data.vocabulary)
+        train(module, stream, config.training, paths.output, save, apart, validator, data.vocabulary)
 
 
-def open_model(config: LanguageModelConfig, data: RunData) -> PreTrainedModel:
+def build_run_model(config: LanguageModelConfig, data: RunData) -> PreTrainedModel:
     """The model of a run before its first step, with rows for new units.
 
     Raises:

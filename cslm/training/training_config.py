@@ -126,6 +126,11 @@ class TrainingConfig:
         return self.max_steps
 
     @property
+    def schedule_tokens(self) -> int:
+        """Tokens that the schedule spans, were every step full."""
+        return self.schedule_steps * self.tokens_per_step
+
+    @property
     def last_step(self) -> int:
         """The step after which the run stops."""
         return min(self.schedule_steps, self.max_steps or self.schedule_steps)

@@ -65,8 +65,8 @@ def compare(stage: int, case: str, wanted: dict, rank: int, world_size: int, set
     engine = start_engine(tiny_module(), config)
     for step in range(STEPS):
         batch = TinyStream().step({"step": step}, rank, world_size)
-        outputs = accumulate_gradients(engine, batch.micro_batches, batch.num_trained)
-        loss = torch.stack([output.loss_sum for output in outputs]).sum() / batch.num_trained
+        outputs = accumulate_gradients(engine, batch)
+        loss = torch.stack([output.weighted_sum for output in outputs]).sum() / batch.counts["targets"]
         torch.distributed.all_reduce(loss)
         assert abs(float(loss) - wanted["losses"][step]) < 1e-5, (stage, case, step, float(loss), wanted["losses"])
         for name, parameter in engine.module.named_parameters():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cslm.errors import MissingExtraError, UserError
-from cslm.model.loss import LossOutput
+from cslm.model.objective import GroupReport, Objective, Term
 from cslm.training.engine import start_processes
 from cslm.training.meters import LossMeter, RunLog, SpikeWatch, _clock, check_finite
 from cslm.training.state import TrainingState
@@ -21,7 +21,7 @@ WORK = Work(flops=1e9, peak_flops=2e9, slots=125, peak_memory=3 << 30)
 
 def output(sums, counts):
     sums, counts = torch.tensor(sums), torch.tensor(counts)
-    return LossOutput(sums.sum(), int(counts.sum()), sums, counts, counts / 2)
+    return Objective({"loss": Term(sums.sum(), "targets")}, GroupReport(sums, counts, counts / 2))
 
 
 def test_a_spike_is_named_and_slow_change_is_not():

@@ -42,8 +42,8 @@ def test_the_best_model_is_a_whole_checkpoint_with_the_loss_that_was_seen(world,
     best = json.loads((world / "pretrain" / "best" / "best.json").read_text())
     seen = {}
 
-    def remembered(module, stream, training, output, save, rows, validator, vocabulary):
-        seen["rows"], seen["groups"] = validator.rows, stream.groups
+    def remembered(module, stream, training, output, save, row_training, validator, vocabulary):
+        seen["rows"], seen["groups"] = validator.micro_batches, stream.groups
 
     monkeypatch.setattr(runs, "train", remembered)
     config = {**pretrain_config(world), "output": "again", "validation": VALIDATION}
@@ -52,7 +52,7 @@ def test_the_best_model_is_a_whole_checkpoint_with_the_loss_that_was_seen(world,
     module = LanguageModelLoss(model, len(seen["groups"]))
     with torch.no_grad():
         outputs = [module(row) for row in seen["rows"]]
-    loss = sum(float(output.loss_sum) for output in outputs) / sum(output.count for output in outputs)
+    loss = sum(float(output.weighted_sum) for output in outputs) / sum(row.num_targets for row in seen["rows"])
     assert loss == pytest.approx(best["loss"], rel=1e-5)
     assert (world / "pretrain" / "best" / "speech" / "card.yaml").is_file()
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ def test_operations_and_slots_of_a_window():
     meter.add(rows[:1])
     work = meter.result()
     costs = model_flops(module.model)
-    targets = [len(row["target_ids"]) for row in rows]
+    targets = [row.num_targets for row in rows]
     assert work.flops == 2 * costs.step([5, 9], targets[0]) + costs.step([30], targets[1])
     assert work.slots == 14 + 30 + 14
     assert work.peak_flops == 2e9
@@ -45,7 +46,7 @@ def test_operations_and_slots_of_a_window():
 def test_a_module_that_is_no_language_model_has_no_share_of_the_peak():
     start_processes(1)
     meter = WorkMeter(nn.Linear(2, 2), CONFIG, CPU)
-    meter.add([{"mel": torch.zeros(3, 7, 80)}])
+    meter.add([SimpleNamespace(num_slots=21)])
     work = meter.result()
     assert work.slots == 21 and work.mfu(1.0) is None
 
@@ -68,7 +69,7 @@ def test_shards_count_as_the_whole_model(tmp_path, monkeypatch, zero_stage):
     train(tiny_module(), TinyStream(), config, tmp_path, lambda weights, folder: None)
     costs = model_flops(tiny_module().model)
     rows = TinyStream().rows(0)
-    assert seen[0].flops == sum(costs.step([5 + 3 * i, 9, 4], len(rows[i]["target_ids"])) for i in range(4))
+    assert seen[0].flops == sum(costs.step([5 + 3 * i, 9, 4], rows[i].num_targets) for i in range(4))
 
 
 def test_gpus_by_name():
