@@ -10,8 +10,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cslm.batches.held_out import HeldOut
 from cslm.batches.mixture import BLOCK
-from cslm.batches.sources import SourceConfig
+from cslm.batches.parts import Part
+from cslm.batches.sources import SourceConfig, open_sources
 from cslm.errors import UserError
 from tests.worlds.small_world import open_stream
 
@@ -206,3 +208,36 @@ def test_each_learnt_token_weighs_what_its_source_says(world, form):
         for group, weight in zip(row.target_groups.tolist(), row.target_weights.tolist(), strict=True):
             weighed["asr" if stream.groups[group].startswith("asr/") else "others"].add(weight)
     assert weighed == {"asr": {3.0}, "others": {1.0}}
+
+
+def test_documents_know_the_progress_of_their_slot(world, form, monkeypatch):
+    """The same on resume and for any number of processes: it hangs on the slot alone."""
+    seen: dict[int, list[float]] = {}
+    stream = new_stream({"asr": world["asr"]}, form, total_tokens=20_000)
+    source = stream.sources["asr"]
+
+    def watched(index, draw_seed, progress=1.0, plain=source.sequence):
+        seen.setdefault(draw_seed, []).append(progress)
+        return plain(index, draw_seed, progress)
+
+    monkeypatch.setattr(source, "sequence", watched)
+    position: dict = {}
+    for number in range(12):
+        stream.step(position, 0, 1)
+        position = stream.step(position, number % 2, 2).position
+    progress = [found[0] for found in seen.values()]
+    assert all(len(set(found)) == 1 for found in seen.values()) and max(map(len, seen.values())) > 1
+    assert progress[0] == 0.0 and progress == sorted(progress) and 0.3 < progress[-1] < 0.7
+
+
+def test_the_held_out_part_is_seen_as_at_the_end(world, form, monkeypatch):
+    stream = new_stream({"asr": world["asr"]}, form, held_out_share=0.3)
+    (source,) = open_sources({"asr": world["asr"]}, form, Part(0.3, held_out=True)).values()
+    seen = []
+
+    def watched(index, draw_seed, progress=1.0, plain=source.clean_sequence):
+        seen.append(progress)
+        return plain(index, draw_seed)
+
+    monkeypatch.setattr(source, "clean_sequence", watched)
+    assert len(HeldOut({"asr": source}, stream, 3)) == 3 and seen == [1.0] * 3
