@@ -118,13 +118,14 @@ def run_ours(documents: Documents, folder: str, shape: Shape) -> None:
     from cslm.model.loss import LanguageModelLoss
     from cslm.training.engine import runs_on_cpu
     from cslm.training.loop import train
-    from cslm.training.training_config import TrainingConfig
+    from cslm.training.training_config import CheckpointsConfig, DeviceConfig, TrainingConfig
 
     tokens_per_step = round(MICRO_BATCH * ACCUMULATION * float(documents.lengths.mean()))
     config = TrainingConfig(
         max_steps=shape.steps + WARM_STEPS + 1, tokens_per_step=tokens_per_step, max_length=LONGEST,
-        tokens_per_micro_batch=max(LONGEST, tokens_per_step), learning_rate=LEARNING_RATE, precision=shape.precision,
-        zero_stage=0, log_every=1000, save_every=1000, num_threads=shape.threads,
+        tokens_per_micro_batch=max(LONGEST, tokens_per_step), learning_rate=LEARNING_RATE, log_every=1000,
+        checkpoints=CheckpointsConfig(save_every=1000),
+        device=DeviceConfig(precision=shape.precision, zero_stage=0, num_threads=shape.threads),
     )  # fmt: skip
     stream = _Counted(drawn_stream(documents, tokens_per_step, config.tokens_per_micro_batch), documents, shape.steps)
     model = _model(folder, shape, attention="document")

@@ -20,7 +20,7 @@ from cslm.model.document_attention import DOCUMENT_ATTENTION
 from cslm.model.loss import LanguageModelLoss
 from cslm.training.engine import runs_on_cpu
 from cslm.training.loop import train
-from cslm.training.training_config import TrainingConfig
+from cslm.training.training_config import DeviceConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,16 @@ class MeasuredShape:
     def training(self, stage: int) -> TrainingConfig:
         """How it is trained: two rows a process in every step."""
         return TrainingConfig(
-            max_steps=self.steps, zero_stage=stage, precision=self.precision, log_every=1, num_threads=1,
-            gradient_checkpointing=bool(self.checkpointing), peak_tflops=1.0,
-        )  # fmt: skip
+            max_steps=self.steps,
+            log_every=1,
+            device=DeviceConfig(
+                zero_stage=stage,
+                precision=self.precision,
+                num_threads=1,
+                gradient_checkpointing=bool(self.checkpointing),
+                peak_tflops=1.0,
+            ),
+        )
 
 
 class _Rows:
@@ -95,7 +102,7 @@ def main() -> None:
     model = model_of_shape(shape.config(), DOCUMENT_ATTENTION, torch.float32)
     if runs_on_cpu() and stage < 3:
         use_cpu_layers(model)
-    if config.gradient_checkpointing:
+    if config.device.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     train(LanguageModelLoss(model, 1), _Rows(shape), config, Path(folder), lambda weights, written_to: None)
 

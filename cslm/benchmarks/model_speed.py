@@ -30,7 +30,7 @@ from cslm.model.loss import LanguageModelLoss
 from cslm.training.engine import runs_on_cpu, start_engine, start_processes
 from cslm.training.state import TrainingState
 from cslm.training.steps import Steps
-from cslm.training.training_config import TrainingConfig
+from cslm.training.training_config import DeviceConfig, TrainingConfig
 
 # A kernel or operation belongs to the first kind of which a part stands in its name.
 KINDS = {
@@ -74,9 +74,16 @@ class SpeedTrial:
     def training(self) -> TrainingConfig:
         """The settings of the loop."""
         return TrainingConfig(
-            max_steps=1, zero_stage=self.zero_stage, precision=self.precision, loss_kernel=self.loss_kernel,
-            gradient_checkpointing=bool(self.checkpointing), peak_tflops=self.peak_tflops or None, learning_rate=1e-5,
-        )  # fmt: skip
+            max_steps=1,
+            learning_rate=1e-5,
+            device=DeviceConfig(
+                zero_stage=self.zero_stage,
+                precision=self.precision,
+                loss_kernel=self.loss_kernel,
+                gradient_checkpointing=bool(self.checkpointing),
+                peak_tflops=self.peak_tflops or None,
+            ),
+        )
 
 
 class ProfilePart(NamedTuple):

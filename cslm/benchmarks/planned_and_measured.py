@@ -50,8 +50,8 @@ def planned(shape: MeasuredShape, stage: int, processes: int) -> dict[str, Any]:
         model = model_of_shape(shape.config(), DOCUMENT_ATTENTION, torch.float32)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     micro = activation_memory(
-        shape.config(), DOCUMENT_ATTENTION, config.precision, shape.lengths, shape.num_targets,
-        config.gradient_checkpointing, on_cpu=stage < 3,
+        shape.config(), DOCUMENT_ATTENTION, config.device.precision, shape.lengths, shape.num_targets,
+        config.device.gradient_checkpointing, on_cpu=stage < 3,
     )  # fmt: skip
     assert micro is not None, "a Llama runs without contents"
     size = ModelSize(num_parameters)

@@ -96,8 +96,8 @@ def _write_recipe(folder: Path) -> Path:
         "text_tokenizer": {"vocab_size": 900, "texts": ["texts.jsonl"], "languages": ["en"]},
         "sources": {"text": {"task": "text", "documents": "texts.jsonl", "weight": 1.0}},
         "training": {"max_tokens": _STEPS * 1500, "tokens_per_step": 1500, "tokens_per_micro_batch": 600,
-                     "max_length": 256, "learning_rate": 3e-3, "log_every": 1, "save_every": 4, "num_threads": 1,
-                     "peak_tflops": 1.0},
+                     "max_length": 256, "learning_rate": 3e-3, "log_every": 1, "checkpoints": {"save_every": 4},
+                     "device": {"num_threads": 1, "peak_tflops": 1.0}},
     }  # fmt: skip
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
@@ -106,7 +106,7 @@ def _write_recipe(folder: Path) -> Path:
 
 def _command(config: Path, output: Path, processes: int, stage: int, *more: str) -> subprocess.Popen[str]:
     launcher = Path(sys.executable).with_name("deepspeed")
-    arguments = ["--config", str(config), "--output", str(output), "--training.zero_stage", str(stage), *more]
+    arguments = ["--config", str(config), "--output", str(output), "--training.device.zero_stage", str(stage), *more]
     command = [str(launcher), "--num_accelerators", str(processes), str(_ROOT / "recipes" / "pretrain.py"), *arguments]
     output.mkdir(exist_ok=True)
     (output / ".environment").mkdir(exist_ok=True)  # where the launcher looks for its own settings

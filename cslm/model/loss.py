@@ -55,7 +55,9 @@ class LanguageModelLoss(nn.Module):
             softcap = getattr(config, "final_logit_softcapping", None)
             return head_loss(head, hidden, targets, weights, softcap, self.loss_kernel)
         if self.loss_kernel == "liger":
-            raise UserError(f"training.loss_kernel liger does not know the head of {config.model_type}: set it to auto")
+            raise UserError(
+                f"training.device.loss_kernel liger does not know the head of {config.model_type}: set it to auto"
+            )
         logits = self.model(**arguments, logits_to_keep=positions).logits.squeeze(0).float()
         losses = cross_entropy(logits, targets, reduction="none")
         correct = (logits.argmax(dim=-1) == targets).float() if len(targets) else losses.detach()

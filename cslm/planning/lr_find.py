@@ -136,13 +136,13 @@ def lr_find(config: LrFindConfig) -> RateCurve:
         MissingExtraError: a chart is asked for, and matplotlib is not installed.
     """
     figure = None if config.chart is None else _figure()
-    rank, _ = start_processes(config.training.num_threads)
+    rank, _ = start_processes(config.training.device.num_threads)
     with preparation():
         with tempfile.TemporaryDirectory() as scratch:
             data = open_data(config, scratch=Path(scratch))
         model = build_run_model(config, data)
     apart = row_training(config, model, data.speech)
-    module = LanguageModelLoss(model, len(data.stream.groups), config.training.loss_kernel)
+    module = LanguageModelLoss(model, len(data.stream.groups), config.training.device.loss_kernel)
     engine = start_engine(module, config.training, row_training=apart)
     curve = _try_rates(Steps(engine, data.stream, config.training, apart), config, prints=rank == 0)
     if rank == 0:

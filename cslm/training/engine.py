@@ -24,7 +24,7 @@ from cslm.files.shipped_files import find_shipped
 from cslm.model.objective import Objective
 from cslm.training.muon import Muon, inner_matrices, outer_matrices
 from cslm.training.row_training import RowTraining
-from cslm.training.training_config import TrainingConfig
+from cslm.training.training_config import DeviceConfig, TrainingConfig
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when DeepSpeed is imported
@@ -109,7 +109,7 @@ def start_engine(
         row_training: the rows of embedding and head that learn apart; None where all parameters learn alike.
 
     Raises:
-        UserError: ``training.deepspeed`` is no JSON file, or names another ZeRO stage.
+        UserError: ``training.device.deepspeed`` is no JSON file, or names another ZeRO stage.
     """
     exact = {name: buffer.clone() for name, buffer in module.named_buffers() if buffer.is_floating_point()}
     optimizer = _optimizer(module, config, row_training)
@@ -194,47 +194,48 @@ def full_weights(engine: Any) -> dict[str, Tensor]:
 
 def _optimizer(module: nn.Module, config: TrainingConfig, row_training: RowTraining | None) -> torch.optim.Optimizer:
     parameters = [p for p in module.parameters() if p.requires_grad]
-    is_muon, decays = config.optimizer == "muon", config.weight_decay > 0
+    asked = config.optimizer
+    is_muon, decays = asked.name == "muon", asked.weight_decay > 0
     inner = inner_matrices(module) if is_muon else []
-    outer = outer_matrices(module) if config.embedding_rate != 1 else []
+    outer = outer_matrices(module) if asked.embedding_rate != 1 else []
     by_rows = [] if row_training is None else row_training.weights
     outer = [p for p in outer if not any(p is weight for weight in by_rows)]
     apart = {id(p) for p in (*inner, *outer, *by_rows)}
     rest = [p for p in parameters if id(p) not in apart]
     groups: list[dict[str, Any]] = [
         {"params": inner, "muon": True},
-        {"params": outer, "rate": config.embedding_rate, "lr": config.learning_rate * config.embedding_rate},
-        {"params": by_rows, "rate": config.embedding_rate, "decay_of_rows": config.weight_decay},
+        {"params": outer, "rate": asked.embedding_rate, "lr": config.learning_rate * asked.embedding_rate},
+        {"params": by_rows, "rate": asked.embedding_rate, "decay_of_rows": asked.weight_decay},
         {"params": [p for p in rest if p.dim() >= 2 or not decays]},
         {"params": [p for p in rest if p.dim() < 2 and decays], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    if asked.name == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, weight_decay=asked.weight_decay)
     return (Muon if is_muon else torch.optim.AdamW)(
         groups,
         lr=config.learning_rate,
-        betas=config.betas,
-        eps=config.epsilon,
-        weight_decay=config.weight_decay,
+        betas=asked.betas,
+        eps=asked.epsilon,
+        weight_decay=asked.weight_decay,
         fused=True,
     )
 
 
 def _settings(config: TrainingConfig, num_parameters: int, load_universal: bool) -> dict[str, Any]:
     """DeepSpeed's configuration."""
-    settings = deepspeed_settings(config)
+    settings = deepspeed_settings(config.device)
     bucket = min(500_000_000, max(num_parameters, 1))
     zero = {"reduce_bucket_size": bucket, "allgather_bucket_size": bucket, "overlap_comm": False}
-    if config.zero_stage == 3:
+    if config.device.zero_stage == 3:
         zero |= {"stage3_prefetch_bucket_size": bucket, "stage3_max_live_parameters": 1_000_000_000}
     zero |= settings.get("zero_optimization", {})
     own = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        "gradient_clipping": 0.0 if _clips_itself(config) else config.gradient_clip,
-        "zero_optimization": {**zero, "stage": config.zero_stage},
-        "bf16": {"enabled": config.precision == "bf16"},
+        "gradient_clipping": 0.0 if _clips_itself(config) else config.optimizer.gradient_clip,
+        "zero_optimization": {**zero, "stage": config.device.zero_stage},
+        "bf16": {"enabled": config.device.precision == "bf16"},
         "checkpoint": {"load_universal": load_universal},
         "steps_per_print": 1_000_000_000,
         "wall_clock_breakdown": False,
@@ -244,8 +245,8 @@ def _settings(config: TrainingConfig, num_parameters: int, load_universal: bool)
     return {**settings, **own}
 
 
-def deepspeed_settings(config: TrainingConfig) -> dict[str, Any]:
-    """What the JSON file of ``training.deepspeed`` holds; nothing where there is none.
+def deepspeed_settings(config: DeviceConfig) -> dict[str, Any]:
+    """What the JSON file of ``training.device.deepspeed`` holds; nothing where there is none.
 
     Raises:
         UserError: it is no JSON file, or names another ZeRO stage.
@@ -257,10 +258,10 @@ def deepspeed_settings(config: TrainingConfig) -> dict[str, Any]:
         settings = json.loads((path or Path(config.deepspeed)).read_text(encoding="utf-8"))
         stage = settings.get("zero_optimization", {}).get("stage", config.zero_stage)
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"training.deepspeed: {config.deepspeed} is no readable JSON file ({error})") from None
+        raise UserError(f"training.device.deepspeed: {config.deepspeed} is no readable JSON file ({error})") from None
     if stage != config.zero_stage:
         raise UserError(
-            f"training.deepspeed: {config.deepspeed} has ZeRO stage {stage}, but training.zero_stage is "
+            f"training.device.deepspeed: {config.deepspeed} has ZeRO stage {stage}, but training.device.zero_stage is "
             f"{config.zero_stage}: give both the same"
         )
     return dict(settings)
@@ -268,7 +269,7 @@ def deepspeed_settings(config: TrainingConfig) -> dict[str, Any]:
 
 def _clips_itself(config: TrainingConfig) -> bool:
     """Without ZeRO in fp32 DeepSpeed clips without telling the norm: the loop does it."""
-    return config.zero_stage == 0 and config.precision == "fp32"
+    return config.device.zero_stage == 0 and config.device.precision == "fp32"
 
 
 def share_of_cores() -> int:

@@ -55,7 +55,7 @@ def train(
         OSError: a checkpoint that cannot be written; the one before is untouched.
         StoppedError: a signal asked to stop; the last step is saved.
     """
-    rank, _ = start_processes(config.num_threads)
+    rank, _ = start_processes(config.device.num_threads)
     engine, state = _start(module, config, output, row_training, vocabulary)
     log = RunLog(output, config.last_step, state, config.wandb_project) if rank == 0 else NoLog()
     steps = Steps(engine, stream, config, row_training)
@@ -67,7 +67,7 @@ def train(
             state, norm = steps.take(state, learning_rate)
             last = state.step == config.last_step
             stopping = stop.received(engine.device) and not last
-            saving = last or stopping or state.step % config.save_every == 0
+            saving = last or stopping or state.step % config.checkpoints.save_every == 0
             if saving or state.step % config.log_every == 0 or state.step == first_step + 1:
                 result, work = steps.losses.result(), steps.work.result()
                 check_finite(result, float(norm), state, config.log_every)
@@ -107,7 +107,7 @@ def _start(
             f"{saved.folder} was trained with another vocabulary ({saved.vocabulary}), this run has {vocabulary}: "
             "give back the tokenizer and the card that it began with, or train in another output folder"
         )
-    universal = needs_universal(saved, torch.distributed.get_world_size(), config.zero_stage)
+    universal = needs_universal(saved, torch.distributed.get_world_size(), config.device.zero_stage)
     engine = start_engine(module, config, load_universal=universal, row_training=row_training)
     state = load_state(engine, saved, universal)
     if state.schedule_tokens is None:
@@ -121,8 +121,8 @@ def _save_state(
     engine: Any, state: TrainingState, config: TrainingConfig, output: Path, vocabulary: str, log: NoLog
 ) -> None:
     started = time.perf_counter()
-    save_state(engine, state, output, config.save_total, vocabulary)
-    left = config.last_step // config.save_every - state.step // config.save_every
+    save_state(engine, state, output, config.checkpoints.save_total, vocabulary)
+    left = config.last_step // config.checkpoints.save_every - state.step // config.checkpoints.save_every
     log.exclude("saving", time.perf_counter() - started, left)
 
 

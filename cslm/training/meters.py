@@ -190,8 +190,8 @@ def check_finite(result: dict[str, Any], norm: float, state: TrainingState, log_
     what = f"the loss is {result['loss']}" if not math.isfinite(result["loss"]) else f"the gradient norm is {norm}"
     raise UserError(
         f"training diverged: {what} between steps {max(1, state.step - log_every + 1)} and {state.step} "
-        f"(groups: {', '.join(bad) or 'none by itself'}): lower training.learning_rate or training.gradient_clip, "
-        "then run again; it goes on from the last checkpoint"
+        f"(groups: {', '.join(bad) or 'none by itself'}): lower training.learning_rate or "
+        "training.optimizer.gradient_clip, then run again; it goes on from the last checkpoint"
     )
 
 

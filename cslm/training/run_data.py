@@ -111,7 +111,7 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
     total_tokens = _begun_with(paths.output) or training.schedule_tokens
     mixture = mixture_of(sources, weights, training.seed, total_tokens, config.caps)
     stream = BatchStream(sources, mixture, sizes, training.seed, tokenizer.pad_token_id or 0)
-    first = config.training.tokenize_texts_first
+    first = config.training.data.tokenize_texts_first
     if not runs_on_cpu() if first is None else first:
         for source in stream.sources.values():
             source.know_texts()

@@ -51,7 +51,7 @@ class Steps:
         self, engine: Any, stream: Stream, config: TrainingConfig, row_training: RowTraining | None = None
     ) -> None:
         self.losses = LossMeter(stream.groups)
-        self.work = WorkMeter(engine.module, config, engine.device)
+        self.work = WorkMeter(engine.module, config.device, engine.device)
         self._engine, self._stream, self._config, self._row_training = engine, stream, config, row_training
         self._beginning = [part for part in (row_training, engine.module) if isinstance(part, BeginsSteps)]
 
@@ -65,7 +65,7 @@ class Steps:
         self.losses.add(accumulate_gradients(self._engine, batch))
         self.work.add(batch.micro_batches)
         set_learning_rate(self._engine, learning_rate, self._row_training)
-        norm = update_weights(self._engine, self._config.gradient_clip)
+        norm = update_weights(self._engine, self._config.optimizer.gradient_clip)
         after = dataclasses.replace(
             state,
             step=state.step + 1,

@@ -15,7 +15,7 @@ from cslm.batches.packed_row import PackedRow
 from cslm.model.flops import ModelFlops, model_flops
 from cslm.model.loss import LanguageModelLoss
 from cslm.training.device_limits import peak_flops, peak_memory
-from cslm.training.training_config import TrainingConfig
+from cslm.training.training_config import DeviceConfig
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class DeviceWork:
 class WorkMeter:
     """Notes the micro-batches of this process; everything stays on the CPU until a log line is due."""
 
-    def __init__(self, module: nn.Module, config: TrainingConfig, device: torch.device) -> None:
+    def __init__(self, module: nn.Module, config: DeviceConfig, device: torch.device) -> None:
         self._costs: ModelFlops | None = None
         started = time.perf_counter()
         if isinstance(module, LanguageModelLoss):

@@ -44,7 +44,7 @@ def test_without_a_compiler_it_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert cpp_compiler() is None
-    with pytest.raises(UserError, match=r"training\.compile needs a C\+\+ compiler"):
+    with pytest.raises(UserError, match=r"training\.device\.compile needs a C\+\+ compiler"):
         compile_layers(tiny_model())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from deepspeed.utils import safe_get_full_grad
 
 from cslm.training.engine import accumulate_gradients, start_engine, start_processes
-from cslm.training.training_config import TrainingConfig
+from tests.worlds.flat_training import training_config
 from tests.worlds.two_terms import PointStream, TwoTerms, plain_gradients
 
 
@@ -15,7 +15,7 @@ def main() -> None:
     wanted = plain_gradients(TwoTerms())
     for stage in range(4):
         for knows_counts in (True, False):
-            engine = start_engine(TwoTerms(), TrainingConfig(max_steps=1, zero_stage=stage))
+            engine = start_engine(TwoTerms(), training_config(max_steps=1, zero_stage=stage))
             accumulate_gradients(engine, PointStream(knows_counts).step({}, rank, world_size))
             for name, parameter in engine.module.named_parameters():
                 difference = (safe_get_full_grad(parameter) - wanted[name]).abs().max()
