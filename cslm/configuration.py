@@ -5,9 +5,11 @@ Each stage keeps its dataclass beside the function it configures. Unknown keys a
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_origin, get_type_hints
 
@@ -47,6 +49,7 @@ def parse_configuration(
         UserError: an unknown key, a wrong type, a missing required key or an unreadable YAML file.
     """
     parser = _make_parser(config_class, program, positionals)
+    _refuse_former_flags(arguments, program, former_names(config_class))
     cleaned, files = _with_shipped_files(_without_local_rank(arguments), program, config_class)
     try:
         namespace = parser.instantiate(parser.parse_args(cleaned))
@@ -90,6 +93,34 @@ def _dotted(content: dict[Any, Any], prefix: str = "") -> list[str]:
         if isinstance(value, dict):
             keys += _dotted(value, f"{prefix}{key}.")
     return keys
+
+
+def former_names(config_class: type[DataclassInstance]) -> dict[str, str]:
+    """New names by the former ones, dots between, of the settings in the sections of ``config_class``.
+
+    A section names those of its settings in ``FORMER_NAMES``.
+    """
+    sections = {name: hint for name, hint in get_type_hints(config_class).items() if dataclasses.is_dataclass(hint)}
+    return {
+        f"{name}.{former}": f"{name}.{new}"
+        for name, section in sections.items()
+        for former, new in getattr(section, "FORMER_NAMES", {}).items()
+    }
+
+
+def under_new_names(content: Any, names: Mapping[str, str]) -> Any:
+    """What an older version wrote, with its settings where they stand today."""
+    if not isinstance(content, dict):
+        return content
+    moved = copy.deepcopy(content)
+    values = {new: _taken(moved, former.split(".")) for former, new in names.items() if _has(content, former)}
+    for new, value in values.items():
+        *groups, name = new.split(".")
+        place = moved
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[name] = value
+    return moved
 
 
 def to_plain(value: Any) -> Any:
@@ -150,6 +181,9 @@ def _find_configuration(name: str, program: str, config_class: type[DataclassIns
     for key in content:
         if str(key).split(".")[0] not in known:
             raise UserError(f"{path}: unknown key {key!r}: known are {', '.join(sorted(known))}")
+    for former, new in former_names(config_class).items():
+        if _has(content, former):
+            raise UserError(f"{path}: {former} is now {new}: write it there")
     return str(path)
 
 
@@ -165,6 +199,30 @@ def _read_configuration(name: str, program: str) -> tuple[Path, dict[Any, Any]]:
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no keys: expected YAML of the form `key: value`")
     return path, content
+
+
+def _has(content: dict[str, Any], former: str) -> bool:
+    """Whether a setting stands under its former name; a group may have that name today."""
+    value: Any = content
+    for part in former.split("."):
+        if not isinstance(value, dict) or part not in value:
+            return False
+        value = value[part]
+    return not isinstance(value, dict)
+
+
+def _taken(content: dict[str, Any], path: Sequence[str]) -> Any:
+    for part in path[:-1]:
+        content = content[part]
+    return content.pop(path[-1])
+
+
+def _refuse_former_flags(arguments: Sequence[str], program: str, names: Mapping[str, str]) -> None:
+    for argument, following in itertools.zip_longest(arguments, arguments[1:]):
+        flag, _, given = argument.partition("=")
+        new, value = names.get(flag.removeprefix("--")), given or following or ""
+        if flag.startswith("--") and new is not None and not value.startswith("{"):
+            raise UserError(f"{program}: {flag} is now --{new}: give it by that name")
 
 
 class _LoaderOfDistinctKeys(yaml.SafeLoader):

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from cslm.batches.order import mix
+from cslm.batches.packed_row import PackedRow
 from cslm.batches.packing import pack
-
-if TYPE_CHECKING:
-    from cslm.batches.source_config import Source
-    from cslm.batches.stream import BatchStream
+from cslm.batches.source_config import Source
+from cslm.batches.stream import BatchStream
 
 
 class HeldOut:
@@ -50,8 +47,8 @@ class HeldOut:
     def __len__(self) -> int:
         return len(self._documents)
 
-    def rows(self, rank: int = 0, world_size: int = 1) -> list[dict[str, torch.Tensor]]:
+    def rows(self, rank: int = 0, world_size: int = 1) -> list[PackedRow]:
         """The rows of one process, as :meth:`BatchStream.step` gives them; as many for every process."""
         lengths = [len(document) for document in self._documents]
-        rows = pack(lengths, self._stream.tokens_per_micro_batch, world_size)
+        rows = pack(lengths, self._stream.sizes.tokens_per_micro_batch, world_size)
         return [self._stream.row([self._documents[index] for index in row]) for row in rows[rank::world_size]]

@@ -4,7 +4,8 @@ A weight is a share of the *tokens*. Divided by the mean length of a source's do
 and each block of ``BLOCK`` slots holds its quota of every source, in an order drawn for that block. Where weights
 change over the training, runs of blocks have quotas of their own, and a table holds how often each source was drawn
 before each of them; a short training has smaller blocks, or it would be over before its weights had changed. So slot
-``i`` is a pure function of the seed, at a cost that does not depend on ``i``.
+``i`` is a pure function of the seed, at a cost that does not depend on ``i``, and so is the share
+of the training before it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Mixture:
     Args:
         weights: share of tokens by source, in any unit, constant or scheduled; a source of weight 0 is left out.
         mean_lengths: mean tokens of a document by source.
-        total_tokens: of the training that scheduled weights span.
+        total_tokens: of the training that scheduled weights and progress span.
         cap: what the shares of tokens (in the order of ``names``) become under caps.
 
     Raises:
@@ -60,6 +61,9 @@ class Mixture:
         self._quotas = np.array(quotas)
         lengths = np.diff([*self._first_block, self._first_block[-1]])
         ends = np.cumsum(self._quotas * lengths[:, None], axis=0)
+        self._total_tokens = total_tokens
+        self._block_tokens = self._quotas @ self._lengths
+        self._tokens_before = np.concatenate(([0.0], np.cumsum(self._block_tokens * lengths)))
         self._draws_before = np.concatenate((np.zeros((1, len(self.names)), dtype=np.int64), ends[:-1]))
 
     def shares_at(self, progress: float) -> Shares:
@@ -78,12 +82,26 @@ class Mixture:
     def draw(self, slot: int) -> tuple[str, int]:
         """The source of a slot, and which of the source's draws it is, counted from 0 over the whole training."""
         block, place = divmod(slot, self._block_size)
-        phase = bisect_right(self._first_block, block) - 1
+        phase = self._phase(block)
         sources, ranks = self._block(block, phase)
         source = int(sources[place])
         before = int(self._draws_before[phase, source])
         before += (block - self._first_block[phase]) * int(self._quotas[phase, source])
         return self.names[source], before + int(ranks[place])
+
+    def progress_at(self, slot: int) -> float:
+        """The share of the training before a slot, from 0 to 1, where it stays: tokens, reckoned from mean lengths.
+
+        A training ends a little below 1, for its steps are not full to the last token.
+        """
+        block, place = divmod(slot, self._block_size)
+        phase = self._phase(block)
+        blocks = block - self._first_block[phase] + place / self._block_size
+        tokens = float(self._tokens_before[phase]) + blocks * float(self._block_tokens[phase])
+        return min(1.0, tokens / self._total_tokens)
+
+    def _phase(self, block: int) -> int:
+        return bisect_right(self._first_block, block) - 1
 
     def _size_for(self, total_tokens: float) -> int:
         """Slots of a block of a training of so many tokens."""

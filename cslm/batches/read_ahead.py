@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from torch.utils.data import DataLoader, Dataset
 
-from cslm.batches.stream import BatchStream, StepBatch
+from cslm.batches.micro_batch import StepBatch
+from cslm.batches.stream import BatchStream
 from cslm.errors import UserError
 from cslm.sequences.sequence import Sequence
 

@@ -112,9 +112,9 @@ def _save_model(shape: Shape, folder: Path) -> None:
 
 
 def _in_a_process(system: str, shape: Shape, folder: str) -> dict[str, Any]:
-    told = json.dumps({"system": system, "folder": folder, **asdict(shape)})
+    asked = json.dumps({"system": system, "folder": folder, **asdict(shape)})
     environment = {**without_ranks(), "OMP_NUM_THREADS": str(shape.threads), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "cslm.benchmarks.compared_systems", told]
+    command = [sys.executable, "-m", "cslm.benchmarks.compared_systems", asked]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         if "No module named 'trl'" in done.stderr:

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cslm.batches.micro_batch import StepBatch
 from cslm.batches.mixture import Mixture
-from cslm.batches.stream import BatchStream
+from cslm.batches.stream import BatchSizes, BatchStream
 from cslm.benchmarks.paper_mixture import ACCUMULATION, LEARNING_RATE, LONGEST, MICRO_BATCH, WARM_STEPS, Shape
 from cslm.sequences.sequence import Sequence, Span
 
@@ -117,13 +118,14 @@ def run_ours(documents: Documents, folder: str, shape: Shape) -> None:
     from cslm.model.loss import LanguageModelLoss
     from cslm.training.engine import runs_on_cpu
     from cslm.training.loop import train
-    from cslm.training.training_config import TrainingConfig
+    from cslm.training.training_config import CheckpointsConfig, DeviceConfig, TrainingConfig
 
     tokens_per_step = round(MICRO_BATCH * ACCUMULATION * float(documents.lengths.mean()))
     config = TrainingConfig(
         max_steps=shape.steps + WARM_STEPS + 1, tokens_per_step=tokens_per_step, max_length=LONGEST,
-        tokens_per_micro_batch=max(LONGEST, tokens_per_step), learning_rate=LEARNING_RATE, precision=shape.precision,
-        zero_stage=0, log_every=1000, save_every=1000, num_threads=shape.threads,
+        tokens_per_micro_batch=max(LONGEST, tokens_per_step), learning_rate=LEARNING_RATE, log_every=1000,
+        checkpoints=CheckpointsConfig(save_every=1000),
+        device=DeviceConfig(precision=shape.precision, zero_stage=0, num_threads=shape.threads),
     )  # fmt: skip
     stream = _Counted(drawn_stream(documents, tokens_per_step, config.tokens_per_micro_batch), documents, shape.steps)
     model = _model(folder, shape, attention="document")
@@ -178,7 +180,7 @@ def drawn_stream(documents: DrawnDocuments, tokens_per_step: int, tokens_per_mic
     """These documents, packed."""
     source = DrawnSource(documents)
     mixture = Mixture({"documents": 1.0}, {"documents": source.mean_length}, 0)
-    return BatchStream({"documents": source}, mixture, tokens_per_step, tokens_per_micro_batch, LONGEST, 0)
+    return BatchStream({"documents": source}, mixture, BatchSizes(tokens_per_step, tokens_per_micro_batch, LONGEST), 0)
 
 
 class _Counted:
@@ -188,14 +190,14 @@ class _Counted:
         self._stream, self._documents, self._last = stream, documents, steps + WARM_STEPS
         self.groups = stream.groups
 
-    def step(self, position: Mapping[str, Any], rank: int, world_size: int) -> Any:
+    def step(self, position: Mapping[str, Any], rank: int, world_size: int) -> StepBatch:
         steps = len(self._documents.given)
         if steps == WARM_STEPS:
             self._documents.start()
         elif steps == self._last:
             self._documents.stop()
         batch = self._stream.step(position, rank, world_size)
-        tokens = sum(row["input_ids"].numel() for row in batch.micro_batches)
+        tokens = sum(row.num_slots for row in batch.micro_batches)
         self._documents.given.append((tokens, tokens))
         return batch
 
@@ -246,10 +248,10 @@ RUNS: dict[str, Callable[[Documents, str, Shape], None]] = {"padded": run_padded
 
 def main() -> None:
     """Run what the first argument says and print its row."""
-    told = json.loads(sys.argv[1])
-    system, folder = told.pop("system"), told.pop("folder")
+    asked = json.loads(sys.argv[1])
+    system, folder = asked.pop("system"), asked.pop("folder")
     documents = Documents(folder)
-    shape = Shape(**told)
+    shape = Shape(**asked)
     RUNS[system](documents, folder, shape)
     print(json.dumps(documents.row(system, shape.steps, ACCUMULATION if system == "padded" else 1)))
 

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from cslm.batches.packing import pack
 from cslm.batches.sources import SourceConfig, open_sources
-from cslm.batches.stream import BatchStream, mixed_stream
+from cslm.batches.stream import BatchSizes, BatchStream, mixture_of
 from cslm.benchmarks.paper_mixture import ACCUMULATION, LONGEST, MIXTURE, RANKS, Kind, drawn_lengths
 from cslm.codecs.units import Units
 from cslm.sequences.sequence_format import SequenceFormat
@@ -116,11 +116,10 @@ def _stream(folder: Path, documents_per_source: int, tokens_per_step: int) -> Ba
             documents = _documents(task, kind, documents_per_source, words, generator)
             place.write_text("".join(json.dumps(document) + "\n" for document in documents), encoding="utf-8")
             sources[name] = SourceConfig(task, kind.tokens, documents=str(place))
-    return mixed_stream(
-        open_sources(sources, SequenceFormat(tokenizer)), {name: kind.tokens for name, kind in MIXTURE.items()},
-        tokens_per_step=tokens_per_step, tokens_per_micro_batch=2 * LONGEST,
-        max_length=LONGEST, seed=0, pad_id=tokenizer.pad_token_id or 0,
-    )  # fmt: skip
+    opened = open_sources(sources, SequenceFormat(tokenizer))
+    mixture = mixture_of(opened, {name: kind.tokens for name, kind in MIXTURE.items()}, seed=0)
+    sizes = BatchSizes(tokens_per_step, 2 * LONGEST, LONGEST)
+    return BatchStream(opened, mixture, sizes, seed=0, pad_id=tokenizer.pad_token_id or 0)
 
 
 def _text_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:

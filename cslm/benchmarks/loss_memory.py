@@ -53,6 +53,7 @@ def _measure(way: str, vocab_size: int, num_tokens: int, file: str) -> None:
     """One way in this process: prints MiB, writes the gradient of the embedded tokens."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from cslm.batches.packed_row import PackedRow
     from cslm.model.loss import LanguageModelLoss
 
     torch.manual_seed(0)
@@ -63,22 +64,23 @@ def _measure(way: str, vocab_size: int, num_tokens: int, file: str) -> None:
     model = LlamaForCausalLM._from_config(config, attn_implementation="document" if way == "ours" else "sdpa")
     model.lm_head.weight.requires_grad_(False)
     ids = torch.randint(vocab_size, (1, num_tokens))
-    row = {
-        "input_ids": ids,
-        "position_ids": torch.arange(num_tokens)[None],
-        "cu_seqlens": torch.tensor([0, num_tokens]),
-        "target_positions": torch.arange(num_tokens - 1),
-        "target_ids": ids[0, 1:],
-        "label_group": torch.zeros(num_tokens - 1, dtype=torch.int64),
-    }
+    row = PackedRow(
+        input_ids=ids,
+        position_ids=torch.arange(num_tokens)[None],
+        boundaries=(0, num_tokens),
+        target_positions=torch.arange(num_tokens - 1),
+        target_ids=ids[0, 1:],
+        target_weights=torch.ones(num_tokens - 1),
+        target_groups=torch.zeros(num_tokens - 1, dtype=torch.int64),
+    )
     module = LanguageModelLoss(model, num_groups=1)
 
     def loss() -> Tensor:
         if way == "ours":
-            summed: Tensor = module(row).loss_sum
+            summed: Tensor = module(row).weighted_sum
             return summed
-        logits = model(input_ids=ids, position_ids=row["position_ids"], use_cache=False).logits[0, :-1].float()
-        return cross_entropy(logits, row["target_ids"], reduction="sum")
+        logits = model(input_ids=ids, position_ids=row.position_ids, use_cache=False).logits[0, :-1].float()
+        return cross_entropy(logits, row.target_ids, reduction="sum")
 
     before = _resident_mib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the highest so far starts anew

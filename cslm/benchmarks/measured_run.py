@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import LlamaConfig
 
+from cslm.batches.micro_batch import StepBatch
+from cslm.batches.packed_row import PackedRow
 from cslm.model.backbone import model_of_shape
 from cslm.model.cpu_layers import use_cpu_layers
 from cslm.model.document_attention import DOCUMENT_ATTENTION
 from cslm.model.loss import LanguageModelLoss
 from cslm.training.engine import runs_on_cpu
 from cslm.training.loop import train
-from cslm.training.training_config import TrainingConfig
+from cslm.training.training_config import DeviceConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,16 @@ class MeasuredShape:
     def training(self, stage: int) -> TrainingConfig:
         """How it is trained: two rows a process in every step."""
         return TrainingConfig(
-            max_steps=self.steps, zero_stage=stage, precision=self.precision, log_every=1, num_threads=1,
-            gradient_checkpointing=bool(self.checkpointing), peak_tflops=1.0,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Step:
-    micro_batches: list[dict[str, Tensor]]
-    num_trained: int
-    position: dict[str, Any]
-    consumed: dict[str, int]
-    notes: dict[str, int]
+            max_steps=self.steps,
+            log_every=1,
+            device=DeviceConfig(
+                zero_stage=stage,
+                precision=self.precision,
+                num_threads=1,
+                gradient_checkpointing=bool(self.checkpointing),
+                peak_tflops=1.0,
+            ),
+        )
 
 
 class _Rows:
@@ -78,31 +77,32 @@ class _Rows:
     def __init__(self, shape: MeasuredShape) -> None:
         self._shape = shape
 
-    def step(self, position: Mapping[str, Any], rank: int, world_size: int) -> _Step:
+    def step(self, position: Mapping[str, Any], rank: int, world_size: int) -> StepBatch:
         boundaries = torch.tensor([0, *self._shape.lengths]).cumsum(0)
         ids = torch.arange(int(boundaries[-1])) % self._shape.vocab_size
         targets = torch.tensor([i for i in range(len(ids)) if i not in boundaries])
-        row = {
-            "input_ids": ids[None],
-            "position_ids": torch.cat([torch.arange(length) for length in self._shape.lengths])[None],
-            "cu_seqlens": boundaries.int(),
-            "target_positions": targets - 1,
-            "target_ids": ids[targets],
-            "label_group": torch.zeros_like(targets),
-        }
-        return _Step([row, row], 2 * world_size * len(targets), {"step": 1}, {"rows": 2 * world_size * len(ids)}, {})
+        row = PackedRow(
+            input_ids=ids[None],
+            position_ids=torch.cat([torch.arange(length) for length in self._shape.lengths])[None],
+            boundaries=tuple(boundaries.tolist()),
+            target_positions=targets - 1,
+            target_ids=ids[targets],
+            target_weights=torch.ones(len(targets)),
+            target_groups=torch.zeros_like(targets),
+        )
+        return StepBatch([row, row], {"step": 1}, {"rows": 2 * world_size * len(ids)})
 
 
 def main() -> None:
     """Train and leave ``metrics.jsonl`` and a checkpoint in the folder."""
-    told = json.loads(sys.argv[1])
-    stage, folder, shape = told.pop("stage"), told.pop("folder"), MeasuredShape(**told.pop("shape"))
+    asked = json.loads(sys.argv[1])
+    stage, folder, shape = asked["stage"], asked["folder"], MeasuredShape(**asked["shape"])
     config = shape.training(stage)
     torch.manual_seed(0)
     model = model_of_shape(shape.config(), DOCUMENT_ATTENTION, torch.float32)
     if runs_on_cpu() and stage < 3:
         use_cpu_layers(model)
-    if config.gradient_checkpointing:
+    if config.device.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     train(LanguageModelLoss(model, 1), _Rows(shape), config, Path(folder), lambda weights, written_to: None)
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch.profiler import ProfilerActivity, profile
 from transformers import LlamaConfig, PreTrainedModel
 
-from cslm.batches.stream import BatchStream
 from cslm.benchmarks.compared_systems import drawn_stream
 from cslm.benchmarks.paper_mixture import drawn_lengths
 from cslm.errors import UserError
@@ -29,11 +28,9 @@ from cslm.model.cpu_layers import use_cpu_layers
 from cslm.model.document_attention import DOCUMENT_ATTENTION
 from cslm.model.loss import LanguageModelLoss
 from cslm.training.engine import runs_on_cpu, start_engine, start_processes
-from cslm.training.loop import take_step
-from cslm.training.meters import LossMeter
 from cslm.training.state import TrainingState
-from cslm.training.training_config import TrainingConfig
-from cslm.training.work_meter import WorkMeter
+from cslm.training.steps import Steps
+from cslm.training.training_config import DeviceConfig, TrainingConfig
 
 # A kernel or operation belongs to the first kind of which a part stands in its name.
 KINDS = {
@@ -77,9 +74,16 @@ class SpeedTrial:
     def training(self) -> TrainingConfig:
         """The settings of the loop."""
         return TrainingConfig(
-            max_steps=1, zero_stage=self.zero_stage, precision=self.precision, loss_kernel=self.loss_kernel,
-            gradient_checkpointing=bool(self.checkpointing), peak_tflops=self.peak_tflops or None, learning_rate=1e-5,
-        )  # fmt: skip
+            max_steps=1,
+            learning_rate=1e-5,
+            device=DeviceConfig(
+                zero_stage=self.zero_stage,
+                precision=self.precision,
+                loss_kernel=self.loss_kernel,
+                gradient_checkpointing=bool(self.checkpointing),
+                peak_tflops=self.peak_tflops or None,
+            ),
+        )
 
 
 class ProfilePart(NamedTuple):
@@ -104,10 +108,10 @@ def model_speed(trial: SpeedTrial) -> dict[str, Any]:
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     stream = drawn_stream(_Drawn(trial.vocab_size), trial.row * trial.rows_per_step * world_size, trial.row)
     engine = start_engine(LanguageModelLoss(model, len(stream.groups), trial.loss_kernel), config)
-    run = _Steps(engine, stream, config)
-    if run.steps(trial.warm_steps)["mfu"] is None:
+    run = _TimedSteps(Steps(engine, stream, config), config.learning_rate)
+    if run.make(trial.warm_steps)["mfu"] is None:
         raise UserError("the peak of this device is not known: give --peak_tflops, what it does at most")
-    rows = [run.steps(trial.steps) for _ in range(trial.repeats)]
+    rows = [run.make(trial.steps) for _ in range(trial.repeats)]
     profiled = _profile(run, trial.profiled_steps)
     engine.destroy()
     device = "cpu" if runs_on_cpu() else torch.cuda.get_device_name()
@@ -149,35 +153,30 @@ class _Drawn:
         return np.random.default_rng(index).integers(self._vocab_size, size=int(self.lengths[index]))
 
 
-class _Steps:
+class _TimedSteps:
     """The steps of a run, one after the other, and what they took."""
 
-    def __init__(self, engine: Any, stream: BatchStream, config: TrainingConfig) -> None:
-        self._engine, self._stream, self._config = engine, stream, config
-        self._state, self._meter = TrainingState(), LossMeter(stream.groups)
-        self._work = WorkMeter(engine.module, config, engine.device)
+    def __init__(self, steps: Steps, learning_rate: float) -> None:
+        self._steps, self._learning_rate, self._state = steps, learning_rate, TrainingState()
 
-    def steps(self, count: int) -> dict[str, Any]:
+    def make(self, count: int) -> dict[str, Any]:
         """Make so many steps, as the loop makes them between two lines of its log."""
         before, started = self._state.tokens, time.perf_counter()
         for _ in range(count):
-            self._state, norm = take_step(
-                self._engine, self._stream, self._config, self._state, self._config.learning_rate, self._meter,
-                work=self._work,
-            )  # fmt: skip
-        self._meter.result()
+            self._state, norm = self._steps.take(self._state, self._learning_rate)
+        self._steps.losses.result()
         check = float(norm)  # waits for the device
-        seconds, tokens, work = time.perf_counter() - started, self._state.tokens - before, self._work.result()
+        seconds, tokens, work = time.perf_counter() - started, self._state.tokens - before, self._steps.work.result()
         assert math.isfinite(check), "random weights do not diverge in some steps"
         return {"mfu": work.mfu(seconds), "tokens_per_sec": tokens / seconds, "seconds": seconds,
                 "peak_memory_gib": work.peak_memory / 2**30}  # fmt: skip
 
 
-def _profile(run: _Steps, steps: int) -> dict[str, Any]:
+def _profile(run: _TimedSteps, steps: int) -> dict[str, Any]:
     """``profile``: seconds and share of every kind of work; ``operations``: what took most."""
     kinds = [ProfilerActivity.CPU, *([] if runs_on_cpu() else [ProfilerActivity.CUDA])]
     with profile(activities=kinds) as profiler:
-        whole = run.steps(steps)["seconds"]
+        whole = run.make(steps)["seconds"]
     events = profiler.key_averages()
     if runs_on_cpu():
         took = [(event.key, event.self_cpu_time_total / 1e6) for event in events]

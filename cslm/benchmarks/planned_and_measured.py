@@ -50,8 +50,8 @@ def planned(shape: MeasuredShape, stage: int, processes: int) -> dict[str, Any]:
         model = model_of_shape(shape.config(), DOCUMENT_ATTENTION, torch.float32)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     micro = activation_memory(
-        shape.config(), DOCUMENT_ATTENTION, config.precision, shape.lengths, shape.num_targets,
-        config.gradient_checkpointing, on_cpu=stage < 3,
+        shape.config(), DOCUMENT_ATTENTION, config.device.precision, shape.lengths, shape.num_targets,
+        config.device.gradient_checkpointing, on_cpu=stage < 3,
     )  # fmt: skip
     assert micro is not None, "a Llama runs without contents"
     size = ModelSize(num_parameters)
@@ -64,8 +64,8 @@ def planned(shape: MeasuredShape, stage: int, processes: int) -> dict[str, Any]:
 def measured(shape: MeasuredShape, stage: int, processes: int) -> tuple[int, int]:
     """Peak resident bytes of the process that took most, and bytes of the checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
-        told = json.dumps({"stage": stage, "folder": folder, "shape": asdict(shape)})
-        command = [sys.executable, "-m", "cslm.benchmarks.measured_run", told]
+        asked = json.dumps({"stage": stage, "folder": folder, "shape": asdict(shape)})
+        command = [sys.executable, "-m", "cslm.benchmarks.measured_run", asked]
         started = [
             subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             for environment in _environments(processes)

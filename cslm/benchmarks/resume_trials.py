@@ -96,8 +96,8 @@ def _write_recipe(folder: Path) -> Path:
         "text_tokenizer": {"vocab_size": 900, "texts": ["texts.jsonl"], "languages": ["en"]},
         "sources": {"text": {"task": "text", "documents": "texts.jsonl", "weight": 1.0}},
         "training": {"max_tokens": _STEPS * 1500, "tokens_per_step": 1500, "tokens_per_micro_batch": 600,
-                     "max_length": 256, "learning_rate": 3e-3, "log_every": 1, "save_every": 4, "num_threads": 1,
-                     "peak_tflops": 1.0},
+                     "max_length": 256, "learning_rate": 3e-3, "log_every": 1, "checkpoints": {"save_every": 4},
+                     "device": {"num_threads": 1, "peak_tflops": 1.0}},
     }  # fmt: skip
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
@@ -106,8 +106,8 @@ def _write_recipe(folder: Path) -> Path:
 
 def _command(config: Path, output: Path, processes: int, stage: int, *more: str) -> subprocess.Popen[str]:
     launcher = Path(sys.executable).with_name("deepspeed")
-    told = ["--config", str(config), "--output", str(output), "--training.zero_stage", str(stage), *more]
-    command = [str(launcher), "--num_accelerators", str(processes), str(_ROOT / "recipes" / "pretrain.py"), *told]
+    arguments = ["--config", str(config), "--output", str(output), "--training.device.zero_stage", str(stage), *more]
+    command = [str(launcher), "--num_accelerators", str(processes), str(_ROOT / "recipes" / "pretrain.py"), *arguments]
     output.mkdir(exist_ok=True)
     (output / ".environment").mkdir(exist_ok=True)  # where the launcher looks for its own settings
     return subprocess.Popen(
@@ -143,13 +143,13 @@ def _kill_one(config: Path, output: Path, stage: int, chance: random.Random, aft
 
 
 def _rank_of(process: psutil.Process) -> str | None:
-    """The rank of a training process as it was told; None for the launcher's own, and for one that has ended."""
+    """The rank of a training process as it was given; None for the launcher's own, and for one that has ended."""
     try:
-        told = process.cmdline()
+        command = process.cmdline()
     except psutil.Error:
         return None
-    launches = any("launch" in part for part in told)
-    return None if launches else next((part for part in told if part.startswith("--local_rank")), None)
+    launches = any("launch" in part for part in command)
+    return None if launches else next((part for part in command if part.startswith("--local_rank")), None)
 
 
 def _until_step(config: Path, output: Path, step: int) -> float:
@@ -173,8 +173,8 @@ def _data_sec(config: Path, folder: Path, slot: int) -> float:
         "began = time.perf_counter(); open_data(config).stream.step({'slot': int(sys.argv[3])})\n"
         "print(time.perf_counter() - began)"
     )
-    told = [str(config), str(folder / "begun"), str(slot)]
-    done = subprocess.run([sys.executable, "-c", script, *told], capture_output=True, text=True, check=True)
+    arguments = [str(config), str(folder / "begun"), str(slot)]
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
     return float(done.stdout.splitlines()[-1])
 
 

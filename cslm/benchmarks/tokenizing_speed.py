@@ -138,8 +138,8 @@ def _random_card(folder: Path, clips: Clips) -> Path:
 
 
 def _in_a_process(way: str, work: Work) -> dict[str, Any]:
-    told = json.dumps({"way": way, **work.__dict__})
-    done = subprocess.run([sys.executable, "-m", __name__, told], capture_output=True, text=True, check=False)
+    asked = json.dumps({"way": way, **work.__dict__})
+    done = subprocess.run([sys.executable, "-m", __name__, asked], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"way {way} stopped with status {done.returncode}: {done.stderr[-2000:]}")
     row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -237,5 +237,5 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    told = json.loads(sys.argv[1])
-    print(json.dumps(run_way(told.pop("way"), Work(**told))))
+    asked = json.loads(sys.argv[1])
+    print(json.dumps(run_way(asked.pop("way"), Work(**asked))))

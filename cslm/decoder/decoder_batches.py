@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,28 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cslm.batches.micro_batch import StepBatch
 from cslm.codecs.units import Units
+from cslm.decoder.crop_batch import CropBatch
 from cslm.decoder.decoder_data import DecoderData
 from cslm.decoder.speech_decoder import GROUPS
 from cslm.decoder.time_grid import TimeGrid
 
 _ORDER, _CROP = 0, 1  # what a random generator is for
-
-
-@dataclass(frozen=True)
-class DecoderStep:
-    """The data of one optimizer step for one process, in the form that the training loop takes."""
-
-    micro_batches: list[dict[str, Tensor]]
-    """the same number on each process; one with nothing in it still runs"""
-    num_trained: int
-    """spectrogram frames over all processes and micro-batches"""
-    position: dict[str, Any]
-    """where the next step starts"""
-    consumed: dict[str, int]
-    """spectrogram frames of this step over all processes, by source"""
-    notes: dict[str, int] = field(default_factory=dict)
-    """what was dropped or cut: nothing ever is"""
 
 
 @dataclass(frozen=True)
@@ -70,17 +57,18 @@ class DecoderStream:
         """What losses are reported by."""
         return GROUPS
 
-    def step(self, position: dict[str, Any], rank: int, world_size: int) -> DecoderStep:
+    def step(self, position: Mapping[str, Any], rank: int, world_size: int) -> StepBatch:
         """The batch at ``position``: ``{}`` at the start, then what the step before returned."""
         first = int(position.get("draw", 0))
         crops = [self.crop(draw) for draw in range(first, first + self.crops_per_step)]
         parts = [crops[i : i + self.crops_per_micro] for i in range(0, len(crops), self.crops_per_micro)]
         parts += [[] for _ in range(-len(parts) % world_size)]
-        return DecoderStep(
+        num_mel_frames = sum(crop.num_mel_frames for crop in crops)
+        return StepBatch(
             micro_batches=[self._micro_batch(part) for part in parts[rank::world_size]],
-            num_trained=sum(crop.num_mel_frames for crop in crops),
             position={"draw": first + self.crops_per_step},
-            consumed={"decoder": sum(crop.num_mel_frames for crop in crops)},
+            consumed={"decoder": num_mel_frames},
+            counts={"mel_frames": num_mel_frames},
         )
 
     def crop(self, draw: int) -> Crop:
@@ -95,10 +83,10 @@ class DecoderStream:
     def _draw_order(self, epoch: int) -> NDArray[np.int64]:
         return np.random.default_rng([self.seed, _ORDER, epoch]).permutation(len(self.data.rows))
 
-    def _micro_batch(self, crops: list[Crop]) -> dict[str, Tensor]:
+    def _micro_batch(self, crops: list[Crop]) -> CropBatch:
         """Crops padded to one batch; without crops, one item of padding alone."""
         items = [self._item(crop) for crop in crops] or [self._nothing()]
-        return {name: _stack([item[name] for item in items]) for name in items[0]}
+        return CropBatch(**{name: _stack([item[name] for item in items]) for name in items[0]})
 
     def _item(self, crop: Crop) -> dict[str, Tensor]:
         units = self.data.store.row(int(self.data.rows[crop.utterance])).units
@@ -126,12 +114,12 @@ class DecoderStream:
     ) -> dict[str, Tensor]:
         assert units.durations is not None, "a window knows how long its units last"
         arrays = {
-            "rows": units.ids.astype(np.int64),
-            "row_lengths": np.int64(len(units)),
+            "units": units.ids.astype(np.int64),
+            "num_units": np.int64(len(units)),
             "durations": units.durations.astype(np.int64),
             "voices": np.int64(voice),
             "mel": mel,
-            "mel_lengths": np.int64(len(mel)),
+            "num_mel_frames": np.int64(len(mel)),
             "positions": positions.astype(np.float32),
             "noise": generator.standard_normal(mel.shape, dtype=np.float32),
             "times": np.float32(generator.random()),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from cslm.codecs.fingerprint import check_fingerprint
 from cslm.codecs.units import Units
 from cslm.decoder.convolution import length_mask
+from cslm.decoder.crop_batch import CropBatch
 from cslm.decoder.decoder_config import DecoderCard
 from cslm.decoder.duration import DurationPredictor, duration_loss, whole_frames
 from cslm.decoder.flow_matching import FlowMatching, UnitEncoder
@@ -24,28 +24,16 @@ from cslm.decoder.time_grid import TimeGrid
 from cslm.decoder.vocoder import GriffinLimVocoder
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
+from cslm.model.objective import GroupReport, Objective, Term
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 GROUPS = ("decoder/mean", "decoder/flow", "decoder/duration")
-DURATION_WEIGHT = 3.0  # a merged unit lasts a few spectrogram frames
+"""what losses are reported by: errors of spectrogram frames, twice, and of merged units"""
+DURATION_WEIGHT = 3.0
+"""of the error of durations: summed over merged units and divided by spectrogram frames, of which a unit lasts a few"""
 
 _MEL_FRAMES_AT_ONCE = 4096  # decoded together: 48 s, so that the spectra stay small
-
-
-class DecoderLoss(NamedTuple):
-    """The loss of one micro-batch, in the form that the training loop takes. Sums are over spectrogram frames."""
-
-    loss_sum: Tensor
-    """() with gradient"""
-    count: int  # type: ignore[assignment]  # a tuple has a method of this name
-    """spectrogram frames"""
-    group_sums: Tensor
-    """(3,) by ``GROUPS``, without gradient"""
-    group_counts: Tensor
-    """(3,) spectrogram frames, the same, and merged units"""
-    group_correct: Tensor
-    """(3,) for durations: units whose rounded duration is right"""
 
 
 class SpeechDecoder(nn.Module):
@@ -91,36 +79,40 @@ class SpeechDecoder(nn.Module):
         """Names of the voices."""
         return self.card.voices
 
-    def forward(self, batch: dict[str, Tensor]) -> DecoderLoss:
-        """The loss of one micro-batch of :class:`cslm.decoder.decoder_batches.DecoderStream`."""
-        mel_mask = length_mask(batch["mel_lengths"], batch["mel"].shape[1])
-        mel = (batch["mel"] - self.mel_mean) / self.mel_deviation
+    def forward(self, batch: CropBatch) -> Objective:
+        """Errors of the mean, the flow and the durations, all of them means over spectrogram frames."""
+        mel_mask = length_mask(batch.num_mel_frames, batch.mel.shape[1])
+        mel = (batch.mel - self.mel_mean) / self.mel_deviation
         condition, mean = self.encoder(
-            batch["rows"], batch["durations"], batch["row_lengths"], batch["voices"], batch["positions"], mel_mask
+            batch.units, batch.durations, batch.num_units, batch.voices, batch.positions, mel_mask
         )
         mean_errors = (mel - mean).abs().mean(dim=-1)
         flow_errors = self.flow.errors(
-            mel - mean.detach(), batch["noise"], batch["times"], condition, mean.detach(), mel_mask
+            mel - mean.detach(), batch.noise, batch.times, condition, mean.detach(), mel_mask
         )
         weights = mel_mask.squeeze(-1)
         mean_sum, flow_sum = (mean_errors * weights).sum(), (flow_errors * weights).sum()
         duration_sum, correct = self._duration_loss(batch)
-        total = mean_sum + flow_sum + DURATION_WEIGHT * duration_sum
-        frames, rows = weights.sum(), batch["row_lengths"].sum().float()
-        return DecoderLoss(
-            total,
-            int(batch["mel_lengths"].sum()),
+        terms = {
+            "mean": Term(mean_sum, "mel_frames"),
+            "flow": Term(flow_sum, "mel_frames"),
+            "duration": Term(duration_sum, "mel_frames", DURATION_WEIGHT),
+        }
+        num_mel_frames, num_units = weights.sum(), batch.num_units.sum().float()
+        report = GroupReport(
             torch.stack([mean_sum, flow_sum, duration_sum]).detach(),
-            torch.stack([frames, frames, rows]),
-            torch.stack([torch.zeros_like(rows), torch.zeros_like(rows), correct]),
+            torch.stack([num_mel_frames, num_mel_frames, num_units]),
+            torch.stack([torch.zeros_like(correct), torch.zeros_like(correct), correct]),
         )
+        return Objective(terms, report)
 
-    def _duration_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        mask = length_mask(batch["row_lengths"], batch["rows"].shape[1])
-        predicted = self.durations(batch["rows"], batch["voices"], mask)
-        right = predicted.detach().exp().round().clamp(min=1) == batch["durations"]
+    def _duration_loss(self, batch: CropBatch) -> tuple[Tensor, Tensor]:
+        """Summed over units, and how many rounded durations are right."""
+        mask = length_mask(batch.num_units, batch.units.shape[1])
+        predicted = self.durations(batch.units, batch.voices, mask)
+        right = predicted.detach().exp().round().clamp(min=1) == batch.durations
         trained = mask.squeeze(-1)
-        return duration_loss(predicted, batch["durations"], trained), (right & (trained > 0)).sum().float()
+        return duration_loss(predicted, batch.durations, trained), (right & (trained > 0)).sum().float()
 
     def decode(self, units: Units, voice: str, generator: torch.Generator | None = None) -> NDArray[np.float32]:
         """The waveform (num_samples,) of ``units`` in a voice; see :meth:`decode_batch`."""

@@ -31,11 +31,11 @@ def compile_layers(model: PreTrainedModel, backend: str = "inductor") -> int:
     """
     if backend == "inductor" and not torch.cuda.is_available() and cpp_compiler() is None:
         raise UserError(
-            f"training.compile needs a C++ compiler on a CPU: install {' or '.join(_COMPILERS)}, or set CXX"
+            f"training.device.compile needs a C++ compiler on a CPU: install {' or '.join(_COMPILERS)}, or set CXX"
         )
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers:
-        raise UserError(f"training.compile: {type(model).__name__} has no decoder layers that can be told apart")
+        raise UserError(f"training.device.compile: {type(model).__name__} has no decoder layers that can be told apart")
     AttentionInterface.register(DOCUMENT_ATTENTION, torch.compiler.disable(document_attention))
     for layer in layers:
         layer.compile(backend=backend, dynamic=True)

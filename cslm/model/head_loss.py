@@ -118,11 +118,13 @@ class _HeadLoss(torch.autograd.Function):
 def _kernel(name: str, hidden: Tensor, softcap: float | None) -> Callable[..., TokenLosses]:
     if name == "liger":
         if not _has_liger():
-            raise MissingExtraError("liger-kernel", "liger", "training.loss_kernel liger")
+            raise MissingExtraError("liger-kernel", "liger", "training.device.loss_kernel liger")
         if softcap is not None:
-            raise UserError("training.loss_kernel liger does not cap logits as this backbone does: set it to torch")
+            raise UserError(
+                "training.device.loss_kernel liger does not cap logits as this backbone does: set it to torch"
+            )
         if hidden.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
-            raise UserError("training.loss_kernel liger needs a GPU: set it to auto")
+            raise UserError("training.device.loss_kernel liger needs a GPU: set it to auto")
         return liger_losses
     usable = name == "auto" and hidden.is_cuda and softcap is None and _has_liger()
     return liger_losses if usable else torch_losses

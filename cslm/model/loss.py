@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
+from cslm.batches.packed_row import PackedRow
 from cslm.errors import UserError
 from cslm.model.document_attention import DOCUMENT_ATTENTION, PackedDocuments
 from cslm.model.head_loss import head_loss
+from cslm.model.objective import GroupReport, Objective, Term
 
 # Backbones whose logits are the head's, under a cap where the configuration has one; others keep theirs whole.
 _PLAIN_HEADS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3", "olmo2", "phi3")
-
-
-class LossOutput(NamedTuple):
-    """What a trained module returns for one micro-batch. The loop divides ``loss_sum`` by the count of all ranks."""
-
-    loss_sum: Tensor
-    """() the summed loss, weighted, with gradient; 0 where nothing is trained, and still part of the graph"""
-    count: int  # type: ignore[assignment]  # a tuple has a method of this name
-    """what the sum is over: trained tokens, or frames for a decoder"""
-    group_sums: Tensor
-    """(groups,) the loss summed by group, without gradient"""
-    group_counts: Tensor
-    """(groups,) float32: trained tokens by group"""
-    group_correct: Tensor
-    """(groups,) float32: trained tokens by group whose most probable prediction is right"""
 
 
 class LanguageModelLoss(nn.Module):
@@ -41,35 +28,22 @@ class LanguageModelLoss(nn.Module):
     """
 
     def __init__(self, model: PreTrainedModel, num_groups: int, loss_kernel: str = "auto") -> None:
-        """The loss of ``model``, told in ``num_groups`` groups; ``loss_kernel`` as in :func:`head_loss`."""
+        """The loss of ``model``, reported in ``num_groups`` groups; ``loss_kernel`` as in :func:`head_loss`."""
         super().__init__()
         self.model = model
         self.num_groups = num_groups
         self.loss_kernel = loss_kernel
 
-    def forward(self, micro_batch: dict[str, Tensor]) -> LossOutput:
-        """The loss of one packed row.
-
-        Args:
-            micro_batch: ``input_ids``, ``position_ids`` (1, tokens); ``cu_seqlens`` (documents + 1,);
-                ``target_positions``, ``target_ids``, ``label_group`` (targets,): the position that predicts, the id
-                it should predict, the group that the loss is reported under; ``target_weights`` float32 (targets,)
-                where not every target counts once.
-        """
+    def forward(self, row: PackedRow) -> Objective:
+        """The cross-entropy of one packed row: one term, the mean over its targets."""
         arguments: dict[str, Any] = {}
-        ids = micro_batch["input_ids"]
         if self.model.config._attn_implementation == DOCUMENT_ATTENTION:
-            arguments["documents"] = PackedDocuments(micro_batch["cu_seqlens"].tolist(), ids.device)
-        arguments |= {"input_ids": ids, "position_ids": micro_batch["position_ids"], "use_cache": False}
-        positions, targets = micro_batch["target_positions"], micro_batch["target_ids"]
-        weights = micro_batch.get("target_weights")
-        if weights is None:
-            weights = torch.ones_like(targets, dtype=torch.float32)
-        loss_sum, losses, correct = self._losses(arguments, positions, targets, weights)
+            arguments["documents"] = PackedDocuments(row.boundaries, row.input_ids.device)
+        arguments |= {"input_ids": row.input_ids, "position_ids": row.position_ids, "use_cache": False}
+        loss_sum, losses, correct = self._losses(arguments, row.target_positions, row.target_ids, row.target_weights)
         values = (losses, torch.ones_like(correct), correct)
-        groups = micro_batch["label_group"]
-        by_group = [correct.new_zeros(self.num_groups).index_add_(0, groups, value) for value in values]
-        return LossOutput(loss_sum, len(targets), *by_group)
+        by_group = [correct.new_zeros(self.num_groups).index_add_(0, row.target_groups, value) for value in values]
+        return Objective({"cross_entropy": Term(loss_sum, "targets")}, GroupReport(*by_group))
 
     def _losses(
         self, arguments: dict[str, Any], positions: Tensor, targets: Tensor, weights: Tensor
@@ -81,7 +55,9 @@ class LanguageModelLoss(nn.Module):
             softcap = getattr(config, "final_logit_softcapping", None)
             return head_loss(head, hidden, targets, weights, softcap, self.loss_kernel)
         if self.loss_kernel == "liger":
-            raise UserError(f"training.loss_kernel liger does not know the head of {config.model_type}: set it to auto")
+            raise UserError(
+                f"training.device.loss_kernel liger does not know the head of {config.model_type}: set it to auto"
+            )
         logits = self.model(**arguments, logits_to_keep=positions).logits.squeeze(0).float()
         losses = cross_entropy(logits, targets, reduction="none")
         correct = (logits.argmax(dim=-1) == targets).float() if len(targets) else losses.detach()

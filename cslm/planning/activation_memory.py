@@ -10,6 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import PretrainedConfig
 
+from cslm.batches.packed_row import PackedRow
 from cslm.model.backbone import model_of_shape
 from cslm.model.cpu_layers import use_cpu_layers
 from cslm.model.lora import LoraOptions, add_lora
@@ -79,16 +81,6 @@ class _Storages(TorchDispatchMode):
         return most
 
 
-class _Boundaries:
-    """Document boundaries that are read on the CPU, and so have contents."""
-
-    def __init__(self, lengths: Sequence[int]) -> None:
-        self._values = torch.tensor([0, *lengths]).cumsum(0).tolist()
-
-    def tolist(self) -> list[int]:
-        return self._values
-
-
 def activation_memory(
     shape: PretrainedConfig,
     attention: str,
@@ -108,7 +100,6 @@ def activation_memory(
     Returns:
         None for a model that cannot run without contents (a mixture of experts asks where its tokens go).
     """
-    boundaries = _Boundaries(lengths)
     with torch.device("meta"):
         model = model_of_shape(shape, attention, _DTYPES[precision])
         if lora is not None:
@@ -122,7 +113,7 @@ def activation_memory(
         for parameter in filter(lambda it: it.requires_grad, model.parameters()):
             parameter.register_post_accumulate_grad_hook(_drop_gradient)
         try:
-            return _run(LanguageModelLoss(model, 1), boundaries, sum(lengths), num_targets)
+            return _run(LanguageModelLoss(model, 1), lengths, num_targets)
         except (RuntimeError, NotImplementedError):
             return None
 
@@ -139,14 +130,10 @@ def _fill_without_contents(model: nn.Module) -> None:
             module._buffers[name] = None if buffer is None else torch.empty(buffer.shape, dtype=buffer.dtype)
 
 
-def _run(module: LanguageModelLoss, boundaries: _Boundaries, num_tokens: int, num_targets: int) -> ActivationMemory:
-    row: dict[str, Any] = {
-        "input_ids": torch.zeros(1, num_tokens, dtype=torch.int64),
-        "position_ids": torch.zeros(1, num_tokens, dtype=torch.int64),
-        "cu_seqlens": boundaries,
-        **{name: torch.zeros(num_targets, dtype=torch.int64)
-           for name in ("target_positions", "target_ids", "label_group")},
-    }  # fmt: skip
+def _run(module: LanguageModelLoss, lengths: Sequence[int], num_targets: int) -> ActivationMemory:
+    tokens, targets = (torch.zeros(shape, dtype=torch.int64) for shape in ((1, sum(lengths)), (num_targets,)))
+    boundaries = tuple(accumulate(lengths, initial=0))
+    row = PackedRow(tokens, tokens, boundaries, targets, targets, torch.ones(num_targets), targets)
     marks: dict[str, int] = {}
     storages = _Storages()
 
@@ -159,7 +146,7 @@ def _run(module: LanguageModelLoss, boundaries: _Boundaries, num_tokens: int, nu
 
     module.model.get_decoder().register_forward_hook(after_layers)
     with storages:
-        module(row).loss_sum.backward()
+        module(row).weighted_sum.backward()
     kept, layers = marks["kept"], max(marks["forward"], storages.most_since())
     return ActivationMemory(kept, max(0, marks.get("head", kept) - kept), max(0, layers - kept))
 

@@ -118,14 +118,14 @@ def _document(stream: BatchStream, slot: int) -> _Shown:
 
 def _row(stream: BatchStream, slot: int, number: int) -> tuple[str, list[_Shown]]:
     """What is said of a row, and its documents."""
-    rows = stream.rows(slot)
+    rows = stream.packed(slot)
     if not 0 <= number < len(rows):
         raise UserError(f"row is {number}, but the step at slot {slot} has {len(rows)} rows, counted from 0")
     shown = [_document(stream, place) for place, _ in rows[number]]
     boundaries = [0]
     for document in shown:
         boundaries.append(boundaries[-1] + len(document.sequence))
-    capacity, places = stream.tokens_per_micro_batch, " ".join(map(str, boundaries))
+    capacity, places = stream.sizes.tokens_per_micro_batch, " ".join(map(str, boundaries))
     facts = f"row {number} of {len(rows)} in the step at slot {slot}: {len(shown)} documents, "
     return f"{facts}{boundaries[-1]:,} of at most {capacity:,} ids; boundaries {places}", shown
 

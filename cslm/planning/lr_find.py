@@ -20,13 +20,11 @@ from cslm.errors import MissingExtraError, UserError
 from cslm.files.atomic_file import write_atomically
 from cslm.model.loss import LanguageModelLoss
 from cslm.training.engine import preparation, start_engine, start_processes, wait_for_all
-from cslm.training.language_model import open_model, row_training
+from cslm.training.language_model import build_run_model, row_training
 from cslm.training.language_model_config import LanguageModelConfig
-from cslm.training.loop import Stream, take_step
-from cslm.training.meters import LossMeter
-from cslm.training.row_training import RowTraining
 from cslm.training.run_data import open_data
 from cslm.training.state import TrainingState
+from cslm.training.steps import Steps
 
 _DIVERGED = 4.0
 _WINDOWS = 6
@@ -107,7 +105,7 @@ class RateCurve:
             return None
         return self.steepest if self.turn is None else min(self.steepest, self.turn / 10)
 
-    def told(self) -> list[str]:
+    def lines(self) -> list[str]:
         """What was found, a line each."""
         if self.diverged_at is not None:
             lines = [f"cut short at {self.diverged_at:.1e}: the loss was above 4 times its lowest, or no number"]
@@ -138,17 +136,17 @@ def lr_find(config: LrFindConfig) -> RateCurve:
         MissingExtraError: a chart is asked for, and matplotlib is not installed.
     """
     figure = None if config.chart is None else _figure()
-    rank, _ = start_processes(config.training.num_threads)
+    rank, _ = start_processes(config.training.device.num_threads)
     with preparation():
         with tempfile.TemporaryDirectory() as scratch:
             data = open_data(config, scratch=Path(scratch))
-        model = open_model(config, data)
-    rows = row_training(config, model, data.speech)
-    module = LanguageModelLoss(model, len(data.stream.groups), config.training.loss_kernel)
-    engine = start_engine(module, config.training, rows=rows)
-    curve = _try_rates(engine, data.stream, config, rows, tells=rank == 0)
+        model = build_run_model(config, data)
+    apart = row_training(config, model, data.speech)
+    module = LanguageModelLoss(model, len(data.stream.groups), config.training.device.loss_kernel)
+    engine = start_engine(module, config.training, row_training=apart)
+    curve = _try_rates(Steps(engine, data.stream, config.training, apart), config, prints=rank == 0)
     if rank == 0:
-        print("\n".join(curve.told()), flush=True)
+        print("\n".join(curve.lines()), flush=True)
         if config.json is not None:
             found = {"steepest": curve.steepest, "turn": curve.turn, "suggestion": curve.suggestion}
             text = json.dumps({**asdict(curve), **found}, indent=1, allow_nan=False)
@@ -187,15 +185,15 @@ def main(arguments: list[str]) -> None:
     lr_find(parse_configuration(LrFindConfig, arguments, "lr-find"))
 
 
-def _try_rates(engine: Any, stream: Stream, config: LrFindConfig, rows: RowTraining | None, tells: bool) -> RateCurve:
+def _try_rates(steps: Steps, config: LrFindConfig, prints: bool) -> RateCurve:
     curve = RateCurve([], [], [], None)
-    meter, state, mean = LossMeter(stream.groups), TrainingState(), 0.0
+    state, mean = TrainingState(), 0.0
     for step, rate in enumerate(np.geomspace(config.lr_min, config.lr_max, config.num_steps).tolist()):
-        state, _ = take_step(engine, stream, config.training, state, rate, meter, rows)
-        loss = meter.result()["loss"]
+        state, _ = steps.take(state, rate)
+        loss = steps.losses.result()["loss"]
         mean = config.smoothing * mean + (1 - config.smoothing) * loss
         smoothed = mean / (1 - config.smoothing ** (step + 1))
-        if tells:
+        if prints:
             print(
                 f"step {step + 1}/{config.num_steps}  lr {rate:.2e}  loss {loss:.3f}  smoothed {smoothed:.3f}",
                 flush=True,

@@ -126,7 +126,7 @@ def main(arguments: list[str]) -> None:
     """``plan --config YAML --num_processes N [--gpu_memory_gib GIB] [--peak_tflops TFLOPS] [--key value ...]``"""
     config = parse_configuration(PlanConfig, arguments, "plan")
     found = plan(config)
-    print_plan(found, config.training.zero_stage, config.gpu_memory_gib)
+    print_plan(found, config.training.device.zero_stage, config.gpu_memory_gib)
     if config.json is not None:
         write_atomically(Path(config.json), (json_format.dumps(found, indent=1) + "\n").encode())
 
@@ -219,8 +219,8 @@ def _size(model: PreTrainedModel) -> ModelSize:
 
 
 def _offload(config: PlanConfig) -> Offload:
-    """What ``training.deepspeed`` offloads; on CPUs there is nowhere else."""
-    zero = deepspeed_settings(config.training).get("zero_optimization", {})
+    """What ``training.device.deepspeed`` offloads; on CPUs there is nowhere else."""
+    zero = deepspeed_settings(config.training.device).get("zero_optimization", {})
     devices = [(zero.get(name) or {}).get("device", "none") for name in ("offload_optimizer", "offload_param")]
     states, weights = (device != "none" and not config.cpu for device in devices)
     return Offload(states, weights, int(zero.get("reduce_bucket_size", Offload.bucket)))
@@ -229,24 +229,30 @@ def _offload(config: PlanConfig) -> Offload:
 def _memory(config: PlanConfig, parts: _Parts, size: ModelSize) -> dict[str, Any]:
     """Memory of a process by stage, without and with checkpointing of activations.
 
-    The settings of ``training.deepspeed`` count for the stage that they are for.
+    The settings of ``training.device.deepspeed`` count for the stage that they are for.
     """
-    training, offload = config.training, _offload(config)
+    training, device, offload = config.training, config.training.device, _offload(config)
     lengths, num_targets = micro_batch(parts.sources, training)
     found: dict[str, Any] = {"tokens": sum(lengths), "targets": num_targets, "stages": []}
     cache: dict[tuple[bool, bool], ActivationMemory | None] = {}
     for checkpointing in (False, True):
-        for stage in (0,) if training.optimizer == "muon" else (0, 1, 2, 3):
+        for stage in (0,) if training.optimizer.name == "muon" else (0, 1, 2, 3):
             key = (checkpointing, config.cpu and stage < 3)
             if key not in cache:
                 cache[key] = activation_memory(
-                    parts.shape, config.model.attention, training.precision, lengths, num_targets, *key, config.lora
+                    parts.shape,
+                    config.model.attention,
+                    device.precision,
+                    lengths,
+                    num_targets,
+                    *key,
+                    config.lora,
                 )
             micro = cache[key]
             if micro is None:
                 parts.notes.append("activations: this architecture cannot be run without its weights; not counted")
             nothing = ActivationMemory(0, 0, 0)
-            of_stage = offload if stage == training.zero_stage else None
+            of_stage = offload if stage == device.zero_stage else None
             memory = stage_memory(stage, size, training, config.num_processes, micro or nothing, of_stage)
             found["stages"].append(_stage_facts(memory, checkpointing, config.gpu_memory_gib))
     parts.notes[:] = dict.fromkeys(parts.notes)
@@ -261,13 +267,13 @@ def _stage_facts(memory: StageMemory, checkpointing: bool, gpu_memory_gib: float
 def _disk(config: PlanConfig, size: ModelSize) -> dict[str, int]:
     """A new checkpoint is whole before the oldest goes, so there is one more for a while."""
     training = config.training
-    one, model = checkpoint_bytes(training.zero_stage, size, training), model_bytes(size, training)
-    kept = min(training.save_total, -(-training.last_step // training.save_every))
+    one, model = checkpoint_bytes(training.device.zero_stage, size, training), model_bytes(size, training)
+    kept = min(training.checkpoints.save_total, -(-training.last_step // training.checkpoints.save_every))
     return {"checkpoint": one, "kept": kept * one, "most": (kept + 1) * one + model, "model": model}
 
 
 def _hours(config: PlanConfig, flops: int | None) -> float | None:
-    peak = config.peak_tflops or config.training.peak_tflops
+    peak = config.peak_tflops or config.training.device.peak_tflops
     if flops is None or peak is None:
         return None
     return flops / (config.num_processes * peak * 1e12 * config.mfu) / 3600

@@ -54,7 +54,7 @@ def _memory_table(memory: dict[str, Any], zero_stage: int, gpu_memory_gib: float
         "+ the larger of (gradients + buffers + activations + logits) and update"
     )
     if hosts:
-        title += "; host: what training.deepspeed offloads to the memory of the CPU"
+        title += "; host: what training.device.deepspeed offloads to the memory of the CPU"
     return f"{title}\n" + _table(["ZeRO", "checkpointing", *_PARTS, "peak", *(["host"] if hosts else []), *fits], rows)
 
 

@@ -97,10 +97,10 @@ def stage_memory(
 ) -> StageMemory:
     """The memory of one of ``processes`` that train a model together."""
     offload = offload or Offload()
-    size = 4 if config.precision == "fp32" else 2
+    size = 4 if config.device.precision == "fp32" else 2
     shards = processes if stage > 0 else 1
     at_once = min(model.trained, offload.bucket)
-    states = _state_bytes(model, config.optimizer) // shards
+    states = _state_bytes(model, config.optimizer.name) // shards
     masters = 4 * model.trained // shards if size == 2 or stage in (1, 2) else 0
     gradients = size * model.trained // (shards if stage >= 2 else 1)
     buffers = size * at_once if stage > 0 else 0
@@ -125,15 +125,15 @@ def stage_memory(
 
 def checkpoint_bytes(stage: int, model: ModelSize, config: TrainingConfig) -> int:
     """A checkpoint to resume from, all processes together: weights, the copy that is updated, optimizer states."""
-    size = 4 if config.precision == "fp32" else 2
+    size = 4 if config.device.precision == "fp32" else 2
     weights = size * (model.frozen if stage == 3 else model.all)
     copy = 4 * model.trained if size == 2 or stage > 0 else 0
-    return weights + copy + _state_bytes(model, config.optimizer)
+    return weights + copy + _state_bytes(model, config.optimizer.name)
 
 
 def model_bytes(model: ModelSize, config: TrainingConfig) -> int:
     """The finished model."""
-    return (4 if config.precision == "fp32" else 2) * (model.all - model.added)
+    return (4 if config.device.precision == "fp32" else 2) * (model.all - model.added)
 
 
 def _state_bytes(model: ModelSize, optimizer: str) -> int:

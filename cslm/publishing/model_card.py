@@ -164,13 +164,31 @@ def _training(runs: Sequence[Run]) -> str:
     return "\n\n".join(["## Training", *(_one_run(run) for run in reversed(runs))])
 
 
+_SETTINGS = (
+    ("optimizer", "optimizer.name", "optimizer"),
+    ("learning_rate", "learning_rate"),
+    ("precision", "device.precision", "precision"),
+)
+"""what is said of a run's training, and where its configuration has it, now or before settings stood in groups"""
+
+
+def _setting(training: dict[str, Any], *names: str) -> Any:
+    """The first of the names, with dots between group and setting, that stands there."""
+    for name in names:
+        found: Any = training
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if found is not None:
+            return found
+    return None
+
+
 def _one_run(run: Run) -> str:
     facts, training = run.facts, run.config.get("training") or {}
     consumed, headers = facts.get("consumed", {}), _headers(run)
     start = f"from `{run.base if _HUB_ID.fullmatch(run.base) else Path(run.base).name}`" if run.base else "from scratch"
-    settings = ", ".join(
-        f"{key} {training[key]}" for key in ("optimizer", "learning_rate", "precision") if key in training
-    )
+    known = {key: _setting(training, *names) for key, *names in _SETTINGS}
+    settings = ", ".join(f"{key} {value}" for key, value in known.items() if value is not None)
     rows = []
     for name, source in (run.config.get("sources") or {}).items():
         of = headers.get(name)

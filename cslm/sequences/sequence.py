@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,27 @@ if TYPE_CHECKING:
     from cslm.sequences.text_encoder import TextEncoder
     from cslm.sequences.vocabulary import SpeechVocabulary
 
-Modality = Literal["text", "speech", "marker", "template"]
+Modality = Literal["text", "speech", "marker", "template", "audio"]
 Role = Literal["system", "user", "assistant", "document"]
-MODALITIES: tuple[Modality, ...] = ("text", "speech", "marker", "template")
+LEARNT_MODALITIES: tuple[Modality, ...] = ("text", "speech", "marker", "template")
+"""what a model may learn to write: never ``audio``, whose ids only keep places for vectors"""
+
+
+class Clip(Protocol):
+    """A waveform, or features of one, from which the vectors of an audio span come."""
+
+    def read(self) -> npt.NDArray[np.float32]:
+        """Samples ``(samples,)``, or features ``(frames, dims)``; asked for when its row is made."""
+        ...
+
+
+class PlacedClip(NamedTuple):
+    """A clip and the places ``[start, stop)`` of a sequence that it fills: those of one audio span."""
+
+    start: int
+    stop: int
+    language: str
+    clip: Clip
 
 
 class Span(NamedTuple):
@@ -46,20 +64,32 @@ class Sequence:
     task: str
     read: npt.NDArray[np.int32] | None = None
     loss_weight: float = 1.0
+    clips: tuple[PlacedClip, ...] = ()
+    """what fills the audio spans, in their order"""
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def splits_audio(self, start: int, stop: int) -> bool:
+        """Whether the part ``[start, stop)`` holds some places of a clip, and not all of them."""
+        return any(clip.start < cut < clip.stop for clip in self.clips for cut in (start, stop))
+
     def window(self, start: int, stop: int) -> Sequence:
-        """The part ``[start, stop)`` as a sequence of its own."""
+        """The part ``[start, stop)`` as a sequence of its own; it splits no clip."""
+        assert not self.splits_audio(start, stop), f"[{start}, {stop}) splits a clip"
         spans = tuple(
             Span(max(span.start, start) - start, min(span.stop, stop) - start, span.modality, span.language, span.role,
                  span.trained)
             for span in self.spans
             if span.start < stop and span.stop > start
         )  # fmt: skip
+        clips = tuple(
+            clip._replace(start=clip.start - start, stop=clip.stop - start)
+            for clip in self.clips
+            if start <= clip.start and clip.stop <= stop
+        )
         read = None if self.read is None else self.read[start:stop]
-        return Sequence(self.ids[start:stop], self.trained[start:stop], spans, self.task, read, self.loss_weight)
+        return Sequence(self.ids[start:stop], self.trained[start:stop], spans, self.task, read, self.loss_weight, clips)
 
 
 class SequenceBuilder:
@@ -75,6 +105,7 @@ class SequenceBuilder:
         self._ids = array("i")
         self._trained = bytearray()
         self._spans: list[Span] = []
+        self._clips: list[PlacedClip] = []
         self._role: Role = "document"
         self._language = ""
         self._learns = False
@@ -122,11 +153,18 @@ class SequenceBuilder:
             self._append(ids[:num_trained], "template", True)
         self._append(ids[num_trained:] if num_trained else ids, "template", False)
 
+    def add_audio(self, num_places: int, placeholder_id: int, clip: Clip) -> None:
+        """Places that are never learnt, for as many vectors made of ``clip``."""
+        assert num_places > 0, "a clip without a place"
+        start = len(self._ids)
+        self._append([placeholder_id] * num_places, "audio", False)
+        self._clips.append(PlacedClip(start, start + num_places, self._language, clip))
+
     def finish(self) -> Sequence:
         """The sequence as built so far."""
         ids = np.frombuffer(self._ids, dtype=np.int32).copy() if self._ids else np.zeros(0, dtype=np.int32)
         trained = np.frombuffer(bytes(self._trained), dtype=np.bool_)
-        return Sequence(ids, trained, tuple(self._spans), self._task)
+        return Sequence(ids, trained, tuple(self._spans), self._task, clips=tuple(self._clips))
 
     def _append(self, ids: Seq[int], modality: Modality, trained: bool) -> None:
         start = len(self._ids)

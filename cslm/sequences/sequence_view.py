@@ -13,7 +13,7 @@ LEGEND = (
 )
 """What the columns of :func:`sequence_lines` mean."""
 
-_COLOURS: dict[Modality, str] = {"text": "32", "speech": "33", "marker": "35", "template": "36"}
+_COLOURS: dict[Modality, str] = {"text": "32", "speech": "33", "marker": "35", "template": "36", "audio": "34"}
 _LEARNT, _NOISE = "1;4;", "1;7;31"  # bold and underlined; reversed red
 _END_TOKENS, _END_CHARACTERS = 10, 100
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from cslm.training.training_config import TrainingConfig
+from cslm.training.training_config import DeviceConfig
 
 # TFLOPs of dense bf16 matrix products with float32 sums, from the vendors' data sheets. The first name that is part of
 # the device's counts, so the special ones stand first.
@@ -21,7 +21,7 @@ _MEASURED_SIZE = 512
 _MEASURED_SEC = 0.25
 
 
-def peak_flops(config: TrainingConfig, device: torch.device) -> float | None:
+def peak_flops(config: DeviceConfig, device: torch.device) -> float | None:
     """FLOPs a second of one device at most; None where nobody said and the device is not known.
 
     A CPU is measured, for a quarter of a second, with the threads that training has and in its precision. The known

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,12 +18,13 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from cslm.batches.micro_batch import StepBatch
 from cslm.errors import UserError
 from cslm.files.shipped_files import find_shipped
-from cslm.model.loss import LossOutput
+from cslm.model.objective import Objective
 from cslm.training.muon import Muon, inner_matrices, outer_matrices
 from cslm.training.row_training import RowTraining
-from cslm.training.training_config import TrainingConfig
+from cslm.training.training_config import DeviceConfig, TrainingConfig
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when DeepSpeed is imported
@@ -98,53 +100,70 @@ def preparation() -> Iterator[None]:
 
 
 def start_engine(
-    module: nn.Module, config: TrainingConfig, load_universal: bool = False, rows: RowTraining | None = None
+    module: nn.Module, config: TrainingConfig, load_universal: bool = False, row_training: RowTraining | None = None
 ) -> Any:
-    """The DeepSpeed engine around ``module``, whose forward takes a micro-batch and returns a :class:`LossOutput`.
+    """The DeepSpeed engine around ``module``, whose forward takes a micro-batch and returns an :class:`Objective`.
 
     Args:
         load_universal: the state to load comes from another number of processes.
-        rows: the rows of embedding and head that learn apart; None where all parameters learn alike.
+        row_training: the rows of embedding and head that learn apart; None where all parameters learn alike.
 
     Raises:
-        UserError: ``training.deepspeed`` is no JSON file, or names another ZeRO stage.
+        UserError: ``training.device.deepspeed`` is no JSON file, or names another ZeRO stage.
     """
     exact = {name: buffer.clone() for name, buffer in module.named_buffers() if buffer.is_floating_point()}
-    optimizer = _optimizer(module, config, rows)
+    optimizer = _optimizer(module, config, row_training)
     num_parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
     settings = _settings(config, num_parameters, load_universal)
     engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
     for name, buffer in engine.module.named_buffers():
         if name in exact and buffer.dtype != exact[name].dtype:  # rotary frequencies lose positions in bf16
             buffer.data = exact[name].to(buffer.device)
-    if rows is not None:
-        rows.attach(engine.module)
+    if row_training is not None:
+        row_training.attach(engine.module)
     return engine
 
 
-def set_learning_rate(engine: Any, rate: float, rows: RowTraining | None = None) -> None:
+def set_learning_rate(engine: Any, rate: float, row_training: RowTraining | None = None) -> None:
     """Set the rate of all parameters for the next step; embeddings have their multiple of it."""
     for group in engine.optimizer.param_groups:
         group["lr"] = rate * group.get("rate", 1.0)
-        if rows is not None:
-            rows.restrict(group)
+        if row_training is not None:
+            row_training.restrict(group)
 
 
-def accumulate_gradients(engine: Any, micro_batches: list[dict[str, Tensor]], num_trained: int) -> list[LossOutput]:
-    """Forward and backward over one step's micro-batches of this process; the gradient is that of the mean loss.
+def accumulate_gradients(engine: Any, batch: StepBatch) -> list[Objective]:
+    """Forward and backward over one step's micro-batches of this process; returns their objectives without graphs.
 
-    The loss is the sum over trained tokens, divided once by ``num_trained``, the count over all processes and
-    micro-batches. DeepSpeed averages over processes, which the factor ``world_size`` undoes; it is told not to divide
-    by accumulation steps.
+    The gradient is that of the objective: each term's sum is divided once by its count over all processes and
+    micro-batches, and counts with its weight. DeepSpeed averages over processes, which the factor ``world_size``
+    undoes; it is told not to divide by accumulation steps.
     """
-    scale = engine.dp_world_size / max(1, num_trained)
-    outputs = []
-    for index, micro_batch in enumerate(micro_batches):
-        engine.set_gradient_accumulation_boundary(index == len(micro_batches) - 1)
-        output: LossOutput = engine(on_device(micro_batch, engine.device))
-        engine.backward(output.loss_sum * scale, scale_wrt_gas=False)
-        outputs.append(output._replace(loss_sum=output.loss_sum.detach()))
-    return outputs
+    counts = count_over_all(batch, engine.device)
+    scales = {name: engine.dp_world_size / max(1, count) for name, count in counts.items()}
+    objectives = []
+    for index, micro_batch in enumerate(batch.micro_batches):
+        engine.set_gradient_accumulation_boundary(index == len(batch.micro_batches) - 1)
+        objective: Objective = engine(micro_batch.to(engine.device))
+        parts = [term.sum * term.weight * scales[term.per] for term in objective.terms.values()]
+        engine.backward(functools.reduce(torch.add, parts), scale_wrt_gas=False)
+        objectives.append(objective.detached())
+    return objectives
+
+
+def count_over_all(batch: StepBatch, device: torch.device) -> Mapping[str, float]:
+    """The counts of all micro-batches of a step over all processes, which call this together.
+
+    Nothing is sent where the stream knows them.
+    """
+    if batch.counts is not None:
+        return batch.counts
+    own = [micro_batch.counts() for micro_batch in batch.micro_batches]
+    names = sorted(own[0])
+    counts = torch.tensor([sum(each[name] for each in own) for name in names], dtype=torch.float64, device=device)
+    if torch.distributed.get_world_size() > 1:
+        torch.distributed.all_reduce(counts)
+    return dict(zip(names, counts.tolist(), strict=True))
 
 
 def update_weights(engine: Any, clip: float) -> float | Tensor:
@@ -173,49 +192,50 @@ def full_weights(engine: Any) -> dict[str, Tensor]:
     return weights
 
 
-def _optimizer(module: nn.Module, config: TrainingConfig, rows: RowTraining | None) -> torch.optim.Optimizer:
+def _optimizer(module: nn.Module, config: TrainingConfig, row_training: RowTraining | None) -> torch.optim.Optimizer:
     parameters = [p for p in module.parameters() if p.requires_grad]
-    is_muon, decays = config.optimizer == "muon", config.weight_decay > 0
+    asked = config.optimizer
+    is_muon, decays = asked.name == "muon", asked.weight_decay > 0
     inner = inner_matrices(module) if is_muon else []
-    outer = outer_matrices(module) if config.embedding_rate != 1 else []
-    by_rows = [] if rows is None else rows.weights
+    outer = outer_matrices(module) if asked.embedding_rate != 1 else []
+    by_rows = [] if row_training is None else row_training.weights
     outer = [p for p in outer if not any(p is weight for weight in by_rows)]
     apart = {id(p) for p in (*inner, *outer, *by_rows)}
     rest = [p for p in parameters if id(p) not in apart]
     groups: list[dict[str, Any]] = [
         {"params": inner, "muon": True},
-        {"params": outer, "rate": config.embedding_rate, "lr": config.learning_rate * config.embedding_rate},
-        {"params": by_rows, "rate": config.embedding_rate, "decay_of_rows": config.weight_decay},
+        {"params": outer, "rate": asked.embedding_rate, "lr": config.learning_rate * asked.embedding_rate},
+        {"params": by_rows, "rate": asked.embedding_rate, "decay_of_rows": asked.weight_decay},
         {"params": [p for p in rest if p.dim() >= 2 or not decays]},
         {"params": [p for p in rest if p.dim() < 2 and decays], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    if asked.name == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, weight_decay=asked.weight_decay)
     return (Muon if is_muon else torch.optim.AdamW)(
         groups,
         lr=config.learning_rate,
-        betas=config.betas,
-        eps=config.epsilon,
-        weight_decay=config.weight_decay,
+        betas=asked.betas,
+        eps=asked.epsilon,
+        weight_decay=asked.weight_decay,
         fused=True,
     )
 
 
 def _settings(config: TrainingConfig, num_parameters: int, load_universal: bool) -> dict[str, Any]:
     """DeepSpeed's configuration."""
-    settings = deepspeed_settings(config)
+    settings = deepspeed_settings(config.device)
     bucket = min(500_000_000, max(num_parameters, 1))
     zero = {"reduce_bucket_size": bucket, "allgather_bucket_size": bucket, "overlap_comm": False}
-    if config.zero_stage == 3:
+    if config.device.zero_stage == 3:
         zero |= {"stage3_prefetch_bucket_size": bucket, "stage3_max_live_parameters": 1_000_000_000}
     zero |= settings.get("zero_optimization", {})
     own = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        "gradient_clipping": 0.0 if _clips_itself(config) else config.gradient_clip,
-        "zero_optimization": {**zero, "stage": config.zero_stage},
-        "bf16": {"enabled": config.precision == "bf16"},
+        "gradient_clipping": 0.0 if _clips_itself(config) else config.optimizer.gradient_clip,
+        "zero_optimization": {**zero, "stage": config.device.zero_stage},
+        "bf16": {"enabled": config.device.precision == "bf16"},
         "checkpoint": {"load_universal": load_universal},
         "steps_per_print": 1_000_000_000,
         "wall_clock_breakdown": False,
@@ -225,8 +245,8 @@ def _settings(config: TrainingConfig, num_parameters: int, load_universal: bool)
     return {**settings, **own}
 
 
-def deepspeed_settings(config: TrainingConfig) -> dict[str, Any]:
-    """What the JSON file of ``training.deepspeed`` holds; nothing where there is none.
+def deepspeed_settings(config: DeviceConfig) -> dict[str, Any]:
+    """What the JSON file of ``training.device.deepspeed`` holds; nothing where there is none.
 
     Raises:
         UserError: it is no JSON file, or names another ZeRO stage.
@@ -238,10 +258,10 @@ def deepspeed_settings(config: TrainingConfig) -> dict[str, Any]:
         settings = json.loads((path or Path(config.deepspeed)).read_text(encoding="utf-8"))
         stage = settings.get("zero_optimization", {}).get("stage", config.zero_stage)
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"training.deepspeed: {config.deepspeed} is no readable JSON file ({error})") from None
+        raise UserError(f"training.device.deepspeed: {config.deepspeed} is no readable JSON file ({error})") from None
     if stage != config.zero_stage:
         raise UserError(
-            f"training.deepspeed: {config.deepspeed} has ZeRO stage {stage}, but training.zero_stage is "
+            f"training.device.deepspeed: {config.deepspeed} has ZeRO stage {stage}, but training.device.zero_stage is "
             f"{config.zero_stage}: give both the same"
         )
     return dict(settings)
@@ -249,15 +269,7 @@ def deepspeed_settings(config: TrainingConfig) -> dict[str, Any]:
 
 def _clips_itself(config: TrainingConfig) -> bool:
     """Without ZeRO in fp32 DeepSpeed clips without telling the norm: the loop does it."""
-    return config.zero_stage == 0 and config.precision == "fp32"
-
-
-def on_device(micro_batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """The micro-batch on the device, but for the document boundaries, which are read on the CPU."""
-    return {
-        name: value if name == "cu_seqlens" else value.to(device, non_blocking=True)
-        for name, value in micro_batch.items()
-    }
+    return config.device.zero_stage == 0 and config.device.precision == "fp32"
 
 
 def share_of_cores() -> int:

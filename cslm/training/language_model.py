@@ -47,15 +47,15 @@ def train_language_model(config: LanguageModelConfig, decoder: str | None = None
     if is_finished(paths.output, config.training):
         print(f"{paths.output}: already finished; delete the folder to train again", flush=True)
         return
-    rank, world_size = start_processes(config.training.num_threads)
+    rank, world_size = start_processes(config.training.device.num_threads)
     wait_for_all()
     if rank == 0:
         write_configuration(paths.output, config)
     with preparation():
         data = open_data(config, rank, int(os.environ["LOCAL_RANK"]))
         voice = decoder_folder(paths, decoder, data.speech)
-        model = open_model(config, data)
-    rows = row_training(config, model, data.speech)
+        model = build_run_model(config, data)
+    apart = row_training(config, model, data.speech)
     if rank == 0:
         _tell(config, model, data.held_out)
 
@@ -77,11 +77,11 @@ def train_language_model(config: LanguageModelConfig, decoder: str | None = None
         held_out = data.held_out.rows(rank, world_size)
         validator = Validator(config.validation, held_out, data.stream.groups, paths.output, save)
     with read_ahead(data.stream, _loader_workers(config.training)) as stream:
-        module = LanguageModelLoss(model, len(stream.groups), config.training.loss_kernel)
-        train(module, stream, config.training, paths.output, save, rows, validator, data.vocabulary)
+        module = LanguageModelLoss(model, len(stream.groups), config.training.device.loss_kernel)
+        train(module, stream, config.training, paths.output, save, apart, validator, data.vocabulary)
 
 
-def open_model(config: LanguageModelConfig, data: RunData) -> PreTrainedModel:
+def build_run_model(config: LanguageModelConfig, data: RunData) -> PreTrainedModel:
     """The model of a run before its first step, with rows for new units.
 
     Raises:
@@ -99,11 +99,11 @@ def open_model(config: LanguageModelConfig, data: RunData) -> PreTrainedModel:
         raise UserError(f"{backbone.base} has {num_rows} rows, but its tokenizer {len(tokenizer)} ids: they do not fit")
     if config.lora is not None:
         add_lora(model, config.lora, seed)
-    if config.training.compile:
+    if config.training.device.compile:
         compile_layers(model)
-    elif runs_on_cpu() and config.training.zero_stage < 3:
+    elif runs_on_cpu() and config.training.device.zero_stage < 3:
         use_cpu_layers(model)
-    if config.training.gradient_checkpointing:
+    if config.training.device.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model
 
@@ -121,8 +121,8 @@ def _tell(config: LanguageModelConfig, model: PreTrainedModel, held_out: HeldOut
 
 def _loader_workers(config: TrainingConfig) -> int:
     """On a CPU all cores train; beside an accelerator some read ahead and one is left, unless told otherwise."""
-    if config.loader_workers is not None:
-        return config.loader_workers
+    if config.data.loader_workers is not None:
+        return config.data.loader_workers
     return 0 if runs_on_cpu() else max(1, min(_MOST_WORKERS, share_of_cores() - 1))
 
 

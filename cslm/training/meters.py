@@ -17,10 +17,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
-from cslm.model.loss import LossOutput
+from cslm.model.objective import Objective
 from cslm.training.state import TrainingState
 from cslm.training.tracking import WandbRun
-from cslm.training.work_meter import Work
+from cslm.training.work_meter import DeviceWork
 
 SPIKE_LINES = 20
 SPIKES = {"loss": 1.5, "grad_norm": 10.0}
@@ -34,16 +34,16 @@ class LossMeter:
         self.groups = list(groups)
         self._sums: Tensor | None = None
 
-    def add(self, outputs: Sequence[LossOutput]) -> None:
-        """Add the micro-batches of one step of this process."""
-        for output in outputs:
-            sums = torch.stack((output.group_sums, output.group_counts, output.group_correct))
-            sums = torch.cat((sums.flatten(), output.loss_sum.detach().float()[None]))
+    def add(self, objectives: Sequence[Objective]) -> None:
+        """Add the micro-batches of one step of this process, without their graphs."""
+        for objective in objectives:
+            sums = torch.cat((torch.stack(objective.report).flatten(), objective.weighted_sum[None]))
             self._sums = sums if self._sums is None else self._sums + sums
 
     def result(self) -> dict[str, Any]:
-        """The mean loss, and ``groups``, ``accuracy`` and ``counts`` by name, over all processes; starts a new window.
+        """``loss``, and ``groups``, ``accuracy`` and ``counts`` by name, over all processes; starts a new window.
 
+        The loss is the objective's weighted sum by all that the groups count: of one term its mean.
         Every process calls this together.
         """
         assert self._sums is not None, "no step since the last result"
@@ -61,8 +61,26 @@ class LossMeter:
         }
 
 
-class RunLog:
-    """Writes what :class:`LossMeter` and the loop report; only rank 0 has one."""
+class NoLog:
+    """What every process but rank 0 has in the place of a :class:`RunLog`."""
+
+    def exclude(self, kind: str, seconds: float, left: int) -> None:
+        """Nothing."""
+
+    def write(
+        self, state: TrainingState, result: dict[str, Any], learning_rate: float, norm: float, work: DeviceWork
+    ) -> None:
+        """Nothing."""
+
+    def write_validation(self, state: TrainingState, result: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class RunLog(NoLog):
+    """Writes what :class:`LossMeter` and the loop report."""
 
     def __init__(self, output: Path, last_step: int, state: TrainingState, wandb_project: str | None = None) -> None:
         """Open the files of a run; lines after ``state.step``, from before an interruption, are dropped.
@@ -86,7 +104,7 @@ class RunLog:
         self._to_come[kind] = seconds * left
 
     def write(
-        self, state: TrainingState, result: dict[str, Any], learning_rate: float, norm: float, work: Work
+        self, state: TrainingState, result: dict[str, Any], learning_rate: float, norm: float, work: DeviceWork
     ) -> None:
         """One log step."""
         seconds = time.perf_counter() - self._since - self._pause
@@ -172,8 +190,8 @@ def check_finite(result: dict[str, Any], norm: float, state: TrainingState, log_
     what = f"the loss is {result['loss']}" if not math.isfinite(result["loss"]) else f"the gradient norm is {norm}"
     raise UserError(
         f"training diverged: {what} between steps {max(1, state.step - log_every + 1)} and {state.step} "
-        f"(groups: {', '.join(bad) or 'none by itself'}): lower training.learning_rate or training.gradient_clip, "
-        "then run again; it goes on from the last checkpoint"
+        f"(groups: {', '.join(bad) or 'none by itself'}): lower training.learning_rate or "
+        "training.optimizer.gradient_clip, then run again; it goes on from the last checkpoint"
     )
 
 

@@ -32,9 +32,9 @@ class RowTraining:
         self.first_row = first_row
         self.first_steps = first_steps
         self.always = always
-        self.begin(0)
+        self.begin(0, 0)
 
-    def begin(self, step: int) -> None:
+    def begin(self, step: int, last_step: int) -> None:
         """Before the forward pass of a step, counted from 0."""
         self.alone = step < self.first_steps
         self.masked = self.alone or self.always

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from cslm.batches.held_out import HeldOut
 from cslm.batches.parts import Part
 from cslm.batches.sources import IndexFolder, Source, SourceConfig, open_sources
-from cslm.batches.stream import BatchStream, mixed_stream
+from cslm.batches.stream import BatchSizes, BatchStream, mixture_of
 from cslm.codecs.card import Card, load_card
 from cslm.codecs.families import load_codec
 from cslm.codecs.fingerprint import UNKNOWN, check_fingerprint
@@ -30,6 +30,7 @@ from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_t
 from cslm.sequences.wordings import all_wordings
 from cslm.training.engine import runs_on_cpu
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
+from cslm.training.state import find_latest
 
 INDEX_FOLDER = ".documents"
 """of a run: where its documents begin, what they are called and which languages they are in"""
@@ -105,14 +106,13 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
     kept_in = IndexFolder(paths.output / INDEX_FOLDER, local_rank) if scratch is None else None
     validation, training = config.validation, config.training
     part = Part(validation.share if validation else 0.0)
-    stream = mixed_stream(
-        open_run_sources(config.sources, paths, form, speech, part, kept_in),
-        {name: source.weight for name, source in config.sources.items()}, tokens_per_step=training.tokens_per_step,
-        tokens_per_micro_batch=training.tokens_per_micro_batch, max_length=training.max_length, seed=training.seed,
-        pad_id=tokenizer.pad_token_id or 0, caps=config.caps,
-        total_tokens=training.schedule_steps * training.tokens_per_step,
-    )  # fmt: skip
-    first = config.training.tokenize_texts_first
+    sizes = BatchSizes(training.tokens_per_step, training.tokens_per_micro_batch, training.max_length)
+    sources = open_run_sources(config.sources, paths, form, speech, part, kept_in)
+    weights = {name: source.weight for name, source in config.sources.items()}
+    total_tokens = _begun_with(paths.output) or training.schedule_tokens
+    mixture = mixture_of(sources, weights, training.seed, total_tokens, config.caps)
+    stream = BatchStream(sources, mixture, sizes, training.seed, tokenizer.pad_token_id or 0)
+    first = config.training.data.tokenize_texts_first
     if not runs_on_cpu() if first is None else first:
         for source in stream.sources.values():
             source.know_texts()
@@ -123,6 +123,12 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
         if not len(held_out):
             raise UserError(f"validation.share {validation.share} of these sources is no document: raise it")
     return RunData(tokenizer, speech, form, stream, held_out)
+
+
+def _begun_with(output: Path) -> int | None:
+    """Tokens of the schedule that the run in ``output`` began with; None for one that is new, or from before."""
+    saved = find_latest(output)
+    return None if saved is None else saved.state.schedule_tokens
 
 
 def open_run_sources(

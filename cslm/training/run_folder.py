@@ -8,16 +8,17 @@ from typing import Any
 
 import yaml
 
-from cslm.configuration import to_plain
+from cslm.configuration import former_names, to_plain, under_new_names
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
 
 CONFIG_FILE = "config.yaml"
 MAY_CHANGE = (
     "data_root", "output", "decoder", "training.max_steps", "training.tokens_per_micro_batch", "training.log_every",
-    "training.save_every", "training.save_total", "training.num_threads", "training.zero_stage", "training.deepspeed",
-    "training.gradient_checkpointing", "training.compile", "training.loss_kernel", "training.loader_workers",
-    "training.tokenize_texts_first", "training.peak_tflops", "training.wandb_project", "validation.eval_steps",
+    "training.wandb_project", "training.checkpoints.save_every", "training.checkpoints.save_total",
+    "training.data.loader_workers", "training.data.tokenize_texts_first", "training.device.num_threads",
+    "training.device.zero_stage", "training.device.deepspeed", "training.device.gradient_checkpointing",
+    "training.device.compile", "training.device.loss_kernel", "training.device.peak_tflops", "validation.eval_steps",
     "validation.keep_best",
 )  # fmt: skip
 """Keys that may differ when a run is resumed: where it lies, when it stops, what machine it runs on."""
@@ -26,7 +27,8 @@ MAY_CHANGE = (
 def check_output(output: Path, config: Any) -> None:
     """Make sure that ``output`` is new or holds a run with this configuration. Nothing is written.
 
-    A setting that the run's file lacks, since it was begun with an older version, has its default there.
+    A setting that the run's file lacks, since it was begun with an older version, has its default there; one that it
+    has by a former name is taken by its new one.
 
     Raises:
         UserError: it holds something else, or a run with other settings; names the first that differs.
@@ -39,7 +41,8 @@ def check_output(output: Path, config: Any) -> None:
             raise UserError(f"{output} is not empty and holds no run ({CONFIG_FILE}): give another output folder")
         return
     try:
-        found = _flat(_with_defaults(yaml.safe_load(path.read_text(encoding="utf-8")), config))
+        written = under_new_names(yaml.safe_load(path.read_text(encoding="utf-8")), former_names(type(config)))
+        found = _flat(_with_defaults(written, config))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML ({error}): give another output folder") from None
     wanted = _flat(to_plain(config))

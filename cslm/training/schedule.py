@@ -9,8 +9,8 @@ from cslm.training.training_config import TrainingConfig
 
 def learning_rate_at(config: TrainingConfig, step: int) -> float:
     """The rate of the update number ``step`` (from 0): warm-up from 0, then the schedule down to the final rate."""
-    total = config.schedule_steps
-    warmup = config.warmup_steps if config.warmup_steps is not None else round(config.warmup_fraction * total)
+    total, schedule = config.schedule_steps, config.schedule
+    warmup = schedule.warmup_steps if schedule.warmup_steps is not None else round(schedule.warmup_fraction * total)
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
     progress = min(1.0, (step - warmup) / max(1, total - warmup))
@@ -18,5 +18,5 @@ def learning_rate_at(config: TrainingConfig, step: int) -> float:
         "constant": 1.0,
         "linear": 1.0 - progress,
         "cosine": 0.5 * (1.0 + math.cos(math.pi * progress)),
-    }[config.schedule]
-    return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * remaining
+    }[schedule.shape]
+    return schedule.final_learning_rate + (config.learning_rate - schedule.final_learning_rate) * remaining

@@ -46,9 +46,8 @@ class TrainingState:
     """what was dropped or cut, by what and why, with its count"""
     best_loss: float | None = None
     """lowest validation loss so far"""
-
-
-_STATE_FIELDS = tuple(TrainingState.__dataclass_fields__)
+    schedule_tokens: int | None = None
+    """tokens of the schedule that the run began with: what its data reckon their progress by, made longer or not"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,10 @@ def find_latest(output: Path) -> SavedState | None:
     folder = pointer.parent / pointer.read_text(encoding="utf-8").strip()
     try:
         values = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        state = TrainingState(**{name: values[name] for name in _STATE_FIELDS})
+        state = TrainingState(
+            values["step"], values["tokens"], values["position"], values["consumed"], values["notes"],
+            values["best_loss"], values.get("schedule_tokens"),
+        )  # fmt: skip
         return SavedState(folder, state, values["world_size"], values["zero_stage"], values["vocabulary"])
     except (OSError, ValueError, KeyError) as error:
         raise UserError(

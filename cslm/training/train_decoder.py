@@ -58,10 +58,11 @@ class TrainDecoderConfig:
             raise UserError("voices is empty: name a language and its speaker, as in voices: {en: [NAME]}")
         if self.crop_frames < 1 or (self.max_utterances is not None and self.max_utterances < 1):
             raise UserError("crop_frames and max_utterances must be at least 1")
-        if self.training.compile:
-            raise UserError("training.compile is for language models: leave it out for a decoder")
-        if self.training.precision != "fp32":
-            raise UserError(f"training.precision is {self.training.precision!r}: the decoder learns in fp32")
+        if self.training.device.compile:
+            raise UserError("training.device.compile is for language models: leave it out for a decoder")
+        precision = self.training.device.precision
+        if precision != "fp32":
+            raise UserError(f"training.device.precision is {precision!r}: the decoder learns in fp32")
 
 
 def train_decoder(config: TrainDecoderConfig) -> None:
@@ -78,7 +79,7 @@ def train_decoder(config: TrainDecoderConfig) -> None:
     if is_finished(output, config.training):
         print(f"{output}: already finished; delete the folder to train again", flush=True)
         return
-    rank, _ = start_processes(config.training.num_threads)
+    rank, _ = start_processes(config.training.device.num_threads)
     wait_for_all()
     data = _open_data(config, output, rank)
     decoder = _new_decoder(config, data)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from cslm.errors import UserError
 from cslm.model.head_loss import LOSS_KERNELS
@@ -12,34 +14,14 @@ PRECISIONS = ("fp32", "bf16")
 SCHEDULES = ("cosine", "linear", "constant")
 
 
-@dataclass
-class TrainingConfig:
-    """Length, batches, optimizer, precision, logs and checkpoints of one run."""
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimizer, but for its learning rate."""
 
-    max_tokens: int | None = None
-    """length of the run and of its schedule, in tokens over all processes (frames for a decoder)"""
-    max_steps: int | None = None
-    """stop after this many steps; without max_tokens it is the length of the schedule too"""
-    tokens_per_step: int = 2000
-    """most tokens that one optimizer step sees, over all processes and micro-batches"""
-    tokens_per_micro_batch: int = 4096
-    """most tokens of one forward pass of one process: what memory allows"""
-    max_length: int = 2048
-    """longest document in tokens"""
-    optimizer: str = "adamw"
+    name: str = "adamw"
     """adamw, muon (for matrices inside the layers, AdamW for the rest; needs zero_stage 0) or sgd (for comparisons)"""
-    learning_rate: float = 3e-3
-    """after the warm-up, where the schedule starts"""
     embedding_rate: float = 1.0
     """learning rate of embeddings and output head, as a multiple of that of everything else (3 suits new units)"""
-    final_learning_rate: float = 0.0
-    """where the schedule ends"""
-    schedule: str = "cosine"
-    """cosine, linear or constant, from learning_rate to final_learning_rate"""
-    warmup_fraction: float = 0.0
-    """share of the steps in which the rate rises linearly from 0"""
-    warmup_steps: int | None = None
-    """the same as a number of steps; wins over warmup_fraction"""
     weight_decay: float = 0.0
     """of matrices; vectors (norms, biases) never decay"""
     betas: tuple[float, float] = (0.9, 0.95)
@@ -48,6 +30,82 @@ class TrainingConfig:
     """AdamW's denominator offset"""
     gradient_clip: float = 1.0
     """largest norm of the whole gradient; 0 never clips"""
+
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: a value out of range, by name.
+        """
+        _one_of("optimizer.name", self.name, OPTIMIZERS)
+        _at_least(self, "optimizer", ("embedding_rate", "gradient_clip", "weight_decay"), 0)
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The learning rate on its way from the first step to the last."""
+
+    shape: str = "cosine"
+    """cosine, linear or constant, from learning_rate to final_learning_rate"""
+    final_learning_rate: float = 0.0
+    """where the schedule ends"""
+    warmup_fraction: float = 0.0
+    """share of the steps in which the rate rises linearly from 0"""
+    warmup_steps: int | None = None
+    """the same as a number of steps; wins over warmup_fraction"""
+
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: a value out of range, by name.
+        """
+        _one_of("schedule.shape", self.shape, SCHEDULES)
+        _at_least(self, "schedule", ("final_learning_rate", "warmup_fraction"), 0)
+
+
+@dataclass(frozen=True)
+class CheckpointsConfig:
+    """Checkpoints to resume from."""
+
+    save_every: int = 500
+    """steps between two of them; the last step always writes one"""
+    save_total: int = 2
+    """how many are kept"""
+
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: a value out of range, by name.
+        """
+        _at_least(self, "checkpoints", ("save_every", "save_total"), 1)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How documents become batches in time."""
+
+    tokenize_texts_first: bool | None = None
+    """tokenize whole texts once per machine, before training, into the user's cache folder, instead of whenever they
+    are read; null does so beside an accelerator"""
+    loader_workers: int | None = None
+    """processes that make documents ahead, for each training process; null takes up to 4 beside an accelerator,
+    as there are cores, else 0"""
+
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: a value out of range, by name.
+        """
+        _at_least(self, "data", ("loader_workers",), 0)
+
+
+@dataclass(frozen=True)
+class DeviceConfig:
+    """How the model computes, and where its states lie: what hangs on the machine."""
+
     precision: str = "fp32"
     """fp32 or bf16 (weights and activations; the optimizer keeps float32)"""
     zero_stage: int = 2
@@ -61,27 +119,11 @@ class TrainingConfig:
     loss_kernel: str = "auto"
     """what computes losses and their gradients from logits: torch, liger (a Triton kernel; extra liger), or auto, which
     is Liger's on a GPU where it is installed"""
-    seed: int = 0
-    """decides the order of the data, new weights and dropout"""
-    log_every: int = 10
-    """steps between two lines of the log"""
-    save_every: int = 500
-    """steps between two checkpoints to resume from; the last step always writes one"""
-    save_total: int = 2
-    """checkpoints to resume from that are kept"""
-    tokenize_texts_first: bool | None = None
-    """tokenize whole texts once per machine, before training, into the user's cache folder, instead of whenever they
-    are read; null does so beside an accelerator"""
-    loader_workers: int | None = None
-    """processes that make documents ahead, for each training process; null takes up to 4 beside an accelerator,
-    as there are cores, else 0"""
+    num_threads: int | None = None
+    """CPU threads of each process; null shares the cores among the processes of the machine"""
     peak_tflops: float | None = None
     """what one device does at most, in 10^12 operations a second, for the share of it that is used (MFU); null: known
     for common GPUs in bf16, measured on a CPU"""
-    wandb_project: str | None = None
-    """Weights & Biases project that the log goes to as well, under the name of the output folder; null sends nothing"""
-    num_threads: int | None = None
-    """CPU threads of each process; null shares the cores among the processes of the machine"""
 
     def __post_init__(self) -> None:
         """Check what types cannot.
@@ -89,33 +131,87 @@ class TrainingConfig:
         Raises:
             UserError: a value out of range, by name.
         """
-        _one_of("optimizer", self.optimizer, OPTIMIZERS)
-        _one_of("schedule", self.schedule, SCHEDULES)
-        _one_of("precision", self.precision, PRECISIONS)
-        _one_of("loss_kernel", self.loss_kernel, LOSS_KERNELS)
-        _one_of("zero_stage", self.zero_stage, (0, 1, 2, 3))
-        if self.optimizer == "muon" and (self.zero_stage != 0 or self.precision != "fp32"):
-            raise UserError("training.optimizer muon needs whole matrices: set zero_stage 0 and precision fp32")
+        _one_of("device.precision", self.precision, PRECISIONS)
+        _one_of("device.loss_kernel", self.loss_kernel, LOSS_KERNELS)
+        _one_of("device.zero_stage", self.zero_stage, (0, 1, 2, 3))
+        _at_least(self, "device", ("num_threads",), 1)
         if self.compile and self.gradient_checkpointing:
             raise UserError(
-                "training.compile has no effect under training.gradient_checkpointing: set one of them false"
+                "training.device.compile has no effect under training.device.gradient_checkpointing: "
+                "set one of them false"
             )
         if self.compile and self.zero_stage == 3:
             raise UserError(
-                "training.compile needs whole weights, and ZeRO stage 3 shards them: set zero_stage 0, 1 or 2"
+                "training.device.compile needs whole weights, and ZeRO stage 3 shards them: set zero_stage 0, 1 or 2"
             )
+        if self.peak_tflops is not None and self.peak_tflops <= 0:
+            raise UserError(f"training.device.peak_tflops is {self.peak_tflops}: it must be above 0")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Length, batches, optimizer, precision, logs and checkpoints of one run."""
+
+    max_tokens: int | None = None
+    """length of the run and of its schedule, in tokens over all processes (frames for a decoder)"""
+    max_steps: int | None = None
+    """stop after this many steps; without max_tokens it is the length of the schedule too"""
+    tokens_per_step: int = 2000
+    """most tokens that one optimizer step sees, over all processes and micro-batches"""
+    tokens_per_micro_batch: int = 4096
+    """most tokens of one forward pass of one process: what memory allows"""
+    max_length: int = 2048
+    """longest document in tokens"""
+    learning_rate: float = 3e-3
+    """after the warm-up, where the schedule starts"""
+    seed: int = 0
+    """decides the order of the data, new weights and dropout"""
+    log_every: int = 10
+    """steps between two lines of the log"""
+    wandb_project: str | None = None
+    """Weights & Biases project that the log goes to as well, under the name of the output folder; null sends nothing"""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """the optimizer, but for its learning rate"""
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """warm-up, and how the learning rate falls"""
+    checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
+    """checkpoints to resume from"""
+    data: DataConfig = field(default_factory=DataConfig)
+    """how documents become batches in time"""
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    """precision, sharding, kernels, threads"""
+
+    FORMER_NAMES: ClassVar[dict[str, str]] = {
+        "optimizer": "optimizer.name",
+        "schedule": "schedule.shape",
+        **{
+            name: f"{group}.{name}"
+            for group, names in (
+                ("optimizer", ("embedding_rate", "weight_decay", "betas", "epsilon", "gradient_clip")),
+                ("schedule", ("final_learning_rate", "warmup_fraction", "warmup_steps")),
+                ("checkpoints", ("save_every", "save_total")),
+                ("data", ("tokenize_texts_first", "loader_workers")),
+                ("device", ("precision", "zero_stage", "deepspeed", "gradient_checkpointing", "compile",
+                            "loss_kernel", "num_threads", "peak_tflops")),
+            )
+            for name in names
+        },
+    }  # fmt: skip
+    """what settings were called before they stood in groups: a run of then is resumed, a file or a flag is refused"""
+
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: a value out of range, by name.
+        """
+        if self.optimizer.name == "muon" and (self.device.zero_stage != 0 or self.device.precision != "fp32"):
+            raise UserError("training.optimizer.name muon needs whole matrices: set zero_stage 0 and precision fp32")
         if self.max_tokens is None and self.max_steps is None:
             raise UserError("training: give max_tokens or max_steps, or training would never end")
-        for name in ("max_tokens", "max_steps", "tokens_per_step", "tokens_per_micro_batch", "max_length"):
-            _at_least(name, getattr(self, name), 1)
-        for name in ("log_every", "save_every", "save_total", "num_threads"):
-            _at_least(name, getattr(self, name), 1)
-        for name in ("learning_rate", "embedding_rate", "final_learning_rate", "warmup_fraction"):
-            _at_least(name, getattr(self, name), 0)
-        for name in ("gradient_clip", "weight_decay", "loader_workers"):
-            _at_least(name, getattr(self, name), 0)
-        if self.peak_tflops is not None and self.peak_tflops <= 0:
-            raise UserError(f"training.peak_tflops is {self.peak_tflops}: it must be above 0")
+        positive = ("max_tokens", "max_steps", "tokens_per_step", "tokens_per_micro_batch", "max_length", "log_every")
+        _at_least(self, "", positive, 1)
+        _at_least(self, "", ("learning_rate",), 0)
 
     @property
     def schedule_steps(self) -> int:
@@ -124,6 +220,11 @@ class TrainingConfig:
             return max(1, round(self.max_tokens / self.tokens_per_step))
         assert self.max_steps is not None
         return self.max_steps
+
+    @property
+    def schedule_tokens(self) -> int:
+        """Tokens that the schedule spans, were every step full."""
+        return self.schedule_steps * self.tokens_per_step
 
     @property
     def last_step(self) -> int:
@@ -136,6 +237,9 @@ def _one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
         raise UserError(f"training.{name} is {value!r}: choose one of {', '.join(map(str, choices))}")
 
 
-def _at_least(name: str, value: float | None, minimum: int) -> None:
-    if value is not None and not value >= minimum:
-        raise UserError(f"training.{name} is {value}: it must be at least {minimum}")
+def _at_least(config: Any, group: str, names: Sequence[str], minimum: int) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value >= minimum:
+            where = ".".join(part for part in ("training", group, name) if part)
+            raise UserError(f"{where} is {value}: it must be at least {minimum}")

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cslm.batches.micro_batch import MicroBatch
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
-from cslm.training.engine import full_weights, on_device
+from cslm.training.engine import full_weights
 from cslm.training.meters import LossMeter
 from cslm.training.state import TrainingState
 
@@ -49,17 +50,17 @@ class ValidationConfig:
 
 
 class Validator:
-    """Held-out rows of this process, and where the best model goes."""
+    """Held-out micro-batches of this process, and where the best model goes."""
 
     def __init__(
         self,
         config: ValidationConfig,
-        rows: Sequence[dict[str, Tensor]],
+        micro_batches: Sequence[MicroBatch],
         groups: Sequence[str],
         output: Path,
         save: Callable[[dict[str, Tensor], Path], None],
     ) -> None:
-        self.config, self.rows = config, rows
+        self.config, self.micro_batches = config, micro_batches
         self._groups, self._output, self._save = groups, output, save
         self.seconds = 0.0
 
@@ -81,8 +82,8 @@ class Validator:
         meter = LossMeter(self._groups)
         engine.eval()
         with torch.no_grad():
-            for row in self.rows:
-                meter.add([engine(on_device(row, engine.device))])
+            for micro_batch in self.micro_batches:
+                meter.add([engine(micro_batch.to(engine.device))])
         engine.train()
         result = meter.result()
         result["best"] = state.best_loss is None or result["loss"] < state.best_loss

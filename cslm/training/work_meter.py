@@ -6,19 +6,20 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from cslm.batches.micro_batch import MicroBatch
+from cslm.batches.packed_row import PackedRow
 from cslm.model.flops import ModelFlops, model_flops
 from cslm.model.loss import LanguageModelLoss
 from cslm.training.device_limits import peak_flops, peak_memory
-from cslm.training.training_config import TrainingConfig
+from cslm.training.training_config import DeviceConfig
 
 
 @dataclass(frozen=True)
-class Work:
+class DeviceWork:
     """What all processes did since the last log line."""
 
     flops: float | None
@@ -44,7 +45,7 @@ class Work:
 class WorkMeter:
     """Notes the micro-batches of this process; everything stays on the CPU until a log line is due."""
 
-    def __init__(self, module: nn.Module, config: TrainingConfig, device: torch.device) -> None:
+    def __init__(self, module: nn.Module, config: DeviceConfig, device: torch.device) -> None:
         self._costs: ModelFlops | None = None
         started = time.perf_counter()
         if isinstance(module, LanguageModelLoss):
@@ -52,22 +53,20 @@ class WorkMeter:
         self._peak = peak_flops(config, device) if self._costs is not None else None
         self._device = device
         self._flops = 0
-        self._rows: list[int] = []
+        self._slots: list[int] = []
         self.setup_sec = time.perf_counter() - started
         """seconds that finding the peak took"""
 
-    def add(self, micro_batches: Sequence[dict[str, Tensor]]) -> None:
+    def add(self, micro_batches: Sequence[MicroBatch]) -> None:
         """Note the micro-batches of one step of this process: as many as every process has."""
         for micro_batch in micro_batches:
-            self._rows.append(_slots(micro_batch))
-            if self._costs is not None:
-                boundaries = micro_batch["cu_seqlens"].tolist()
-                lengths = [stop - start for start, stop in pairwise(boundaries)]
-                self._flops += self._costs.step(lengths, len(micro_batch["target_ids"]))
+            self._slots.append(micro_batch.num_slots)
+            if self._costs is not None and isinstance(micro_batch, PackedRow):
+                self._flops += self._costs.step(micro_batch.document_lengths, micro_batch.num_targets)
 
-    def result(self) -> Work:
+    def result(self) -> DeviceWork:
         """The work since the last call over all processes, which call this together."""
-        most = torch.tensor([peak_memory(self._device), *self._rows], dtype=torch.float64, device=self._device)
+        most = torch.tensor([peak_memory(self._device), *self._slots], dtype=torch.float64, device=self._device)
         peak = math.nan if self._peak is None else self._peak
         total = torch.tensor([self._flops, peak], dtype=torch.float64, device=self._device)
         world_size = torch.distributed.get_world_size()
@@ -76,13 +75,7 @@ class WorkMeter:
             torch.distributed.all_reduce(total)
         memory, *longest = most.tolist()
         flops, peak = total.tolist()
-        self._flops, self._rows = 0, []
+        self._flops, self._slots = 0, []
         slots = world_size * sum(int(length) for length in longest)
         known = None if math.isnan(peak) else peak
-        return Work(flops if self._costs is not None else None, known, slots, int(memory))
-
-
-def _slots(micro_batch: dict[str, Tensor]) -> int:
-    """Tokens of a row, or spectrogram frames of a padded batch of a decoder."""
-    states = micro_batch["input_ids"] if "input_ids" in micro_batch else micro_batch["mel"]
-    return states.shape[0] * states.shape[1]
+        return DeviceWork(flops if self._costs is not None else None, known, slots, int(memory))

@@ -62,6 +62,6 @@ def test_rows_hold_every_document_once_for_any_number_of_processes(world, form):
     for world_size in (1, 3):
         rows = [held_out.rows(rank, world_size) for rank in range(world_size)]
         assert len({len(part) for part in rows}) == 1
-        learnt = sorted(tuple(row["target_ids"].tolist()) for part in rows for row in part)
+        learnt = sorted(tuple(row.target_ids.tolist()) for part in rows for row in part)
         tokens[world_size] = sorted(token for row in learnt for token in row)
     assert tokens[1] == tokens[3]

@@ -96,3 +96,23 @@ def test_after_its_end_a_schedule_stays_and_any_slot_costs_the_same():
 def test_nothing_left_at_some_point_is_an_error():
     with pytest.raises(UserError, match="no source has a weight above 0 at 100% of the training"):
         Mixture({"a": WeightSchedule([1.0, 0.0])}, {"a": 1.0}, 0, 1e6)
+
+
+def test_progress_is_the_share_of_the_tokens_before_a_slot():
+    """Of two sources of 10 and 30 tokens, as many tokens of each: 15 tokens a document."""
+    mixture = Mixture({"a": 1.0, "b": 1.0}, {"a": 10.0, "b": 30.0}, 0, total_tokens=15.0 * 100_000)
+    for slot in (0, 1, 1000, 50_000, 99_999):
+        assert mixture.progress_at(slot) == pytest.approx(slot / 100_000, rel=1e-3)
+    assert mixture.progress_at(100_200) == mixture.progress_at(10**12) == 1.0
+
+
+def test_progress_under_scheduled_weights_is_what_their_draws_add_up_to():
+    weights = {"text": WeightSchedule([1.0, 0.0]), "speech": WeightSchedule([0.0, 1.0])}
+    lengths, total = {"text": 20.0, "speech": 50.0}, 40 * BLOCK * 30.0
+    mixture, tokens, found = Mixture(weights, lengths, 5, total), 0.0, []
+    for slot in range(30 * BLOCK):
+        if slot % 1000 == 0:
+            assert mixture.progress_at(slot) == pytest.approx(tokens / total, abs=1e-3)
+            found.append(mixture.progress_at(slot))
+        tokens += lengths[mixture.draw(slot)[0]]
+    assert found == sorted(set(found)) and found[-1] < 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 import multiprocessing
 
 import pytest
-import torch
 
 from cslm.batches.read_ahead import read_ahead
 from cslm.errors import UserError
+from tests.worlds.equal_batches import equal
 from tests.worlds.small_world import open_stream
 
 
@@ -30,8 +30,7 @@ def assert_equal(found, wanted):
     for one, other in zip(found, wanted, strict=True):
         assert (one.position, one.consumed, one.notes) == (other.position, other.consumed, other.notes)
         for row, same in zip(one.micro_batches, other.micro_batches, strict=True):
-            assert row.keys() == same.keys()
-            assert all(torch.equal(row[name], same[name]) for name in row)
+            assert equal(row, same)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -71,5 +70,5 @@ def test_what_the_stream_refuses_is_said_in_its_own_words(world, form):
 class _Refusing:
     num_documents = 5
 
-    def sequence(self, index, draw_seed):
+    def sequence(self, index, draw_seed, progress=1.0):
         raise UserError("line 7 is damaged")

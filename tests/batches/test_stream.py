@@ -10,8 +10,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cslm.batches.held_out import HeldOut
 from cslm.batches.mixture import BLOCK
-from cslm.batches.sources import SourceConfig
+from cslm.batches.parts import Part
+from cslm.batches.sources import SourceConfig, open_sources
 from cslm.errors import UserError
 from tests.worlds.small_world import open_stream
 
@@ -30,8 +32,8 @@ def documents_of(micro_batches) -> list[tuple[int, ...]]:
     """The documents of rows, sorted, without rows that are only padding."""
     documents = []
     for row in micro_batches:
-        boundaries = row["cu_seqlens"].tolist()
-        ids = row["input_ids"][0].tolist()
+        boundaries = row.boundaries
+        ids = row.input_ids[0].tolist()
         if len(ids) > 1:
             documents += [tuple(ids[start:stop]) for start, stop in pairwise(boundaries)]
     return sorted(documents)
@@ -47,12 +49,12 @@ def test_a_step_is_the_same_for_any_number_of_processes(stream, slot, world_size
     together = [row for share in shares for row in share.micro_batches]
     assert documents_of(together) == documents_of(alone.micro_batches)
     for share in shares:
-        assert (share.num_trained, share.position, share.consumed) == (
-            alone.num_trained,
+        assert (share.counts, share.position, share.consumed) == (
+            alone.counts,
             alone.position,
             alone.consumed,
         )
-    assert sum(len(row["target_ids"]) for row in together) == alone.num_trained
+    assert sum(row.num_targets for row in together) == alone.counts["targets"]
 
 
 def test_a_run_goes_on_at_any_step(world, form, stream):
@@ -84,22 +86,21 @@ def test_steps_are_as_full_as_documents_allow(stream):
     tokens = sum(step.consumed.values())
     _, following = stream.document(step.position["slot"])
     assert tokens <= 900 < tokens + len(following)
-    assert all(row["input_ids"].shape[1] <= 400 for row in step.micro_batches)
+    assert all(row.input_ids.shape[1] <= 400 for row in step.micro_batches)
 
 
 def test_targets_are_the_next_ids_of_the_same_document(stream, form):
     step = stream.step({"slot": 77})
     for row in step.micro_batches:
-        ids, positions = row["input_ids"][0], row["target_positions"]
-        assert row["input_ids"].dtype == row["target_ids"].dtype == row["label_group"].dtype == torch.int64
-        assert row["cu_seqlens"].dtype == torch.int32
-        assert torch.equal(ids[positions + 1], row["target_ids"])
-        starts = row["cu_seqlens"][:-1].tolist()
+        ids, positions = row.input_ids[0], row.target_positions
+        assert row.input_ids.dtype == row.target_ids.dtype == row.target_groups.dtype == torch.int64
+        assert torch.equal(ids[positions + 1], row.target_ids)
+        starts = row.boundaries[:-1]
         assert set((positions + 1).tolist()).isdisjoint(starts)
-        for start, stop in pairwise(row["cu_seqlens"].tolist()):
-            assert row["position_ids"][0, start:stop].tolist() == list(range(stop - start))
-        speech = [stream.groups[group].split("/")[1] == "speech" for group in row["label_group"].tolist()]
-        assert speech == form.vocabulary.is_unit(row["target_ids"]).tolist()
+        for start, stop in pairwise(row.boundaries):
+            assert row.position_ids[0, start:stop].tolist() == list(range(stop - start))
+        speech = [stream.groups[group].split("/")[1] == "speech" for group in row.target_groups.tolist()]
+        assert speech == form.vocabulary.is_unit(row.target_ids).tolist()
 
 
 def test_masks_of_rows_are_those_of_the_sequences(stream):
@@ -109,12 +110,12 @@ def test_masks_of_rows_are_those_of_the_sequences(stream):
         document = stream.document(slot)[1]
         trained[tuple(document.ids.tolist())] = document.trained
     for row in step.micro_batches:
-        ids = row["input_ids"][0].tolist()
-        for start, stop in pairwise(row["cu_seqlens"].tolist()):
+        ids = row.input_ids[0].tolist()
+        for start, stop in pairwise(row.boundaries):
             mask = trained[tuple(ids[start:stop])].copy()
             mask[0] = False
-            inside = (row["target_positions"] >= start) & (row["target_positions"] < stop)
-            assert (row["target_positions"][inside] + 1 - start).tolist() == np.flatnonzero(mask).tolist()
+            inside = (row.target_positions >= start) & (row.target_positions < stop)
+            assert (row.target_positions[inside] + 1 - start).tolist() == np.flatnonzero(mask).tolist()
 
 
 def test_groups_name_task_modality_and_language(stream):
@@ -128,9 +129,9 @@ def test_more_processes_than_documents_get_padding(world, form):
     steps = [stream.step({}, rank, 3) for rank in range(3)]
     assert [len(step.micro_batches) for step in steps] == [1, 1, 1]
     empty = steps[2].micro_batches[0]
-    assert empty["input_ids"].tolist() == [[0]] and empty["cu_seqlens"].tolist() == [0, 1]
-    assert len(empty["target_positions"]) == len(empty["target_ids"]) == len(empty["label_group"]) == 0
-    assert steps[2].num_trained == steps[0].num_trained > 0
+    assert empty.input_ids.tolist() == [[0]] and empty.boundaries == (0, 1)
+    assert len(empty.target_positions) == empty.num_targets == len(empty.target_groups) == 0
+    assert steps[2].counts["targets"] == steps[0].counts["targets"] > 0
 
 
 def test_shares_of_tokens_are_the_weights(world, form):
@@ -155,7 +156,7 @@ def test_long_documents_are_dropped_or_cut_and_counted(world, form):
         step = stream.step(position)
         position = step.position
         notes.update(step.notes)
-        assert all(length <= 60 for row in step.micro_batches for length in np.diff(row["cu_seqlens"]))
+        assert all(length <= 60 for row in step.micro_batches for length in np.diff(row.boundaries))
     assert notes["dialogue: dropped, longer than 60 tokens"] > 0
     assert notes["code_switched: cut, longer than 60 tokens"] > 0
 
@@ -204,6 +205,39 @@ def test_each_learnt_token_weighs_what_its_source_says(world, form):
     stream = new_stream(heavy, form)
     weighed = {"asr": set(), "others": set()}
     for row in stream.step({"slot": 40}).micro_batches:
-        for group, weight in zip(row["label_group"].tolist(), row["target_weights"].tolist(), strict=True):
+        for group, weight in zip(row.target_groups.tolist(), row.target_weights.tolist(), strict=True):
             weighed["asr" if stream.groups[group].startswith("asr/") else "others"].add(weight)
     assert weighed == {"asr": {3.0}, "others": {1.0}}
+
+
+def test_documents_know_the_progress_of_their_slot(world, form, monkeypatch):
+    """The same on resume and for any number of processes: it hangs on the slot alone."""
+    seen: dict[int, list[float]] = {}
+    stream = new_stream({"asr": world["asr"]}, form, total_tokens=20_000)
+    source = stream.sources["asr"]
+
+    def watched(index, draw_seed, progress=1.0, plain=source.sequence):
+        seen.setdefault(draw_seed, []).append(progress)
+        return plain(index, draw_seed, progress)
+
+    monkeypatch.setattr(source, "sequence", watched)
+    position: dict = {}
+    for number in range(12):
+        stream.step(position, 0, 1)
+        position = stream.step(position, number % 2, 2).position
+    progress = [found[0] for found in seen.values()]
+    assert all(len(set(found)) == 1 for found in seen.values()) and max(map(len, seen.values())) > 1
+    assert progress[0] == 0.0 and progress == sorted(progress) and 0.3 < progress[-1] < 0.7
+
+
+def test_the_held_out_part_is_seen_as_at_the_end(world, form, monkeypatch):
+    stream = new_stream({"asr": world["asr"]}, form, held_out_share=0.3)
+    (source,) = open_sources({"asr": world["asr"]}, form, Part(0.3, held_out=True)).values()
+    seen = []
+
+    def watched(index, draw_seed, progress=1.0, plain=source.clean_sequence):
+        seen.append(progress)
+        return plain(index, draw_seed)
+
+    monkeypatch.setattr(source, "clean_sequence", watched)
+    assert len(HeldOut({"asr": source}, stream, 3)) == 3 and seen == [1.0] * 3

@@ -62,12 +62,12 @@ def rows(world, form, rank=0, world_size=1, **changes):
     step = open_stream(world, form, **sizes | changes).step({"slot": 7}, rank, world_size)
     found = []
     for row in step.micro_batches:
-        for start, stop in zip(row["cu_seqlens"][:-1].tolist(), row["cu_seqlens"][1:].tolist(), strict=True):
-            inside = (row["target_positions"] >= start) & (row["target_positions"] < stop)
-            read = tuple(row["input_ids"][0, start:stop].tolist())
-            where = tuple((row["target_positions"][inside] - start).tolist())
+        for start, stop in zip(row.boundaries[:-1], row.boundaries[1:], strict=True):
+            inside = (row.target_positions >= start) & (row.target_positions < stop)
+            read = tuple(row.input_ids[0, start:stop].tolist())
+            where = tuple((row.target_positions[inside] - start).tolist())
             if len(read) > 1:
-                found.append((read, tuple(row["target_ids"][inside].tolist()), where))
+                found.append((read, tuple(row.target_ids[inside].tolist()), where))
     return found
 
 
@@ -103,5 +103,5 @@ def test_a_model_reads_the_noise(world, form):
         seed=0,
     ).step({})  # fmt: skip
     (row,) = step.micro_batches
-    learnt_after = row["input_ids"][0, row["target_positions"][1:]]
-    assert not torch.equal(learnt_after, row["target_ids"][:-1])
+    learnt_after = row.input_ids[0, row.target_positions[1:]]
+    assert not torch.equal(learnt_after, row.target_ids[:-1])

@@ -7,6 +7,7 @@ import torch
 from cslm.decoder.decoder_batches import DecoderStream
 from cslm.decoder.speech_decoder import GROUPS, SpeechDecoder
 from cslm.decoder.time_grid import TimeGrid
+from tests.worlds.equal_batches import equal
 from tests.worlds.tone_voices import CARD
 
 GRID = TimeGrid(25.0, 22050, 256)
@@ -17,18 +18,14 @@ def stream(tone_data):
     return DecoderStream(tone_data, GRID, crop_frames=48, crops_per_step=6, crops_per_micro=2, seed=3)
 
 
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
 def test_a_step_is_a_function_of_its_position(stream, tone_data):
     first = stream.step({}, 0, 1)
     second = stream.step(first.position, 0, 1)
     fresh = DecoderStream(tone_data, GRID, crop_frames=48, crops_per_step=6, crops_per_micro=2, seed=3)
     again = fresh.step(first.position, 0, 1)
-    assert all(same(a, b) for a, b in zip(second.micro_batches, again.micro_batches, strict=True))
-    assert not same(first.micro_batches[0], second.micro_batches[0])
-    assert (first.num_trained, first.consumed) == (fresh.step({}, 0, 1).num_trained, {"decoder": 6 * 48})
+    assert all(equal(a, b) for a, b in zip(second.micro_batches, again.micro_batches, strict=True))
+    assert not equal(first.micro_batches[0], second.micro_batches[0])
+    assert (first.counts, first.consumed) == ({"mel_frames": 6 * 48}, {"decoder": 6 * 48})
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 4])
@@ -36,10 +33,12 @@ def test_processes_share_one_global_batch(stream, world_size):
     whole = stream.step({}, 0, 1)
     shares = [stream.step({}, rank, world_size) for rank in range(world_size)]
     assert len({len(share.micro_batches) for share in shares}) == 1
-    assert {share.num_trained for share in shares} == {whole.num_trained}
-    together = [batch for share in shares for batch in share.micro_batches if batch["mel_lengths"].sum()]
+    assert all(share.counts == whole.counts for share in shares)
+    frames = [batch.counts()["mel_frames"] for share in shares for batch in share.micro_batches]
+    assert sum(frames) == whole.counts["mel_frames"]
+    together = [batch for share in shares for batch in share.micro_batches if batch.num_mel_frames.sum()]
     assert len(together) == len(whole.micro_batches)
-    assert all(any(same(batch, other) for other in together) for batch in whole.micro_batches)
+    assert all(any(equal(batch, other) for other in together) for batch in whole.micro_batches)
 
 
 def test_every_utterance_once_an_epoch(stream):
@@ -52,23 +51,23 @@ def test_a_crop_holds_what_the_file_holds(stream):
     batch = stream.step({}, 0, 1).micro_batches[0]
     for i in range(2):
         crop = stream.crop(i)
-        length, num_rows = crop.num_mel_frames, int(batch["row_lengths"][i])
+        length, num_rows = crop.num_mel_frames, int(batch.num_units[i])
         mel = stream.data.mels.read(crop.utterance, crop.first_mel_frame, length)
-        np.testing.assert_array_equal(batch["mel"][i, :length], mel)
-        assert batch["mel_lengths"][i] == length == 48
+        np.testing.assert_array_equal(batch.mel[i, :length], mel)
+        assert batch.num_mel_frames[i] == length == 48
         units = stream.data.store.row(int(stream.data.rows[crop.utterance])).units
         # the unit that lasts at the centre of each spectrogram frame, found from the unit frames
         unit_frames = ((crop.first_mel_frame + np.arange(length)) * 256 / 22050 * 25).astype(int)
         expected = np.repeat(units.ids[:, 0], units.durations)[unit_frames.clip(max=units.durations.sum() - 1)]
-        places = batch["positions"][i, :length].int().clip(max=num_rows - 1)
-        np.testing.assert_array_equal(batch["rows"][i, places, 0], expected)
+        places = batch.positions[i, :length].int().clip(max=num_rows - 1)
+        np.testing.assert_array_equal(batch.units[i, places, 0], expected)
 
 
 def test_a_unit_that_the_border_cuts_keeps_its_duration(stream):
     batch = stream.step({}, 0, 1).micro_batches[0]
     for i in range(2):
-        rows = batch["rows"][i, : batch["row_lengths"][i], 0]
-        np.testing.assert_array_equal(batch["durations"][i, : len(rows)], rows + 1)  # unit u lasts 1 + u frames
+        rows = batch.units[i, : batch.num_units[i], 0]
+        np.testing.assert_array_equal(batch.durations[i, : len(rows)], rows + 1)  # unit u lasts 1 + u frames
 
 
 def test_the_loss_is_a_sum_over_crops(stream):
@@ -77,16 +76,15 @@ def test_the_loss_is_a_sum_over_crops(stream):
     one = [decoder(batch) for batch in stream.step({}, 0, 1).micro_batches]
     stream.crops_per_micro = 6
     whole = decoder(stream.step({}, 0, 1).micro_batches[0])
-    assert sum(output.count for output in one) == whole.count == stream.step({}, 0, 1).num_trained
-    torch.testing.assert_close(sum(output.loss_sum for output in one), whole.loss_sum)
-    torch.testing.assert_close(sum(output.group_sums for output in one), whole.group_sums)
-    assert whole.group_sums.shape == (len(GROUPS),) and (whole.group_counts > 0).all()
+    torch.testing.assert_close(sum(output.weighted_sum for output in one), whole.weighted_sum)
+    torch.testing.assert_close(sum(output.report.sums for output in one), whole.report.sums)
+    assert whole.report.sums.shape == (len(GROUPS),) and (whole.report.counts > 0).all()
 
 
 def test_nothing_to_learn_still_runs_backward(stream):
     decoder = SpeechDecoder(CARD)
     batch = stream.step({}, 3, 4).micro_batches[0]
     output = decoder(batch)
-    output.loss_sum.backward()
-    assert output.count == 0 and output.loss_sum.item() == 0
+    output.weighted_sum.backward()
+    assert batch.counts() == {"mel_frames": 0} and output.weighted_sum.item() == 0
     assert all(p.grad is not None and p.grad.abs().sum() == 0 for p in decoder.parameters())

@@ -32,7 +32,7 @@ def trained(tone_data) -> SpeechDecoder:
     for _ in range(300):
         step = stream.step(position, 0, 1)
         optimizer.zero_grad()
-        (decoder(step.micro_batches[0]).loss_sum / step.num_trained).backward()
+        (decoder(step.micro_batches[0]).weighted_sum / step.counts["mel_frames"]).backward()
         torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
         optimizer.step()
         position = step.position

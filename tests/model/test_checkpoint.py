@@ -51,7 +51,7 @@ def saved(tmp_path):
 @pytest.mark.parametrize(("family", "tied"), SHAPES)
 def test_transformers_alone_gives_the_same_logits(saved, family, tied):
     folder, model, vocabulary = saved(family, tied)
-    ids = packed_row([20])["input_ids"]
+    ids = packed_row([20]).input_ids
     loaded = AutoModelForCausalLM.from_pretrained(folder).eval()
     with torch.no_grad():
         assert torch.equal(loaded(ids).logits, model(ids).logits)
@@ -81,7 +81,7 @@ def test_the_other_stack_gives_the_same_logits(saved):
     if python is None:
         pytest.skip("set CSLM_OTHER_STACK_PYTHON to the interpreter of the other stack")
     written = [saved(family, tied) for family, tied in SHAPES]
-    ids = packed_row([20])["input_ids"]
+    ids = packed_row([20]).input_ids
     for folder, _, _ in written:
         torch.save(ids, folder / "ids.pt")
     assert _run(python, *(folder for folder, _, _ in written)) == [
@@ -108,7 +108,7 @@ def test_generation_never_picks_a_row_that_names_nothing(saved):
     assert generation["suppress_tokens"] == list(range(vocabulary.size, vocabulary.padded_size))
     model.get_output_embeddings().weight.data[vocabulary.size :] *= 1000
     loaded = AutoModelForCausalLM.from_pretrained(folder)
-    ids = loaded.generate(packed_row([4])["input_ids"], max_new_tokens=20, do_sample=True)
+    ids = loaded.generate(packed_row([4]).input_ids, max_new_tokens=20, do_sample=True)
     assert int(ids.max()) < vocabulary.size
 
 

@@ -19,7 +19,7 @@ def test_losses_and_gradients_are_those_of_transformers(family, layers):
     fast = copy.deepcopy(plain)
     assert use_cpu_layers(fast) == layers
     row = packed_row([9, 30, 28, 3, 1])
-    losses = [LanguageModelLoss(model, num_groups=3)(row).loss_sum for model in (plain, fast)]
+    losses = [LanguageModelLoss(model, num_groups=3)(row).weighted_sum for model in (plain, fast)]
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-6, atol=1e-6)
     for loss in losses:
         loss.backward()
@@ -32,7 +32,7 @@ def test_a_model_with_them_saves_and_generates_as_before(tmp_path):
     plain = tiny_model("qwen3", attention="document")
     fast = copy.deepcopy(plain)
     use_cpu_layers(fast)
-    ids = packed_row([6])["input_ids"]
+    ids = packed_row([6]).input_ids
     with torch.no_grad():
         torch.testing.assert_close(fast(ids).logits, plain(ids).logits)
     found, expected = (m.generate(ids, max_new_tokens=5, do_sample=False) for m in (fast, plain))

@@ -55,13 +55,13 @@ def test_similar_lengths_share_a_group():
 def test_logits_of_a_packed_document_are_those_of_the_document_alone(family):
     packed, alone = tiny_model(family, attention="document"), tiny_model(family)
     row = packed_row(LENGTHS)
-    documents = PackedDocuments(row["cu_seqlens"].tolist())
+    documents = PackedDocuments(row.boundaries)
     with torch.no_grad():
         logits = packed(
-            input_ids=row["input_ids"], position_ids=row["position_ids"], use_cache=False, documents=documents
+            input_ids=row.input_ids, position_ids=row.position_ids, use_cache=False, documents=documents
         ).logits[0]
-        for start, stop in pairwise(row["cu_seqlens"].tolist()):
-            expected = alone(row["input_ids"][:, start:stop], use_cache=False).logits[0]
+        for start, stop in pairwise(row.boundaries):
+            expected = alone(row.input_ids[:, start:stop], use_cache=False).logits[0]
             assert (logits[start:stop] - expected).abs().max() < 2e-6
 
 
@@ -69,12 +69,12 @@ def test_logits_of_a_packed_document_are_those_of_the_document_alone(family):
 def test_gradients_of_packed_documents_are_the_sum_of_theirs_alone(family):
     packed, alone = tiny_model(family, attention="document"), tiny_model(family)
     row = packed_row([9, 20, 19, 4])
-    boundaries = row["cu_seqlens"].tolist()
+    boundaries = row.boundaries
     documents = PackedDocuments(boundaries)
-    output = packed(input_ids=row["input_ids"], position_ids=row["position_ids"], use_cache=False, documents=documents)
+    output = packed(input_ids=row.input_ids, position_ids=row.position_ids, use_cache=False, documents=documents)
     output.logits.logsumexp(-1).sum().backward()
     for start, stop in pairwise(boundaries):
-        alone(row["input_ids"][:, start:stop], use_cache=False).logits.logsumexp(-1).sum().backward()
+        alone(row.input_ids[:, start:stop], use_cache=False).logits.logsumexp(-1).sum().backward()
     for one, other in zip(packed.parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-5)
 
@@ -111,10 +111,10 @@ def test_documents_are_apart_under_every_attention_of_transformers(attention, fa
     packed = tiny_model(family, attention=attention).to(device, dtype)
     alone = tiny_model(family, attention="sdpa").to(device, dtype)
     row = packed_row(LENGTHS)
-    ids = row["input_ids"].to(device)
+    ids = row.input_ids.to(device)
     with torch.no_grad():
-        logits = packed(input_ids=ids, position_ids=row["position_ids"].to(device), use_cache=False).logits[0]
-        for start, stop in pairwise(row["cu_seqlens"].tolist()):
+        logits = packed(input_ids=ids, position_ids=row.position_ids.to(device), use_cache=False).logits[0]
+        for start, stop in pairwise(row.boundaries):
             expected = alone(ids[:, start:stop], use_cache=False).logits[0]
             assert (logits[start:stop] - expected).abs().max() < (2e-2 if dtype == torch.bfloat16 else 2e-6)
 

@@ -31,7 +31,7 @@ def test_text_rows_keep_their_values(tied, initialisation):
 
 def test_text_logits_stay():
     model = tiny_model("qwen3", tied=True)
-    ids = packed_row([10], vocab_size=60)["input_ids"]
+    ids = packed_row([10], vocab_size=60).input_ids
     with torch.no_grad():
         before = model(ids).logits[..., :60]
         after = extend_model(model, VOCABULARY)(ids).logits
@@ -42,7 +42,7 @@ def test_text_logits_stay():
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma3_text"])
 def test_an_untied_head_is_its_own_and_survives_saving(family, tmp_path):
     model = tiny_model(family, tied=True)
-    ids = packed_row([10], vocab_size=60)["input_ids"]
+    ids = packed_row([10], vocab_size=60).input_ids
     with torch.no_grad():
         before = model(ids).logits[..., :60]
         logits = extend_model(model, VOCABULARY, untie_head=True)(ids).logits

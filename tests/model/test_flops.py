@@ -39,10 +39,10 @@ def test_a_packed_row_as_the_loss_computes_it():
     loss = LanguageModelLoss(tiny_model("qwen3", attention="document").train(), 3)
     flops = model_flops(loss.model)
     with FlopCounterMode(display=False) as counter:
-        loss(row).loss_sum.backward()
+        loss(row).weighted_sum.backward()
     counted = counter.get_flop_counts()["Global"]
     linear = counted[torch.ops.aten.mm] + counted.get(torch.ops.aten.addmm, 0)
-    num_targets = len(row["target_ids"])
+    num_targets = row.num_targets
     assert num_targets < sum(LENGTHS)
     assert linear == 3 * (sum(LENGTHS) * flops.per_token + num_targets * flops.per_target)
 
@@ -51,16 +51,16 @@ def test_frozen_weights_have_no_gradient_to_compute():
     """LoRA on a frozen model: what PyTorch counts, attention and its own small matrices included."""
     row = packed_row(LENGTHS)
     model = tiny_model("llama", tied=False, attention="document").train()
-    whole = model_flops(model).step(LENGTHS, len(row["target_ids"]))
+    whole = model_flops(model).step(LENGTHS, row.num_targets)
     loss = LanguageModelLoss(add_lora(model, LoraOptions(rank=2)), 3)
     flops = model_flops(model)
     assert flops.frozen_per_token == PER_TOKEN and flops.frozen_per_target == 0
     with FlopCounterMode(display=False) as counter:
-        loss(row).loss_sum.backward()
+        loss(row).weighted_sum.backward()
     counted = counter.get_flop_counts()["Global"]
     linear = counted[torch.ops.aten.mm] + counted.get(torch.ops.aten.addmm, 0)
     pairs = 3 * flops.per_pair * sum(_seen(length, None) for length in LENGTHS) * len(flops.windows)
-    assert linear == pytest.approx(flops.step(LENGTHS, len(row["target_ids"])) - pairs, rel=1e-9)
+    assert linear == pytest.approx(flops.step(LENGTHS, row.num_targets) - pairs, rel=1e-9)
     assert flops.step(LENGTHS, 0) < whole
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,8 +132,8 @@ def test_a_head_that_is_not_known_keeps_its_logits_whole_and_gives_the_same():
     for name in ("qwen3", "another"):
         model = tiny_model(attention="document")
         model.config.model_type = name
-        output = LanguageModelLoss(model, 3)(row | {"target_weights": torch.linspace(0.5, 2, len(row["target_ids"]))})
-        output.loss_sum.backward()
-        found.append([output.loss_sum, *output[2:], *(parameter.grad for parameter in model.parameters())])
+        output = LanguageModelLoss(model, 3)(replace(row, target_weights=torch.linspace(0.5, 2, row.num_targets)))
+        output.weighted_sum.backward()
+        found.append([output.weighted_sum, *output.report, *(parameter.grad for parameter in model.parameters())])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)

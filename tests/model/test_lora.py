@@ -32,7 +32,7 @@ def adapted(family: str = "qwen3", tied: bool = True, **options: object):
 
 def logits(model) -> torch.Tensor:
     with torch.no_grad():
-        return model(ROW["input_ids"][:, :9]).logits
+        return model(ROW.input_ids[:, :9]).logits
 
 
 def test_outputs_stay_until_something_is_learnt():
@@ -83,20 +83,20 @@ def test_the_fast_layers_of_cpus_do_not_lose_it(targets):
     use_cpu_layers(fast)
     fast = LanguageModelLoss(fast, 3)
     for module in (slow, fast):
-        module(ROW).loss_sum.backward()
+        module(ROW).weighted_sum.backward()
     for (name, one), other in zip(slow.named_parameters(), fast.parameters(), strict=True):
         if one.requires_grad:
             torch.testing.assert_close(other.grad, one.grad, atol=1e-4, rtol=1e-4, msg=name)
     without = LanguageModelLoss(tiny_model(attention="document"), 3)
-    assert (without(ROW).loss_sum - fast(ROW).loss_sum).abs() > 1e-2
+    assert (without(ROW).weighted_sum - fast(ROW).weighted_sum).abs() > 1e-2
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_logits_in_chunks_are_those_of_all_at_once(monkeypatch, tied):
     whole, chunked = (LanguageModelLoss(adapted(tied=tied), 3) for _ in range(2))
-    whole(ROW).loss_sum.backward()
+    whole(ROW).weighted_sum.backward()
     monkeypatch.setattr(head_loss, "CHUNK_LOGITS", 64 * 5)
-    chunked(ROW).loss_sum.backward()
+    chunked(ROW).weighted_sum.backward()
     for one, other in zip(whole.parameters(), chunked.parameters(), strict=True):
         if one.requires_grad:
             torch.testing.assert_close(other.grad, one.grad, atol=1e-4, rtol=1e-4)

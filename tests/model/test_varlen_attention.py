@@ -76,14 +76,14 @@ def plain_kernel(monkeypatch):
 def test_logits_and_gradients_are_those_of_the_documents_alone(plain_kernel, family):
     packed, alone = tiny_model(family, attention="document"), tiny_model(family)
     row = packed_row(LENGTHS)
-    boundaries = row["cu_seqlens"].tolist()
+    boundaries = row.boundaries
     logits = packed(
-        input_ids=row["input_ids"], position_ids=row["position_ids"], use_cache=False,
+        input_ids=row.input_ids, position_ids=row.position_ids, use_cache=False,
         documents=PackedDocuments(boundaries),
     ).logits[0]  # fmt: skip
     logits.logsumexp(-1).sum().backward()
     for start, stop in pairwise(boundaries):
-        expected = alone(row["input_ids"][:, start:stop], use_cache=False).logits[0]
+        expected = alone(row.input_ids[:, start:stop], use_cache=False).logits[0]
         assert (logits[start:stop] - expected).abs().max() < 2e-6
         expected.logsumexp(-1).sum().backward()
     for one, other in zip(packed.parameters(), alone.parameters(), strict=True):
@@ -98,9 +98,9 @@ def test_the_kernel_of_a_gpu_keeps_documents_apart(family):
         pytest.skip("needs a GPU")
     packed, alone = (tiny_model(family, attention=it).to("cuda", torch.bfloat16) for it in ("document", "sdpa"))
     row = packed_row(LENGTHS)
-    ids, boundaries = row["input_ids"].cuda(), row["cu_seqlens"].tolist()
+    ids, boundaries = row.input_ids.cuda(), row.boundaries
     documents = PackedDocuments(boundaries, "cuda")
-    positions = row["position_ids"].cuda()
+    positions = row.position_ids.cuda()
     logits = packed(input_ids=ids, position_ids=positions, use_cache=False, documents=documents).logits[0]
     for start, stop in pairwise(boundaries):
         expected = alone(ids[:, start:stop], use_cache=False).logits[0]

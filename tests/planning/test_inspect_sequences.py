@@ -57,7 +57,7 @@ def test_a_row_has_the_boundaries_that_the_model_gets(world, capsys, tmp_path):
     rows = stream.step({"slot": 3}).micro_batches
     printed = told(world, capsys, "--slot", "3", "--row", "1")
     assert f"row 1 of {len(rows)} in the step at slot 3" in printed
-    assert "boundaries " + " ".join(map(str, rows[1]["cu_seqlens"].tolist())) in printed
+    assert "boundaries " + " ".join(map(str, rows[1].boundaries)) in printed
     with pytest.raises(UserError, match=rf"row is 9, but the step at slot 3 has {len(rows)} rows"):
         told(world, capsys, "--slot", "3", "--row", "9")
 

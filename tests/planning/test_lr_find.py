@@ -27,13 +27,13 @@ def test_a_fall_and_a_rise_are_found():
     assert found.steepest == pytest.approx(10**-3.5, rel=0.6)
     assert found.turn == pytest.approx(1e-2, rel=0.3)
     assert found.suggestion == min(found.steepest, found.turn / 10) == found.steepest
-    assert f"suggested: --training.learning_rate {found.steepest:.1e}" in found.told()[-1]
+    assert f"suggested: --training.learning_rate {found.steepest:.1e}" in found.lines()[-1]
 
 
 def test_a_turn_close_to_the_fall_decides():
     found = curve([6.0] * 21 + [6.0 - 0.4 * step for step in range(10)], diverged_at=RATES[31])
     assert found.turn == RATES[30] and found.suggestion == found.turn / 10 < found.steepest
-    assert found.told()[0].startswith("cut short at 1.3e-03")
+    assert found.lines()[0].startswith("cut short at 1.3e-03")
 
 
 def test_a_loss_that_only_falls_or_only_rises():
@@ -71,7 +71,16 @@ def test_the_tiny_world_has_a_sane_rate(world, capsys):
 
 def test_a_range_that_diverges_is_cut_short(world, capsys):
     config = {**text_lm_config(world), "output": "elsewhere"}
-    given = ["--lr_max", "1e9", "--num_steps", "60", "--training.gradient_clip", "0", "--training.optimizer", "sgd"]
+    given = [
+        "--lr_max",
+        "1e9",
+        "--num_steps",
+        "60",
+        "--training.optimizer.gradient_clip",
+        "0",
+        "--training.optimizer.name",
+        "sgd",
+    ]
     lr_find.main(["--config", str(write_config(world / "high.yaml", config)), *given])
     printed = capsys.readouterr().out
     assert "cut short at" in printed and "step 60/60" not in printed

@@ -15,8 +15,8 @@ from cslm.planning.activation_memory import ActivationMemory, activation_memory
 from cslm.planning.plan import PlanConfig
 from cslm.planning.planned_memory import ModelSize, Offload, checkpoint_bytes, model_bytes, stage_memory
 from cslm.training.pretrain import main as pretrain
-from cslm.training.training_config import TrainingConfig
 from tests.training.processes import ROOT
+from tests.worlds.flat_training import training_config
 from tests.worlds.tiny_models import FAMILIES, tiny_model
 from tests.worlds.tiny_world import make_world, pretrain_config, text_lm_config, write_config
 
@@ -128,12 +128,12 @@ def test_a_model_that_is_not_there_cannot_be_told(world):
 @pytest.mark.parametrize(("name", "value"), [("num_processes", 0), ("mfu", 1.5), ("gpu_memory_gib", -1.0)])
 def test_a_slip_is_named(world, name, value):
     with pytest.raises(UserError, match=name):
-        PlanConfig(output="x", sources={}, training=TrainingConfig(max_steps=1), model=None, **{name: value})
+        PlanConfig(output="x", sources={}, training=training_config(max_steps=1), model=None, **{name: value})
 
 
 def test_states_by_stage():
     """A million parameters on four processes, in units of a million bytes."""
-    config = TrainingConfig(max_steps=1, precision="bf16")
+    config = training_config(max_steps=1, precision="bf16")
     million = ModelSize(10**6)
     found = [stage_memory(stage, million, config, 4, NOTHING) for stage in range(4)]
     assert [(m.weights, m.masters, m.optimizer, m.gradients) for m in found] == [
@@ -143,13 +143,13 @@ def test_states_by_stage():
         (2.5e6, 1e6, 2e6, 0.5e6),
     ]
     assert [checkpoint_bytes(stage, million, config) for stage in range(4)] == [14e6, 14e6, 14e6, 12e6]
-    full = TrainingConfig(max_steps=1)
+    full = training_config(max_steps=1)
     assert [checkpoint_bytes(stage, million, full) for stage in range(4)] == [12e6, 16e6, 16e6, 12e6]
 
 
 def test_frozen_parameters_have_neither_gradients_nor_states():
     """Of a million parameters 900,000 are frozen, and 40,000 are merged when the model is written."""
-    config, model = TrainingConfig(max_steps=1, precision="bf16"), ModelSize(10**6, frozen=900_000, added=40_000)
+    config, model = training_config(max_steps=1, precision="bf16"), ModelSize(10**6, frozen=900_000, added=40_000)
     found = [stage_memory(stage, model, config, 4, NOTHING) for stage in range(4)]
     assert [(m.weights, m.masters, m.optimizer, m.gradients) for m in found] == [
         (2e6, 4e5, 8e5, 2e5),
@@ -162,7 +162,7 @@ def test_frozen_parameters_have_neither_gradients_nor_states():
 
 
 def test_what_is_offloaded_lives_on_the_host():
-    config, million = TrainingConfig(max_steps=1, precision="bf16"), ModelSize(10**6)
+    config, million = training_config(max_steps=1, precision="bf16"), ModelSize(10**6)
     found = stage_memory(2, million, config, 4, NOTHING, Offload(optimizer=True))
     assert (found.weights, found.masters, found.optimizer, found.gradients) == (2e6, 0, 0, 0)
     assert found.host == 1e6 + 2e6 + 1e6
@@ -172,7 +172,7 @@ def test_what_is_offloaded_lives_on_the_host():
 
 def test_settings_that_offload_are_looked_at(world, capsys):
     path = write_config(world / "offload.yaml", pretrain_config(world, zero_stage=3, precision="bf16"))
-    more = ("--training.deepspeed", "recipes/deepspeed/zero3_offload.json")
+    more = ("--training.device.deepspeed", "recipes/deepspeed/zero3_offload.json")
     stages = [planned(path, *given)["memory"]["stages"][3] for given in ((), more)]
     assert stages[0]["host"] == 0 and stages[0]["optimizer"] > 0
     assert stages[1]["host"] > 0 == stages[1]["optimizer"] and stages[1]["peak"] < stages[0]["peak"]

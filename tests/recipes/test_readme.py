@@ -22,8 +22,8 @@ MODULES = {verb.replace("-", "_"): module for verb, (module, _) in cli.VERBS.ite
 QUICK = {
     "fit_tokenizer": ["--codebook_size", "16", "--sample_hours", "0.01"],
     "tokenize_corpus": ["--num_workers", "1"],
-    "pretrain": [*TWO_STEPS, "--model.dtype", "float32", "--training.precision", "fp32"],
-    "finetune": [*TWO_STEPS, "--model.dtype", "float32", "--training.precision", "fp32"],
+    "pretrain": [*TWO_STEPS, "--model.dtype", "float32", "--training.device.precision", "fp32"],
+    "finetune": [*TWO_STEPS, "--model.dtype", "float32", "--training.device.precision", "fp32"],
     "respond": ["--decoding.max_new_tokens", "1500", "--decoding.temperature", "1"],
     "train_decoder": [*TWO_STEPS, "--crop_frames", "16", "--decoder.width", "32"],
 }

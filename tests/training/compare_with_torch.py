@@ -22,7 +22,7 @@ from cslm.training.engine import (
     start_processes,
     update_weights,
 )
-from cslm.training.training_config import TrainingConfig
+from tests.worlds.flat_training import training_config
 from tests.worlds.tiny_stream import TinyStream, tiny_module, torch_loop
 
 STEPS = 4
@@ -61,19 +61,19 @@ def expected(case: str) -> dict[str, list]:
 
 def compare(stage: int, case: str, wanted: dict, rank: int, world_size: int, settings: str | None = None) -> None:
     """One stage and optimizer, some steps."""
-    config = TrainingConfig(max_steps=STEPS, zero_stage=stage, deepspeed=settings, **CASES[case])
+    config = training_config(max_steps=STEPS, zero_stage=stage, deepspeed=settings, **CASES[case])
     engine = start_engine(tiny_module(), config)
     for step in range(STEPS):
         batch = TinyStream().step({"step": step}, rank, world_size)
-        outputs = accumulate_gradients(engine, batch.micro_batches, batch.num_trained)
-        loss = torch.stack([output.loss_sum for output in outputs]).sum() / batch.num_trained
+        outputs = accumulate_gradients(engine, batch)
+        loss = torch.stack([output.weighted_sum for output in outputs]).sum() / batch.counts["targets"]
         torch.distributed.all_reduce(loss)
         assert abs(float(loss) - wanted["losses"][step]) < 1e-5, (stage, case, step, float(loss), wanted["losses"])
         for name, parameter in engine.module.named_parameters():
             difference = (safe_get_full_grad(parameter) - wanted["gradients"][step][name]).abs().max()
             assert difference < 1e-5, (stage, case, step, name, float(difference))
         set_learning_rate(engine, config.learning_rate)
-        norm = update_weights(engine, config.gradient_clip)
+        norm = update_weights(engine, config.optimizer.gradient_clip)
         reference = torch.stack([g.norm() for g in wanted["gradients"][step].values()]).norm()
         assert abs(float(norm) - float(reference)) < 1e-4, (stage, case, step, float(norm), float(reference))
     weights = full_weights(engine)

@@ -12,7 +12,7 @@ from cslm.model.lora import LoraOptions, add_lora, merge_lora
 from cslm.model.loss import LanguageModelLoss
 from cslm.training.loop import train
 from cslm.training.row_training import RowTraining
-from cslm.training.training_config import TrainingConfig
+from tests.worlds.flat_training import training_config
 from tests.worlds.tiny_models import tiny_model
 from tests.worlds.tiny_stream import TinyStream
 
@@ -30,7 +30,7 @@ def run(
     **settings: object,
 ) -> None:
     """Train to ``max_steps`` of a schedule of eight steps, decay and all."""
-    config = TrainingConfig(**{
+    config = training_config(**{
         "max_tokens": 800, "tokens_per_step": 100, "max_steps": max_steps, "log_every": 1, "num_threads": 1,
         "learning_rate": 0.01, "gradient_clip": 0.5, "weight_decay": 0.1, "embedding_rate": 2.0, **settings,
     })  # fmt: skip

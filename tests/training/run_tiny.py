@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from cslm.errors import exit_with_status
 from cslm.training.loop import train
-from cslm.training.training_config import TrainingConfig
+from tests.worlds.flat_training import training_config
 from tests.worlds.tiny_stream import TinyStream, tiny_module
 
 
@@ -27,7 +27,7 @@ def run(
     vocabulary: str = "",
 ) -> None:
     """Train to ``max_steps`` of a schedule of eight steps."""
-    config = TrainingConfig(
+    config = training_config(
         max_tokens=800, tokens_per_step=100, max_steps=max_steps, zero_stage=zero_stage, log_every=1, save_every=3,
         num_threads=1, learning_rate=0.01, gradient_clip=0.5, optimizer=optimizer, deepspeed=settings,
     )  # fmt: skip

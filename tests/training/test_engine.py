@@ -6,8 +6,8 @@ import pytest
 
 from cslm.errors import UserError
 from cslm.training.engine import start_engine
-from cslm.training.training_config import TrainingConfig
 from tests.training.processes import ROOT, finish, start
+from tests.worlds.flat_training import training_config
 from tests.worlds.tiny_stream import tiny_module
 
 OPTIMIZERS = ("sgd", "faster embeddings", "adamw")
@@ -50,7 +50,7 @@ def test_settings_decide_nothing_that_the_loop_decides(path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"zero_optimization": {"stage": 1}}', r"file\.json has ZeRO stage 1, but training\.zero_stage is 2"),
+        ('{"zero_optimization": {"stage": 1}}', r"file\.json has ZeRO stage 1, but training\.device\.zero_stage is 2"),
         ('{"zero_optimization": ', r"file\.json is no readable JSON file"),
         ("[]", r"file\.json is no readable JSON file"),
         (None, r"file\.json is no readable JSON file"),
@@ -60,14 +60,14 @@ def test_settings_that_cannot_be_are_named(tmp_path, content, message):
     file = tmp_path / "file.json"
     if content is not None:
         file.write_text(content, encoding="utf-8")
-    config = TrainingConfig(max_steps=1, zero_stage=2, deepspeed=str(file))
+    config = training_config(max_steps=1, zero_stage=2, deepspeed=str(file))
     with pytest.raises(UserError, match=message):
         start_engine(tiny_module(), config)
 
 
 def test_settings_that_come_with_the_package_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = TrainingConfig(max_steps=1, zero_stage=2, deepspeed="recipes/deepspeed/zero1.json")
+    config = training_config(max_steps=1, zero_stage=2, deepspeed="recipes/deepspeed/zero1.json")
     with pytest.raises(UserError, match=r"zero1\.json has ZeRO stage 1"):
         start_engine(tiny_module(), config)
 

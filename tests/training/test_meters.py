@@ -8,20 +8,20 @@ import pytest
 import torch
 
 from cslm.errors import MissingExtraError, UserError
-from cslm.model.loss import LossOutput
+from cslm.model.objective import GroupReport, Objective, Term
 from cslm.training.engine import start_processes
 from cslm.training.meters import LossMeter, RunLog, SpikeWatch, _clock, check_finite
 from cslm.training.state import TrainingState
-from cslm.training.work_meter import Work
+from cslm.training.work_meter import DeviceWork
 
 RESULT = {"loss": 2.0, "groups": {"asr/text/en": 1.0, "asr/text/zh": 3.0}, "accuracy": {},
           "counts": {"asr/text/en": 1, "asr/text/zh": 3}}  # fmt: skip
-WORK = Work(flops=1e9, peak_flops=2e9, slots=125, peak_memory=3 << 30)
+WORK = DeviceWork(flops=1e9, peak_flops=2e9, slots=125, peak_memory=3 << 30)
 
 
 def output(sums, counts):
     sums, counts = torch.tensor(sums), torch.tensor(counts)
-    return LossOutput(sums.sum(), int(counts.sum()), sums, counts, counts / 2)
+    return Objective({"loss": Term(sums.sum(), "targets")}, GroupReport(sums, counts, counts / 2))
 
 
 def test_a_spike_is_named_and_slow_change_is_not():
@@ -87,7 +87,7 @@ def test_a_line_tells_what_the_devices_do(tmp_path, capsys):
 
 def test_what_is_not_known_is_left_out(tmp_path, capsys):
     log = RunLog(tmp_path, 2, TrainingState())
-    log.write(TrainingState(1, 100), RESULT, 1e-3, 0.5, Work(None, 2e9, 100, 1 << 30))
+    log.write(TrainingState(1, 100), RESULT, 1e-3, 0.5, DeviceWork(None, 2e9, 100, 1 << 30))
     log.close()
     assert json.loads((tmp_path / "metrics.jsonl").read_text())["mfu"] is None
     assert "MFU" not in capsys.readouterr().out

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from cslm.errors import UserError
 from cslm.training.muon import Muon, inner_matrices, orthogonalise
-from cslm.training.training_config import TrainingConfig
+from tests.worlds.flat_training import training_config
 
 
 def test_all_directions_of_an_update_count_alike():
@@ -75,4 +75,4 @@ def test_saved_and_loaded_it_goes_on_as_if_never_stopped():
 @pytest.mark.parametrize("settings", [{"zero_stage": 2}, {"zero_stage": 0, "precision": "bf16"}])
 def test_sharded_or_rounded_matrices_are_refused(settings):
     with pytest.raises(UserError, match="zero_stage 0"):
-        TrainingConfig(max_steps=1, optimizer="muon", **settings)
+        training_config(max_steps=1, optimizer="muon", **settings)

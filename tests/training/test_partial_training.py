@@ -74,7 +74,7 @@ def test_a_resumed_run_is_the_same(world):
 def test_finetune_with_frozen_rows_on_zero_3_in_bf16(world):
     config = lora_config(world, "finetune", train_rows="none", target_modules=["q_proj", "v_proj"])
     config |= {"model": {"base": "pretrain"}, "tokenizer_card": None, "untie_head": False}
-    config["training"] |= {"zero_stage": 3, "precision": "bf16", "gradient_checkpointing": True}
+    config["training"]["device"] |= {"zero_stage": 3, "precision": "bf16", "gradient_checkpointing": True}
     run(world, config, verb=finetune)
     found, base = weights(world / "finetune"), weights(world / "pretrain")
     changed = {name.split(".")[-2] for name in base if not torch.equal(found[name], base[name].bfloat16())}

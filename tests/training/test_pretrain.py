@@ -12,8 +12,8 @@ from cslm.configuration import load_configuration
 from cslm.errors import UserError
 from cslm.model.compiled_layers import compile_layers
 from cslm.training import finetune, language_model, pretrain
-from cslm.training.training_config import TrainingConfig
 from tests.training.processes import ROOT, finish, start
+from tests.worlds.flat_training import training_config
 from tests.worlds.tiny_world import make_world, pretrain_config, text_lm_config, write_config
 
 
@@ -142,12 +142,13 @@ def test_mistakes_in_the_configuration_are_named(world, tmp_path, change, messag
 def test_a_rate_that_diverges_is_named(world, tmp_path):
     config = {**text_lm_config(world), "output": str(tmp_path / "out")}
     with pytest.raises(UserError, match="training diverged"):
-        run(world, config, "--training.learning_rate", "1e30", "--training.gradient_clip", "0")
+        run(world, config, "--training.learning_rate", "1e30", "--training.optimizer.gradient_clip", "0")
 
 
 def test_bf16_and_gradient_checkpointing(world, tmp_path):
     config = {**pretrain_config(world), "output": str(tmp_path / "out")}
-    config["training"] |= {"precision": "bf16", "gradient_checkpointing": True, "max_steps": 2}
+    config["training"]["max_steps"] = 2
+    config["training"]["device"] |= {"precision": "bf16", "gradient_checkpointing": True}
     run(world, config)
     found, expected = rows(tmp_path / "out")[1]["loss"], rows(world / "pretrain")[1]["loss"]
     assert found == pytest.approx(expected, abs=0.05)
@@ -184,8 +185,8 @@ def test_a_chat_template_that_is_given_goes_with_the_model(world):
 def test_beside_an_accelerator_cores_that_are_left_read_ahead(monkeypatch, cores, workers):
     monkeypatch.setattr(language_model, "runs_on_cpu", lambda: False)
     monkeypatch.setattr(language_model, "share_of_cores", lambda: cores)
-    assert language_model._loader_workers(TrainingConfig(max_steps=1)) == workers
-    assert language_model._loader_workers(TrainingConfig(max_steps=1, loader_workers=0)) == 0
+    assert language_model._loader_workers(training_config(max_steps=1)) == workers
+    assert language_model._loader_workers(training_config(max_steps=1, loader_workers=0)) == 0
 
 
 def test_compiled_layers_learn_the_same(world, monkeypatch):

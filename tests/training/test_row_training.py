@@ -69,7 +69,7 @@ def plain_loop(first_steps: int, steps: int) -> tuple[list[float], list[float], 
     for step in range(steps):
         alone = step < first_steps
         batch = TinyStream().step({"step": step})
-        loss = sum(module(row).loss_sum for row in batch.micro_batches) / batch.num_trained
+        loss = sum(module(row).weighted_sum for row in batch.micro_batches) / batch.counts["targets"]
         optimizer.zero_grad()
         loss.backward()
         if alone:

@@ -4,11 +4,11 @@ import pytest
 
 from cslm.errors import UserError
 from cslm.training.schedule import learning_rate_at
-from cslm.training.training_config import TrainingConfig
+from tests.worlds.flat_training import training_config
 
 
 def rates(**changes):
-    config = TrainingConfig(max_steps=10, learning_rate=1.0, final_learning_rate=0.1, **changes)
+    config = training_config(max_steps=10, learning_rate=1.0, final_learning_rate=0.1, **changes)
     return [learning_rate_at(config, step) for step in range(11)]
 
 
@@ -32,8 +32,8 @@ def test_warmup_rises_and_then_the_schedule_begins():
 
 
 def test_max_steps_stops_without_changing_the_schedule_of_max_tokens():
-    whole = TrainingConfig(max_tokens=20_000, tokens_per_step=1000)
-    part = TrainingConfig(max_tokens=20_000, tokens_per_step=1000, max_steps=5)
+    whole = training_config(max_tokens=20_000, tokens_per_step=1000)
+    part = training_config(max_tokens=20_000, tokens_per_step=1000, max_steps=5)
     assert (whole.last_step, part.last_step) == (20, 5)
     assert learning_rate_at(whole, 4) == learning_rate_at(part, 4)
 
@@ -54,4 +54,4 @@ def test_max_steps_stops_without_changing_the_schedule_of_max_tokens():
 )
 def test_values_out_of_range_are_named(changes, message):
     with pytest.raises(UserError, match=message):
-        TrainingConfig(**changes)
+        training_config(**changes)

@@ -25,10 +25,9 @@ SETTINGS = {
         "max_steps": 4,
         "tokens_per_step": 64,
         "tokens_per_micro_batch": 32,
-        "zero_stage": 0,
         "log_every": 1,
-        "save_every": 2,
-        "num_threads": 1,
+        "checkpoints": {"save_every": 2},
+        "device": {"zero_stage": 0, "num_threads": 1},
     },
 }
 
@@ -102,8 +101,8 @@ def test_two_processes_learn_the_same(world):
         (["--store", "nowhere"], "nowhere"),
         (["--manifest", "nowhere.jsonl"], r"nowhere\.jsonl"),
         (["--decoder.hop_length", "300"], "hop_length"),
-        (["--training.precision", "bf16"], "fp32"),
-        (["--training.compile", "true"], "for language models"),
+        (["--training.device.precision", "bf16"], "fp32"),
+        (["--training.device.compile", "true"], "for language models"),
         (["--crop_frames", "0"], "crop_frames"),
         (["--voices", "{}"], "voices is empty"),
         (["--no_such_key", "1"], "no_such_key"),

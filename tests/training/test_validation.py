@@ -42,8 +42,8 @@ def test_the_best_model_is_a_whole_checkpoint_with_the_loss_that_was_seen(world,
     best = json.loads((world / "pretrain" / "best" / "best.json").read_text())
     seen = {}
 
-    def remembered(module, stream, training, output, save, rows, validator, vocabulary):
-        seen["rows"], seen["groups"] = validator.rows, stream.groups
+    def remembered(module, stream, training, output, save, row_training, validator, vocabulary):
+        seen["rows"], seen["groups"] = validator.micro_batches, stream.groups
 
     monkeypatch.setattr(runs, "train", remembered)
     config = {**pretrain_config(world), "output": "again", "validation": VALIDATION}
@@ -52,7 +52,7 @@ def test_the_best_model_is_a_whole_checkpoint_with_the_loss_that_was_seen(world,
     module = LanguageModelLoss(model, len(seen["groups"]))
     with torch.no_grad():
         outputs = [module(row) for row in seen["rows"]]
-    loss = sum(float(output.loss_sum) for output in outputs) / sum(output.count for output in outputs)
+    loss = sum(float(output.weighted_sum) for output in outputs) / sum(row.num_targets for row in seen["rows"])
     assert loss == pytest.approx(best["loss"], rel=1e-5)
     assert (world / "pretrain" / "best" / "speech" / "card.yaml").is_file()
 
@@ -60,7 +60,8 @@ def test_the_best_model_is_a_whole_checkpoint_with_the_loss_that_was_seen(world,
 def test_two_processes_see_the_same_and_a_resumed_run_remembers_its_best(world):
     config = {**pretrain_config(world), "output": "two", "validation": {**VALIDATION, "keep_best": False}}
     path = str(write_config(world / "two.yaml", config))
-    finish(start(2, "recipes/pretrain.py", "--config", path, "--training.max_steps", "3", "--training.save_every", "3"))
+    three = ["--training.max_steps", "3", "--training.checkpoints.save_every", "3"]
+    finish(start(2, "recipes/pretrain.py", "--config", path, *three))
     finish(start(1, "recipes/pretrain.py", "--config", path))
     found, wanted = rows(world / "two"), rows(world / "pretrain")
     assert [row["step"] for row in found] == [2, 3, 4]  # the last step of the first run had a look too

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,26 +14,27 @@ from cslm.model.flops import model_flops
 from cslm.training.device_limits import known_peak, peak_flops, peak_memory
 from cslm.training.engine import start_processes
 from cslm.training.loop import train
-from cslm.training.training_config import TrainingConfig
+from cslm.training.training_config import DeviceConfig
 from cslm.training.work_meter import WorkMeter
 from tests.training.processes import ROOT, clean_environment, finish, start
+from tests.worlds.flat_training import training_config
 from tests.worlds.tiny_models import packed_row
 from tests.worlds.tiny_stream import TinyStream, tiny_module
 
 CPU = torch.device("cpu")
-CONFIG = TrainingConfig(max_steps=1, peak_tflops=2e-3)
+DEVICE = DeviceConfig(peak_tflops=2e-3)
 
 
 def test_operations_and_slots_of_a_window():
     start_processes(1)
     module = tiny_module()
-    meter = WorkMeter(module, CONFIG, CPU)
+    meter = WorkMeter(module, DEVICE, CPU)
     rows = [packed_row([5, 9]), packed_row([30])]
     meter.add(rows)
     meter.add(rows[:1])
     work = meter.result()
     costs = model_flops(module.model)
-    targets = [len(row["target_ids"]) for row in rows]
+    targets = [row.num_targets for row in rows]
     assert work.flops == 2 * costs.step([5, 9], targets[0]) + costs.step([30], targets[1])
     assert work.slots == 14 + 30 + 14
     assert work.peak_flops == 2e9
@@ -44,8 +46,8 @@ def test_operations_and_slots_of_a_window():
 
 def test_a_module_that_is_no_language_model_has_no_share_of_the_peak():
     start_processes(1)
-    meter = WorkMeter(nn.Linear(2, 2), CONFIG, CPU)
-    meter.add([{"mel": torch.zeros(3, 7, 80)}])
+    meter = WorkMeter(nn.Linear(2, 2), DEVICE, CPU)
+    meter.add([SimpleNamespace(num_slots=21)])
     work = meter.result()
     assert work.slots == 21 and work.mfu(1.0) is None
 
@@ -64,11 +66,11 @@ def test_shards_count_as_the_whole_model(tmp_path, monkeypatch, zero_stage):
     """Under ZeRO-3 the weights are empty between the layers; their operations are the same."""
     seen = []
     monkeypatch.setattr(WorkMeter, "result", lambda self, plain=WorkMeter.result: seen.append(plain(self)) or seen[-1])
-    config = TrainingConfig(max_steps=1, tokens_per_step=100, zero_stage=zero_stage, num_threads=1)
+    config = training_config(max_steps=1, tokens_per_step=100, zero_stage=zero_stage, num_threads=1)
     train(tiny_module(), TinyStream(), config, tmp_path, lambda weights, folder: None)
     costs = model_flops(tiny_module().model)
     rows = TinyStream().rows(0)
-    assert seen[0].flops == sum(costs.step([5 + 3 * i, 9, 4], len(rows[i]["target_ids"])) for i in range(4))
+    assert seen[0].flops == sum(costs.step([5 + 3 * i, 9, 4], rows[i].num_targets) for i in range(4))
 
 
 def test_gpus_by_name():
@@ -81,8 +83,8 @@ def test_gpus_by_name():
 
 
 def test_the_peak_of_a_cpu_is_measured_and_one_that_is_given_wins():
-    assert 1e8 < peak_flops(TrainingConfig(max_steps=1), CPU) < 1e14
-    assert peak_flops(TrainingConfig(max_steps=1, peak_tflops=3.0), CPU) == 3e12
+    assert 1e8 < peak_flops(DeviceConfig(), CPU) < 1e14
+    assert peak_flops(DeviceConfig(peak_tflops=3.0), CPU) == 3e12
 
 
 def test_memory_of_a_process_is_its_own():

@@ -9,7 +9,7 @@ from typing import Any
 
 from cslm.batches.parts import Part
 from cslm.batches.sources import SourceConfig, open_sources
-from cslm.batches.stream import BatchStream, mixed_stream
+from cslm.batches.stream import BatchSizes, BatchStream, mixture_of
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.units.store import StoreRow, write_store
 from tests.worlds.small_village import (
@@ -105,6 +105,9 @@ def write_world(folder: Path) -> dict[str, SourceConfig]:
 def open_stream(
     configs: dict[str, SourceConfig], form: SequenceFormat, *, held_out_share: float = 0.0, **settings: Any
 ) -> BatchStream:
-    """The stream of these sources, but for what is held out."""
+    """The stream of these sources, but for what is held out; ``settings`` are its sizes, seed, tokens and caps."""
+    sources = open_sources(configs, form, Part(held_out_share))
     weights = {name: config.weight for name, config in configs.items()}
-    return mixed_stream(open_sources(configs, form, Part(held_out_share)), weights, **settings)
+    sizes = BatchSizes(*(settings.pop(name) for name in ("tokens_per_step", "tokens_per_micro_batch", "max_length")))
+    pad_id = settings.pop("pad_id", 0)
+    return BatchStream(sources, mixture_of(sources, weights, **settings), sizes, settings["seed"], pad_id)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from cslm.batches.packed_row import PackedRow
+
 FAMILIES = {
     "llama": {"rope_theta": 50_000.0, "rope_scaling": {
         "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -32,9 +34,7 @@ def tiny_model(
     return model.eval()
 
 
-def packed_row(
-    lengths: list[int], vocab_size: int = 64, seed: int = 0, trained: float = 0.7
-) -> dict[str, torch.Tensor]:
+def packed_row(lengths: list[int], vocab_size: int = 64, seed: int = 0, trained: float = 0.7) -> PackedRow:
     """A micro-batch of random documents, of whose tokens a share is trained."""
     generator = torch.Generator().manual_seed(seed)
     boundaries = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
@@ -42,11 +42,12 @@ def packed_row(
     learnt = torch.rand(ids.shape[1], generator=generator) < trained
     learnt[boundaries[:-1].long()] = False
     targets = learnt.nonzero().flatten()
-    return {
-        "input_ids": ids,
-        "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
-        "cu_seqlens": boundaries,
-        "target_positions": targets - 1,
-        "target_ids": ids[0, targets],
-        "label_group": targets % 3,
-    }
+    return PackedRow(
+        input_ids=ids,
+        position_ids=torch.cat([torch.arange(length) for length in lengths])[None],
+        boundaries=tuple(boundaries.tolist()),
+        target_positions=targets - 1,
+        target_ids=ids[0, targets],
+        target_weights=torch.ones(len(targets)),
+        target_groups=targets % 3,
+    )

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from cslm.batches.micro_batch import StepBatch
+from cslm.batches.packed_row import PackedRow
 from cslm.model.loss import LanguageModelLoss
 from tests.worlds.tiny_models import packed_row, tiny_model
-
-
-@dataclass
-class Step:
-    """One step's rows of one process."""
-
-    micro_batches: list[dict[str, torch.Tensor]]
-    num_trained: int
-    position: dict[str, Any]
-    consumed: dict[str, int]
-    notes: dict[str, int]
 
 
 class TinyStream:
@@ -27,18 +17,18 @@ class TinyStream:
 
     groups = ("asr/text/en", "tts/speech/en", "mt/text/zh")
 
-    def rows(self, step: int) -> list[dict[str, torch.Tensor]]:
+    def rows(self, step: int) -> list[PackedRow]:
         """All rows of a step."""
         shares = (0.9, 0.3, 0.6, 0.0 if step % 3 == 2 else 0.5)
         return [packed_row([5 + 3 * i, 9, 4], seed=10 * step + i, trained=share) for i, share in enumerate(shares)]
 
-    def step(self, position: dict[str, Any], rank: int = 0, world_size: int = 1) -> Step:
+    def step(self, position: dict[str, Any], rank: int = 0, world_size: int = 1) -> StepBatch:
         """The rows of one process."""
         number = position.get("step", 0)
         rows = self.rows(number)
-        trained = sum(len(row["target_ids"]) for row in rows)
-        tokens = sum(row["input_ids"].numel() for row in rows)
-        return Step(rows[rank::world_size], trained, {"step": number + 1}, {"rows": tokens}, {})
+        trained = sum(row.num_targets for row in rows)
+        tokens = sum(row.num_slots for row in rows)
+        return StepBatch(rows[rank::world_size], {"step": number + 1}, {"rows": tokens}, {"targets": trained})
 
 
 def tiny_module(family: str = "qwen3") -> LanguageModelLoss:
@@ -52,7 +42,7 @@ def torch_loop(module: LanguageModelLoss, optimizer: torch.optim.Optimizer, clip
     for step in range(steps):
         batch = TinyStream().step({"step": step})
         outputs = [module(row) for row in batch.micro_batches]
-        loss = sum(output.loss_sum for output in outputs) / batch.num_trained
+        loss = sum(output.weighted_sum for output in outputs) / batch.counts["targets"]
         optimizer.zero_grad()
         loss.backward()
         losses.append(float(loss.detach()))

@@ -12,6 +12,7 @@ from cslm.codecs.card import Card, save_card
 from cslm.codecs.units import Units
 from cslm.units.shards import StoreRow
 from cslm.units.store import write_store
+from tests.worlds.flat_training import grouped
 
 NUM_UNITS = 12
 FINGERPRINT = "sha256:" + "1" * 64
@@ -79,7 +80,7 @@ def write_config(path: Path, config: dict) -> Path:
 def _training(**changes: object) -> dict:
     settings = {"max_tokens": 1200, "tokens_per_step": 300, "tokens_per_micro_batch": 160, "max_length": 128,
                 "learning_rate": 0.003, "log_every": 1, "num_threads": 1}  # fmt: skip
-    return {**settings, **changes}
+    return grouped(**settings | changes)
 
 
 def _sentence(language: str, generator: np.random.Generator) -> str:
