@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cslm.configuration import load_configuration, parse_configuration, save_configuration, to_plain
+from cslm.configuration import given_keys, load_configuration, parse_configuration, save_configuration, to_plain
 from cslm.errors import UserError
 
 
@@ -96,6 +96,13 @@ def test_later_arguments_win(tmp_path):
     config = parse_configuration(RunConfig, [*arguments, "--sources.asr.weight", "5"], "run")
     assert (config.output, config.speed.max_steps, config.speed.learning_rate) == ("there", 7, 1e-4)
     assert config.sources["asr"] == SourceConfig("asr", 5.0)
+
+
+def test_the_keys_that_are_given_are_known_before_the_configuration_is_built(tmp_path):
+    arguments = ["--config", write(tmp_path, "output: a\nspeed: {betas: [0, 1]}"), "--seed", "3", "--speed.max_steps=7"]
+    assert given_keys(arguments, "run") == ["output", "speed", "speed.betas", "seed", "speed.max_steps"]
+    with pytest.raises(UserError, match=r"run: there is no configuration file no\.yaml"):
+        given_keys(["--config=no.yaml"], "run")
 
 
 def test_the_command_line_wins_over_a_file_that_comes_after_it(tmp_path):

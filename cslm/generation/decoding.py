@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -82,7 +82,7 @@ def decode(
     decoding: DecodingConfig,
     generators: Sequence[torch.Generator] = (),
     with_probabilities: bool = False,
-) -> Iterator[Step]:
+) -> Generator[Step, None, None]:
     """Write the replies to prompts ``(num_ids,)``, all at once, and yield after each step what is new.
 
     A step is computed when it is asked for. Closing the iterator stops the work and frees the cache. Nothing global is

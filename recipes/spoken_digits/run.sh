@@ -61,4 +61,5 @@ stage train deepspeed --num_accelerators 1 --master_port "$(free_port)" "$root/r
     --data_root "$out" --output "$out/model" --training.seed "$seed"
 stage score "$PYTHON" "$root/recipes/score.py" "$out/model" --config "$recipe/score.yaml" \
     --data_root "$out" --output "$out/results.json"
+"$PYTHON" "$root/tools/record_seconds.py" "$out" --seed "$seed"
 cat "$out/results.json"
