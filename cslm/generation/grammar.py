@@ -18,7 +18,7 @@ from cslm.sequences.vocabulary import START_OF_SPEECH, SpeechVocabulary
 Writes = Literal["anything", "text", "speech"]
 """What a reply is made of: text and speech in turn, text alone (ASR), or one stretch of speech (TTS)."""
 
-_OUTSIDE, _OPENED, _FRAME_DONE, _TO_BE_TOLD, _TO_BE_SPOKEN, _INSIDE_FRAME = 0, 1, 2, 3, 4, 5
+_OUTSIDE, _OPENED, _FRAME_DONE, _TEXT_NEXT, _SPEECH_NEXT, _INSIDE_FRAME = 0, 1, 2, 3, 4, 5
 
 
 class UnitGrammar(LogitsProcessor):
@@ -84,7 +84,7 @@ def _states(vocabulary: SpeechVocabulary | None, num_rows: int, chain: Chain | N
     for segment in () if chain is None else chain.segments:
         if segment.marker in vocabulary.markers:
             spoken = segment.modality == "speech" and not segment.before
-            states[vocabulary.markers[segment.marker]] = _TO_BE_SPOKEN if spoken else _TO_BE_TOLD
+            states[vocabulary.markers[segment.marker]] = _SPEECH_NEXT if spoken else _TEXT_NEXT
     return states
 
 
@@ -103,9 +103,9 @@ def _forbidden(
     else:
         allowed[_OUTSIDE, vocabulary.first_unit_id : vocabulary.first_unit_id + vocabulary.num_units] = False
         allowed[_OUTSIDE, _markers_not_written(vocabulary, writes, chain)] = False
-    allowed[_TO_BE_TOLD] = allowed[_OUTSIDE]
-    allowed[_TO_BE_TOLD, list(vocabulary.marker_ids)] = False
-    allowed[_TO_BE_SPOKEN, vocabulary.sosp] = True
+    allowed[_TEXT_NEXT] = allowed[_OUTSIDE]
+    allowed[_TEXT_NEXT, list(vocabulary.marker_ids)] = False
+    allowed[_SPEECH_NEXT, vocabulary.sosp] = True
     offsets = vocabulary.codebook_offsets.tolist()
     for state in (_OPENED, _FRAME_DONE):
         allowed[state, offsets[0] : offsets[0] + sizes[0]] = True

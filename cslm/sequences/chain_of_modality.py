@@ -41,8 +41,8 @@ def check_chain(form: SequenceFormat, order: str) -> Chain:
     if missing:
         possible = ", ".join(name for name, other in CHAINS.items() if not _missing_markers(form, other))
         raise UserError(
-            f"the order {order} writes {' '.join(missing)}, which the tokenizer has no marker for: extend a tokenizer "
-            f"with it (extend_tokenizer, further) and pre-train, or choose one of {possible}"
+            f"the order {order} writes {' '.join(missing)}, which the tokenizer has no marker for: extend it with "
+            f"them (extend_tokenizer) and pre-train, or choose one of {possible}"
         )
     return chain
 

@@ -137,8 +137,8 @@ class ChainReader:
             self._end_text()
             self._end_speech()
             following = self._following()
-            told_by_speech = following and following[0].modality == "speech" and following[0].marker is None
-            if told_by_speech and self._segment is not None and self._segment.modality == "text":
+            by_speech = following and following[0].modality == "speech" and following[0].marker is None
+            if by_speech and self._segment is not None and self._segment.modality == "text":
                 self._begin(following[0])
             self._events.append(SpeechBegins(self._segment))
             self._frames, self._broken = [], False

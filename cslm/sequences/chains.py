@@ -11,14 +11,16 @@ TQ is the transcript of the question, TA the text and SA the speech of the answe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from cslm.errors import UserError
 
 Side = Literal["question", "answer"]
-Told = Literal["text", "speech", "both"]
-"""How a segment is told: as text, as units, or each chunk as text and then as units."""
+SegmentModality = Literal["text", "speech", "both"]
+"""Text, units, or of each chunk its text and then its units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Segment:
 
     side: Side
     language: str
-    modality: Told
+    modality: SegmentModality
     marker: str | None = None
     """surface form of the id that stands before it: ``[question]``; None for none"""
     before: str = ""
@@ -39,7 +41,7 @@ class Segment:
     after: str = ""
     """text behind what is said"""
     chunked: bool = False
-    """whether it is told chunk by chunk"""
+    """whether it is written chunk by chunk"""
 
     def __post_init__(self) -> None:
         bracketed = self.marker is None or self.marker[:1] + self.marker[-1:] in ("[]", "<>")
@@ -73,9 +75,9 @@ class Chain:
 
     def __post_init__(self) -> None:
         assert self.segments, "a chain has at least one segment"
-        for before, segment in zip(self.segments, self.segments[1:], strict=False):
-            told = segment.modality == "speech" and before.modality == "text"
-            assert segment.marker or segment.label or told, f"nothing tells where {segment} begins"
+        for before, segment in pairwise(self.segments):
+            by_speech = segment.modality == "speech" and before.modality == "text"
+            assert segment.marker or segment.label or by_speech, f"nothing tells where {segment} begins"
 
     @property
     def markers(self) -> tuple[str, ...]:
@@ -127,6 +129,11 @@ def chain_of(order: str) -> Chain:
     return CHAINS[order]
 
 
-def markers_of_chains() -> tuple[str, ...]:
-    """The surface forms of the markers of all chains, each once."""
-    return tuple(dict.fromkeys(marker for chain in CHAINS.values() for marker in chain.markers))
+def markers_of_chains(orders: Iterable[str] | None = None) -> tuple[str, ...]:
+    """The surface forms of the markers of these chains, or of all, each once.
+
+    Raises:
+        UserError: there is no such chain.
+    """
+    chains = CHAINS.values() if orders is None else [chain_of(order) for order in orders]
+    return tuple(dict.fromkeys(marker for chain in chains for marker in chain.markers))

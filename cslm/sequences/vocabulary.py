@@ -215,8 +215,8 @@ def extend_tokenizer(
     """Add units and markers to a text tokenizer, in place. Text ids do not change. Done twice, it changes nothing.
 
     Args:
-        further: markers of chains beside the four, such as ``[translation]``; a tokenizer that holds units already
-            gets those that it lacks behind all that it has.
+        further: markers of chains (:func:`~cslm.sequences.chains.markers_of_chains`); those beside the four are added,
+            in a tokenizer that holds units already behind all that it has.
 
     Raises:
         UserError: the tokenizer already has units of another layout, or spells one of the new tokens itself.

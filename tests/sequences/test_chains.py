@@ -8,7 +8,7 @@ import pytest
 from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import dialogue, parse_reply, text_dialogue
 from cslm.sequences.chain_reader import ChainReader, SegmentBegins, TextRead
-from cslm.sequences.chains import CHAINS, Chain, Segment
+from cslm.sequences.chains import CHAINS, Chain, Segment, markers_of_chains
 from cslm.sequences.chunking import chunk_text, speak_chunks
 from cslm.sequences.prompts import prompt_for
 from tests.worlds.four_part_chain import IN_WORDS, MARKED, four_part_format
@@ -142,3 +142,10 @@ def test_the_orders_of_the_paper_name_no_field_or_language_of_their_own():
         chain = CHAINS[order]
         assert set(chain.fields) <= {"question_text", "answer_text"} and not chain.core_languages
     assert MARKED.fields == (*TEXTS, "answer_text") and MARKED.core_languages == ("en",)
+
+
+def test_the_markers_of_chains_each_once():
+    assert markers_of_chains(["full", "no_question"]) == ("[question]", "[answer]")
+    assert markers_of_chains() == ("[question]", "[answer]", "[translation]", "[thought]")
+    with pytest.raises(UserError, match="no order 'mixed'"):
+        markers_of_chains(["mixed"])
