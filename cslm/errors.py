@@ -32,6 +32,11 @@ class MissingExtraError(UserError):
         super().__init__(f"{purpose} needs the package {package}: pip install 'cslm[{extra}]'")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something: those of libraries fill pages, and some are empty."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def exit_with_status(command: Callable[[], None]) -> None:
     """Run a command and set the exit status: 0 done, 2 the user can mend it, 1 the machine failed, 75 asked to stop."""
     try:
