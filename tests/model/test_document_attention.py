@@ -134,11 +134,11 @@ def test_attention_sinks_are_those_of_the_document_alone(kinds):
     packed = AutoModelForCausalLM.from_config(shape, attn_implementation="document").eval()
     packed.load_state_dict(alone.state_dict())
     row = packed_row(LENGTHS)
-    documents = PackedDocuments(row["cu_seqlens"].tolist())
+    documents = PackedDocuments(row.boundaries)
     with torch.no_grad():
         logits = packed(
-            input_ids=row["input_ids"], position_ids=row["position_ids"], use_cache=False, documents=documents
+            input_ids=row.input_ids, position_ids=row.position_ids, use_cache=False, documents=documents
         ).logits[0]
-        for start, stop in pairwise(row["cu_seqlens"].tolist()):
-            wanted = alone(input_ids=row["input_ids"][:, start:stop], use_cache=False).logits[0]
+        for start, stop in pairwise(row.boundaries):
+            wanted = alone(input_ids=row.input_ids[:, start:stop], use_cache=False).logits[0]
             torch.testing.assert_close(logits[start:stop], wanted, atol=1e-4, rtol=1e-4)
