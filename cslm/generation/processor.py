@@ -23,6 +23,7 @@ from cslm.errors import UserError
 from cslm.model.backbone import load_text_tokenizer
 from cslm.model.checkpoint import CARD_FILE, DECODER_FOLDER, SPEECH_FOLDER, read_speech_section
 from cslm.sequences.chain_of_modality import ParsedReply, parse_reply
+from cslm.sequences.chains import chain_of
 from cslm.sequences.prompts import prompt_for
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import save_text_tokenizer
@@ -48,6 +49,7 @@ class CSLMProcessor:
         fingerprint: str = UNKNOWN,
         card_path: Path | None = None,
         name: str = "the checkpoint",
+        order: str = "interleaved",
     ) -> None:
         """Put the parts together.
 
@@ -55,13 +57,15 @@ class CSLMProcessor:
             fingerprint: the speech tokenizer that the language model learnt with.
             card_path: where the codec was opened, for :meth:`save_pretrained`.
             name: what messages call the checkpoint.
+            order: the chain of modality that the model answers in.
 
         Raises:
-            UserError: a codec for a tokenizer without units, or parts made with different speech tokenizers.
+            UserError: no such chain, a codec for a tokenizer without units, or parts of different speech tokenizers.
         """
         self.tokenizer, self.codec, self.decoder = tokenizer, codec, decoder
         self.fingerprint, self.card_path, self.name = fingerprint, card_path, name
         self.form = SequenceFormat(tokenizer)
+        self.order, self.chain = order, chain_of(order)
         if codec is not None:
             check_fingerprint(fingerprint, codec.fingerprint, name, f"the card {card_path or codec.name}")
             if tuple(codec.codebook_sizes) != self.vocabulary.codebook_sizes:
@@ -103,6 +107,7 @@ class CSLMProcessor:
             str(section.get("fingerprint", UNKNOWN)),
             Path(tokenizer_card) if tokenizer_card is not None else None,
             str(path),
+            str(section.get("order", "interleaved")),
         )
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
@@ -189,13 +194,14 @@ class CSLMProcessor:
         input_ids = torch.from_numpy(prompt.astype(np.int64))[None]
         return {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
 
-    def decode(self, ids: Sequence[int] | NDArray[Any], order: str = "interleaved") -> ParsedReply:
+    def decode(self, ids: Sequence[int] | NDArray[Any], order: str | None = None) -> ParsedReply:
         """A generated reply taken apart: transcript of the question, answer, segments of text and units.
 
         Args:
-            order: the chain that it is written in, see :func:`~cslm.sequences.chain_of_modality.parse_reply`.
+            order: the chain that it is written in (default: the checkpoint's), see
+                :func:`~cslm.sequences.chain_of_modality.parse_reply`.
         """
-        return parse_reply(self.form, ids, order)
+        return parse_reply(self.form, ids, order or self.order)
 
     def speak(self, segments: Sequence[Units], language: str, generator: torch.Generator | None = None) -> list[Any]:
         """Waveforms float32 ``(num_samples,)`` of stretches of units in the voice of a language.

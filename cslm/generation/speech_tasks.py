@@ -17,6 +17,7 @@ from cslm.generation.grammar import UnitGrammar, Writes
 from cslm.generation.processor import CSLMProcessor
 from cslm.generation.scripts import script_share
 from cslm.sequences.chain_of_modality import ParsedReply
+from cslm.sequences.vocabulary import MARKERS
 
 _PROBE_TOKENS = 12
 
@@ -37,10 +38,15 @@ class Grammars:
         self._laid_out: dict[Writes, UnitGrammar] = {}
 
     def grammar(self, writes: Writes) -> UnitGrammar:
-        """The grammar of replies made of ``writes``."""
+        """The grammar of replies made of ``writes``; of anything: in the chain of the checkpoint, if it is its own."""
         if writes not in self._laid_out:
             nameless = self.processor.nameless_ids(self.num_rows)
-            self._laid_out[writes] = UnitGrammar(self.processor.vocabulary, self.num_rows, writes, nameless)
+            chain = self.processor.chain
+            plain = chain.markers and set(chain.markers) <= set(MARKERS)
+            restricted = chain if writes == "anything" and not plain else None
+            self._laid_out[writes] = UnitGrammar(
+                self.processor.form.vocabulary, self.num_rows, writes, nameless, restricted
+            )
         return self._laid_out[writes]
 
     def fit(self, processor: CSLMProcessor, num_rows: int) -> bool:

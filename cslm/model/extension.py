@@ -24,6 +24,11 @@ class Vocabulary(Protocol):
         ...
 
     @property
+    def size(self) -> int:
+        """ids that name something"""
+        ...
+
+    @property
     def padded_size(self) -> int:
         """rows of the extended model"""
         ...
@@ -75,6 +80,23 @@ def extend_model(
         _fill_new_rows(weight, vocabulary.num_text_ids, INITIALISATIONS[initialisation], generator)
         if initialisation == CODEC_CENTROIDS:
             _place_by_centroids(weight, vocabulary, centroids, generator)
+    return model
+
+
+def add_marker_rows(model: PreTrainedModel, vocabulary: Vocabulary, seed: int = 0) -> PreTrainedModel:
+    """Rows for markers that join a model which has units already, in place; where it has rows to spare, nothing.
+
+    New rows are drawn as the text rows are spread; a row that was padding keeps what it has.
+    """
+    num_rows = num_embeddings(model)
+    if num_rows >= vocabulary.size:
+        return model
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model.resize_token_embeddings(vocabulary.padded_size, mean_resizing=False)
+    generator = torch.Generator().manual_seed(seed)
+    for weight in embedding_weights(model):
+        _fill_new_rows(weight, num_rows, _mean_and_covariance, generator)
     return model
 
 

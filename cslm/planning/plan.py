@@ -28,7 +28,14 @@ from cslm.sequences.vocabulary import SpeechVocabulary
 from cslm.training.engine import deepspeed_settings
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
 from cslm.training.muon import inner_matrices
-from cslm.training.run_data import SpeechSide, open_format, open_run_sources, open_speech_side, open_text_tokenizer
+from cslm.training.run_data import (
+    SpeechSide,
+    open_format,
+    open_run_sources,
+    open_speech_side,
+    open_text_tokenizer,
+    orders_of,
+)
 
 FITS_BELOW = 0.9
 """share of a GPU's memory that a plan may fill: the rest is its context, communication and what lies between tensors"""
@@ -175,7 +182,7 @@ def _open_tokenizer(
         notes.append(f"text tokenizer: {error}")
         return None, None
     try:
-        return tokenizer, open_speech_side(paths, tokenizer)
+        return tokenizer, open_speech_side(paths, tokenizer, orders_of(config.sources))
     except UserError as error:
         notes.append(f"speech tokenizer: {error}; new rows are not counted")
         return tokenizer, None

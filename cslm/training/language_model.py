@@ -18,7 +18,7 @@ from cslm.model.backbone import build_model
 from cslm.model.checkpoint import save_checkpoint
 from cslm.model.compiled_layers import compile_layers
 from cslm.model.cpu_layers import use_cpu_layers
-from cslm.model.extension import CODEC_CENTROIDS, INITIALISATIONS, extend_model, num_embeddings
+from cslm.model.extension import CODEC_CENTROIDS, INITIALISATIONS, add_marker_rows, extend_model, num_embeddings
 from cslm.model.lora import add_lora, merge_lora
 from cslm.model.loss import LanguageModelLoss
 from cslm.training.engine import preparation, runs_on_cpu, share_of_cores, start_processes, wait_for_all
@@ -94,6 +94,8 @@ def build_run_model(config: LanguageModelConfig, data: RunData) -> PreTrainedMod
     if speech is not None and speech.is_new:
         centroids = _centroids(config.initialisation, speech)
         extend_model(model, speech.vocabulary, config.initialisation, seed, config.untie_head, centroids)
+    elif speech is not None:
+        add_marker_rows(model, speech.vocabulary, seed)
     num_rows = num_embeddings(model)
     if num_rows < len(tokenizer):
         raise UserError(f"{backbone.base} has {num_rows} rows, but its tokenizer {len(tokenizer)} ids: they do not fit")
