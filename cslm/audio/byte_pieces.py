@@ -22,6 +22,8 @@ class BytePieces(io.RawIOBase):
     def __init__(self, file: BinaryIO, pieces: Sequence[Piece], stretched: int = 1) -> None:
         self._file = file
         self._pieces = [piece for piece in pieces if len(piece)]
+        only = self._pieces[0] if len(self._pieces) == 1 else None
+        self._only = only if isinstance(only, range) else None  # most files, quickly
         self._size = sum(len(piece) for piece in self._pieces)
         self._said = self._size * stretched
         self._place = 0
@@ -61,6 +63,10 @@ class BytePieces(io.RawIOBase):
         return count
 
     def _fill(self, view: memoryview) -> int:
+        if self._only is not None:
+            count = max(0, min(len(view), self._size - self._place))
+            self._file.seek(self._only.start + self._place)
+            return int(self._file.readinto(view[:count]))  # type: ignore[attr-defined]
         begin, filled = 0, 0
         for piece in self._pieces:
             inside = self._place + filled - begin

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cslm.corpora.hugging_face import first_line, hub_faults, open_data_set
+from cslm.corpora.hugging_face import cell_of, first_line, hub_faults, open_data_set
 from cslm.corpora.text_documents import (
     TEXT_FIELDS,
     Progress,
@@ -87,18 +87,10 @@ def _documents(
     """The document of each row, or why it has none, until there are enough."""
     num_documents = num_before
     while num_documents != config.max_documents and (row := next(rows, None)) is not None:
-        values = {name: _cell(row, column) for name, column in columns.items()}
+        values = {name: cell_of(row, column) for name, column in columns.items()}
         document = as_document(config.task, {**config.values, **values})
         num_documents += not isinstance(document, str)
         yield document
-
-
-def _cell(row: dict[str, Any], column: str) -> Any:
-    """The value of a column, or of a key inside it."""
-    value: Any = row
-    for key in column.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
 
 
 def _check(config: HuggingFaceTextConfig) -> None:

@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from cslm.configuration import parse_configuration, save_configuration, to_plain
+from cslm.corpora.intake import check_rejected_share
 from cslm.errors import UserError
 
 CORPORA = {
@@ -21,6 +22,8 @@ CORPORA = {
     "kaldi": "cslm.corpora.kaldi:prepare_kaldi",
     "tar_shards": "cslm.corpora.tar_shards:prepare_tar_shards",
     "lhotse_cuts": "cslm.corpora.lhotse_cuts:prepare_lhotse_cuts",
+    "nemo": "cslm.corpora.nemo:prepare_nemo",
+    "fairseq": "cslm.corpora.fairseq:prepare_fairseq",
     "long_utterances": "cslm.corpora.long_utterances:prepare_long_utterances",
     "hugging_face": "cslm.corpora.hugging_face:prepare_hugging_face",
     "hugging_face_text": "cslm.corpora.hugging_face_text:prepare_hugging_face_text",
@@ -45,14 +48,19 @@ def prepare_corpus(name: str, output: Path, options: Sequence[str] = ()) -> bool
         False where the corpus was there already, made with the same options, and nothing was done.
 
     Raises:
-        UserError: an unknown corpus or option, an output folder that holds something else, or bad input.
+        UserError: an unknown corpus or option, an output folder that holds something else, or bad input; or more was
+            left out than ``max_rejected_share`` allows, and then the corpus is made all the same.
     """
     if name not in CORPORA:
         raise UserError(f"there is no corpus {name!r}; choose one of {', '.join(CORPORA)}")
     module_name, function_name = CORPORA[name].split(":")
     function = getattr(importlib.import_module(module_name), function_name)
     config = parse_configuration(get_type_hints(function)["config"], options, f"prepare-corpus {name}")
+    most_rejected = getattr(config, "max_rejected_share", 1.0)
+    if not 0 <= most_rejected <= 1:
+        raise UserError(f"--max_rejected_share is a share from 0 to 1, not {most_rejected}")
     if _already_made(name, output, config):
+        check_rejected_share(output, most_rejected)
         return False
     partial = output.with_name(f".{output.name}.partial")
     wanted = {"corpus": name, **to_plain(config)}
@@ -67,6 +75,7 @@ def prepare_corpus(name: str, output: Path, options: Sequence[str] = ()) -> bool
     finally:
         if name not in RESUMABLE or not _has_begun(partial):
             shutil.rmtree(partial, ignore_errors=True)
+    check_rejected_share(output, most_rejected)
     return True
 
 
