@@ -137,8 +137,8 @@ def _checked_share(header: StoreHeader, config: TokenizeCorpusConfig) -> StoreHe
     share = header.num_rejected / (header.num_rejected + header.num_utterances)
     if share > config.max_rejected_share:
         raise UserError(
-            f"{config.output}: is made, but {share:.1%} of the utterances were rejected (see rejected.jsonl): mend them, "
-            "or allow it with --max_rejected_share"
+            f"{config.output}: is made, but {share:.1%} of the utterances were rejected (see rejected.jsonl): mend them"
+            ", or allow it with --max_rejected_share"
         )
     return header
 
