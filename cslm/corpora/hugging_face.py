@@ -85,6 +85,8 @@ def open_data_set(dataset: str, subset: str | None, split: str, revision: str | 
     """
     import datasets
 
+    from cslm.corpora.undecoded_audio import undecoded
+
     try:
         if (Path(dataset) / "dataset_dict.json").is_file():
             rows = datasets.load_from_disk(dataset)[split].to_iterable_dataset()
@@ -92,19 +94,9 @@ def open_data_set(dataset: str, subset: str | None, split: str, revision: str | 
             rows = datasets.load_from_disk(dataset).to_iterable_dataset()
         else:
             rows = datasets.load_dataset(dataset, subset, split=split, revision=revision, streaming=True)
-        return _undecoded(rows)
+        return undecoded(rows)
     except (ValueError, KeyError, *hub_faults()) as error:  # type: ignore[misc]
         raise UserError(f"{dataset}, split {split}: cannot be read ({first_line(error)})") from None
-
-
-def _undecoded(rows: Any) -> Any:
-    """The rows with audio as bytes and path: even to pass it on, datasets wants torchcodec for what it calls audio."""
-    import datasets
-
-    audio = [name for name, feature in (rows.features or {}).items() if isinstance(feature, datasets.Audio)]
-    for name in audio:
-        rows = rows.cast_column(name, {"bytes": datasets.Value("binary"), "path": datasets.Value("string")})
-    return rows
 
 
 def hub_faults() -> tuple[type[Exception], ...]:
