@@ -141,7 +141,10 @@ def _load(path: str, utterance: Utterance, codec: UnitCodec, plan: Plan, notes: 
 
 
 def _is_below(path: str, root: str) -> bool:
-    return "://" not in path and os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep)
+    try:
+        return "://" not in path and os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep)
+    except ValueError:
+        return True  # no file can have this name
 
 
 def _encode(window: list[_Clip], codec: UnitCodec) -> Iterator[tuple[_Clip, Units]]:
