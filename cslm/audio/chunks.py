@@ -68,12 +68,12 @@ def is_no_size(said: int) -> bool:
 
 def _samples(file: BinaryIO, size: int, order: str) -> _Samples | None:
     """The chunk with the samples, found by walking over those before it; None where there is none."""
-    place, bytes_a_sec, large = _HEAD, 0.0, 0
+    place, bytes_a_sec, large = _HEAD, 0.0, None
     while place + 8 <= size:
         file.seek(place)
         name, length = struct.unpack(f"{order}4sI", file.read(8))
         if name == b"data":
-            return _Samples(place + 8, large if large and length == _LARGEST else length, bytes_a_sec)
+            return _Samples(place + 8, large if large is not None and length == _LARGEST else length, bytes_a_sec)
         if name == b"SSND":
             return _Samples(place + 16, max(length - 8, 0), bytes_a_sec)
         content = file.read(min(length, 32))

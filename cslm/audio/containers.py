@@ -10,6 +10,7 @@ from cslm.audio.chunks import chunk_layout, is_chunked, is_no_size
 from cslm.audio.layout import SLACK_SEC, Layout, whole
 from cslm.audio.mpeg_frames import is_mpeg, mpeg_layout
 from cslm.audio.ogg_pages import MAGIC, ogg_layout
+from cslm.audio.wide_chunks import caf_layout, w64_layout
 
 _AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
 """Encoding of AU to bytes of a sample; others are left to libsndfile."""
@@ -31,7 +32,9 @@ def layout_of(file: BinaryIO, size: int) -> Layout:
     if head.startswith(b"NIST_1A"):
         return _nist(head, size)
     if head.startswith(b"caff"):
-        return _caf(file, size)
+        return caf_layout(file, size)
+    if head.startswith(b"riff"):
+        return w64_layout(file, size)
     if is_mpeg(head):
         return mpeg_layout(file, size)
     return whole(size)
@@ -63,25 +66,6 @@ def _nist(head: bytes, size: int) -> Layout:
     if len(said) == 4 and start < size and b"shorten" not in head:
         num_bytes = said[b"channel_count"] * said[b"sample_n_bytes"]
         _compare(layout, said[b"sample_count"] * num_bytes, size - start, said[b"sample_rate"] * num_bytes)
-    return layout
-
-
-def _caf(file: BinaryIO, size: int) -> Layout:
-    """Chunks with sizes of 64 bits; -1 is a size that was not known."""
-    layout, place, rate = whole(size), 8, 0.0
-    while place + 12 <= size:
-        file.seek(place)
-        name, length = struct.unpack(">4sq", file.read(12))
-        if name == b"desc":
-            rate_hz, _, _, num_bytes, num_frames = struct.unpack(">d4sIII", file.read(24))
-            rate = rate_hz * num_bytes / max(num_frames, 1)
-        if name == b"data":
-            if length > size - place - 12 + SLACK_SEC * rate:
-                layout.cut = f"{size - place - 12} bytes of {length}"
-            break
-        if length < 0:
-            break
-        place += 12 + length
     return layout
 
 

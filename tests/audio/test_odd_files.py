@@ -178,6 +178,29 @@ def test_other_headers_that_declare_a_quarter(tmp_path, kind, field, order):
     assert "are there" in notes[0]
 
 
+@pytest.mark.parametrize("size", [0, 144_000])
+@pytest.mark.parametrize("kind", ["CAF", "W64", "RF64"])
+def test_headers_with_sizes_of_64_bits_that_declare_too_little(tmp_path, kind, size):
+    content = encoded(kind)
+    right, _, _ = load(tmp_path, content)
+    if kind == "RF64":
+        wrong = patched(content, content.index(b"ds64") + 16, struct.pack("<Q", size))
+        wrong = patched(wrong, content.index(b"data") + 4, b"\xff" * 4)
+    else:
+        place = content.index(b"data") + (4 if kind == "CAF" else 16)
+        wrong = patched(
+            content, place, struct.pack(">Q" if kind == "CAF" else "<Q", size + (0 if kind == "CAF" else 24))
+        )
+    found, _, notes = load(tmp_path, wrong)
+    assert len(found) == pytest.approx(len(right), abs=4)
+    assert bool(notes)
+
+
+def test_two_files_of_lists_and_text_behind_the_samples(tmp_path):
+    right, _, notes = load(tmp_path, encoded("CAF") + b"info" + struct.pack(">q", 8000) + bytes(8000))
+    assert len(right) == 18 * RATE_HZ and notes == []
+
+
 @pytest.mark.parametrize("total", [0, 72_000])
 def test_a_flac_written_to_a_pipe_is_read_to_its_end(tmp_path, total):
     right, _, _ = load(tmp_path, encoded("FLAC"))

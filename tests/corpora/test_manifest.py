@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 
@@ -108,6 +109,16 @@ def test_audio_is_found_from_the_manifest_s_folder(tmp_path):
         ("s3://bucket/a.wav", "s3://bucket/a.wav"),
     ]:
         assert resolve_audio(manifest, Utterance("a", audio, "", "en")) == expected
+
+
+def test_a_gzipped_manifest(tmp_path):
+    content = gzip.compress((json.dumps(GOOD) + "\n").encode())
+    (tmp_path / "m.jsonl.gz").write_bytes(content)
+    assert [row.id for row in read_manifest(tmp_path / "m.jsonl.gz")] == ["a"]
+    for broken in (content[:-12], b"no gzip"):
+        (tmp_path / "m.jsonl.gz").write_bytes(broken)
+        with pytest.raises(UserError, match="m.jsonl.gz: cannot be unpacked behind line 0"):
+            list(read_manifest(tmp_path / "m.jsonl.gz"))
 
 
 @pytest.mark.parametrize("more", [{}, {"channel": 1}])
