@@ -70,7 +70,7 @@ def _utterance(path: str, root: str, text: str, output: Path, language: str) -> 
 def _lines(name: str) -> list[str]:
     try:
         with open_text(Path(name)) as file:
-            lines = file.read().splitlines()
+            lines = [line.rstrip("\r\n") for line in file]
     except (OSError, EOFError) as error:
         raise UserError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     except UnicodeDecodeError as error:

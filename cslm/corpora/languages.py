@@ -33,7 +33,7 @@ def language_tag(said: str) -> str:
         tag = langcodes.Language.get(langcodes.standardize_tag(said.strip(), macro=True))
     except ValueError:
         raise UserError(f"{said!r} is no language tag: BCP 47 is wanted, as en, zh or pt-BR") from None
-    if not tag.is_valid() or not tag.language:
+    if not tag.is_valid():
         raise UserError(f"{said!r} is a tag of no known language: BCP 47 is wanted, as en, zh or pt-BR")
     implied = tag.maximize()
     for script, territory in ((None, None), (None, tag.territory), (tag.script, None)):

@@ -36,6 +36,8 @@ from cslm.errors import UserError
         ("es-419", "es-419"),
         ("qaa", "qaa"),
         ("de-1996", "de-1996"),
+        ("x-mine", "x-mine"),
+        ("und", "und"),
     ],
 )
 def test_one_language_has_one_tag(said, tag):
