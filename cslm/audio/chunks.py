@@ -15,6 +15,8 @@ from cslm.audio.layout import SLACK_SEC, Layout, whole
 
 _HEAD = 12  # RIFF, size, WAVE
 _LARGEST = 0xFFFFFFFF
+_BLOCK = 1 << 16
+_TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"<?xml", b"<x:xmpmeta")
 _PAD = 8  # what may stand between a chunk and the next
 
 
@@ -48,10 +50,9 @@ def chunk_layout(file: BinaryIO, size: int) -> Layout:
     if samples.said > there + slack and not unknown:
         layout.cut = f"{there} bytes of {samples.said}"
         return layout
-    beyond = there - samples.said
-    more = beyond > (slack if samples.said else 0) and not _chunks_follow(
-        file, samples.start + samples.said, size, order
-    )
+    end = samples.start + samples.said
+    more = there - samples.said > (slack if samples.said else 0) and not _chunks_follow(file, end, size, order)
+    more = more and not (samples.said and _is_no_sound(file, end, size))
     if more:
         layout.notes.append(f"its header says {samples.said} bytes of samples, {there} are there")
     elif outer + 8 > size and not is_no_size(outer) and head[:4] != b"RF64":
@@ -91,6 +92,13 @@ def _samples(file: BinaryIO, size: int, order: str) -> _Samples | None:
 def _chunks_follow(file: BinaryIO, place: int, size: int, order: str) -> bool:
     """Whether whole chunks, one after the other, fill the rest of the file, or all but a few bytes of it."""
     return any(_chunks_fill(file, start, size, order) for start in dict.fromkeys((place + place % 2, place, place + 1)))
+
+
+def _is_no_sound(file: BinaryIO, place: int, size: int) -> bool:
+    """Whether what follows is a tag that some programs append, or a few zeros up to a round size."""
+    file.seek(place)
+    block = file.read(_BLOCK)
+    return block.lstrip(b"\0").startswith(_TAGS) or (size - place <= _BLOCK and not block.strip(b"\0"))
 
 
 def _chunks_fill(file: BinaryIO, place: int, size: int, order: str) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cslm.corpora.hugging_face import cell_of, first_line, hub_faults, open_data_set
+from cslm.corpora.languages import language_tag
 from cslm.corpora.text_documents import (
     TEXT_FIELDS,
     Progress,
@@ -101,6 +102,9 @@ def _check(config: HuggingFaceTextConfig) -> None:
         for name in given:
             if name not in known:
                 raise UserError(f"{option}: the task {config.task} has no field {name!r}; it has {', '.join(known)}")
+    for name in sorted(config.values):
+        if name.endswith("language"):
+            language_tag(config.values[name])
     both = sorted(config.columns.keys() & config.values.keys())
     if both:
         raise UserError(f"the field {both[0]} stands in columns and in values: give one of them")

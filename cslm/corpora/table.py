@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -155,6 +156,8 @@ def _utterance(row: dict[str, str], where: str, output: Path, config: TableConfi
     if end_sec is not None and end_sec <= (start_sec or 0.0):
         raise UserError(f"{where}: goes from {start_sec or 0.0} to {end_sec} s")
     channel = _number(row, config.channel_column, where)
+    if channel is not None and channel != int(channel):
+        raise UserError(f"{where}: {config.channel_column} is {channel}, not a whole number")
     return Utterance(
         id=name,
         audio=audio_from(output, _audio(row, config, places)),
@@ -180,6 +183,9 @@ def _number(row: dict[str, str], column: str | None, where: str) -> float | None
     if column is None or not row[column].strip():
         return None
     try:
-        return float(row[column])
+        number = float(row[column])
     except ValueError:
-        raise UserError(f"{where}: {column} is {row[column]!r}, not a number") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"{where}: {column} is {row[column]!r}, not a number")
+    return number

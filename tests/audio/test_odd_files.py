@@ -139,7 +139,9 @@ def test_a_wav_of_another_encoding_that_declares_a_quarter(tmp_path, subtype):
 def test_chunks_behind_the_samples_are_no_samples(tmp_path):
     right, _, _ = load(tmp_path, wav())
     listed = b"LIST" + struct.pack("<I", 20_000) + bytes(20_000)
+    tags = [b"ID3\3" + bytes(range(1, 200)) * 99, b"<?xml" + b"x" * 9000, bytes(9000)]
     for after in (
+        *tags,
         listed,
         b"\0" + listed,
         listed + b"TAG" + bytes(125),
