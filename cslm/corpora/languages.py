@@ -9,7 +9,7 @@ from cslm.errors import UserError
 UNSPACED = frozenset({"zh", "yue", "wuu", "nan", "hak", "ja", "th", "lo", "km", "my"})
 """Languages that are written without spaces between words, by the first part of their tag."""
 
-_AS_THEY_ARE = frozenset(
+ONE_FORM = frozenset(
     ("ar", "cs", "de", "el", "en", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv", "tr", "zh")
 )
 """What most corpora say, known without opening the registry."""
@@ -25,7 +25,7 @@ def language_tag(said: str) -> str:
     Raises:
         UserError: it is no tag, or of no language that the registry knows.
     """
-    if said in _AS_THEY_ARE:
+    if said in ONE_FORM:
         return said
     import langcodes  # here: its tables take a while
 

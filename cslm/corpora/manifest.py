@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
-from cslm.corpora.languages import language_tag
+from cslm.corpora.languages import ONE_FORM, language_tag
 from cslm.corpora.word_times import Word
 from cslm.errors import UserError
 from cslm.files.json_lines import read_json_lines, write_json_lines
@@ -97,8 +97,7 @@ def _plain_utterance(record: dict[str, Any]) -> Utterance | None:
         return None
     start_sec, duration_sec, speaker, group = get("start_sec"), get("duration_sec"), get("speaker"), get("group")
     plain = (
-        get("words") is None
-        and get("channel") is get("document") is get("place") is None
+        ("words" not in record and "channel" not in record and "place" not in record and "document" not in record)
         and (start_sec is None or (type(start_sec) is float and 0 <= start_sec < _FOREVER))
         and (duration_sec is None or (type(duration_sec) is float and 0 <= duration_sec < _FOREVER))
         and (speaker is None or type(speaker) is str)
@@ -106,10 +105,11 @@ def _plain_utterance(record: dict[str, Any]) -> Utterance | None:
     )
     if not plain or name.isspace() or audio.isspace() or not (name and audio):
         return None
-    try:
-        language = language_tag(language)
-    except UserError:
-        return None  # said once more, with its line
+    if language not in ONE_FORM:
+        try:
+            language = language_tag(language)
+        except UserError:
+            return None  # said once more, with its line
     return Utterance(name, audio, text, language, start_sec, duration_sec, speaker, None, group)
 
 
