@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import shutil
 from collections.abc import Sequence
@@ -99,9 +100,23 @@ def _already_made(name: str, output: Path, config: Any) -> bool:
         raise UserError(f"{output}: is a file; name a folder for the corpus")
     if not output.is_dir() or not any(output.iterdir()):
         return False
-    if _recorded(output) == {"corpus": name, **to_plain(config)}:
+    recorded = _recorded(output)
+    if isinstance(recorded, dict) and {**_defaults(config), **recorded} == {"corpus": name, **to_plain(config)}:
         return True
     raise UserError(f"{output}: is not empty and holds another run; choose another folder or remove this one")
+
+
+def _defaults(config: Any) -> dict[str, Any]:
+    """What options are where nobody says: a corpus that was made before an option came has it so."""
+    return {
+        option.name: option.default
+        for option in dataclasses.fields(config)
+        if option.default is not dataclasses.MISSING
+    } | {
+        option.name: option.default_factory()
+        for option in dataclasses.fields(config)
+        if option.default_factory is not dataclasses.MISSING
+    }
 
 
 def _recorded(folder: Path) -> Any:
