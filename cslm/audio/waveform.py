@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import fsspec
 import numpy as np
 import soundfile
 import soxr
 
-from cslm.audio.tar_member import PREFIX, open_tar_member
+from cslm.audio.audio_source import file_beneath, open_source
+from cslm.audio.decoding import AudioReader
 from cslm.errors import UserError
 
 RESAMPLER = f"soxr-hq-{soxr.__libsoxr_version__}"
 """Name and version of the resampling algorithm: it decides samples, so it is part of every codec's fingerprint."""
+_QUALITY = "HQ"
 
 _PathLike = str | os.PathLike[str]
 
 _SLACK_SEC = 0.1  # what may be missing at the end: padding of an encoder, a rounded duration
-_SIZES = re.compile(r"^\s*(?:data|SSND|RIFF|FORM|riff|Riff size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
-_UNKNOWN_SIZE = 0x7FFFFF00
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def load_waveform(
@@ -33,36 +31,41 @@ def load_waveform(
     duration_sec: float | None = None,
     sample_rate_hz: int | None = None,
     max_sec: float | None = None,
+    channel: int | None = None,
+    notes: list[str] | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Read a file, or a part of it, as mono: the mean over the channels.
+    """Read a file, or a part of it, as mono, to the end of what is there, in blocks.
 
     Args:
-        path: a file, or an fsspec URL (``s3://...``).
+        path: a file, an fsspec URL (``s3://...``), a member of a tar shard (``tar://MEMBER::SHARD``), or a stretch of a
+            file (``bytes://START-STOP::PATH``).
         start_sec: where the part begins (default: the beginning).
         duration_sec: how long the part is (default: to the end).
         sample_rate_hz: resample to this rate (default: the file's own).
-        max_sec: refuse what is longer, before it is read (default: no limit).
+        max_sec: refuse what is longer, before more of it is read (default: no limit).
+        channel: which one, from 0 on (default: the mean of all).
+        notes: takes what the file's header says that is not so, where the samples could be read all the same.
 
     Returns:
         The waveform, float32 ``(num_samples,)`` in [-1, 1], and its sample rate in Hz.
 
     Raises:
         UserError: the file is missing, cannot be read as audio, is empty, cut short or too long, does not hold the
-            part, or holds values that are not numbers.
+            part or the channel, or holds values that are not numbers.
+        ConnectionError, TimeoutError, MemoryError: not the file's fault.
     """
-    with _open(path) as file:
-        rate_hz = file.samplerate
-        _check_whole(file, path)
-        _check_length(file, path, start_sec, duration_sec, max_sec)
-        samples = _read_part(file, path, start_sec, duration_sec)
-    if samples.shape[0] == 0:
-        raise UserError(f"{path}: holds no samples; remove it or record it again")
-    waveform = samples.mean(axis=1, dtype=np.float32) if samples.shape[1] > 1 else samples[:, 0]
-    if not np.isfinite(waveform).all():
-        raise UserError(f"{path}: holds samples that are not numbers (NaN or infinite); remove it or record it again")
-    if sample_rate_hz is not None and sample_rate_hz != rate_hz:
-        return resample(waveform, rate_hz, sample_rate_hz), sample_rate_hz
-    return np.ascontiguousarray(waveform), rate_hz
+    name = os.fspath(path)
+    part = _Part(name, start_sec, duration_sec, max_sec, channel)
+    try:
+        with open_source(name) as (file, size), AudioReader(file, size, name) as reader:
+            waveform = _collected(reader, part, sample_rate_hz)
+            if notes is not None:
+                notes += reader.notes
+            return waveform, sample_rate_hz or reader.rate_hz
+    except (UserError, ConnectionError, TimeoutError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001  (here a bad file becomes a rejection, whatever is wrong with it)
+        raise _refusal(name, error) from None
 
 
 def save_waveform(path: _PathLike, waveform: np.ndarray, sample_rate_hz: int, durable: bool = True) -> None:
@@ -102,74 +105,111 @@ def resample(waveform: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
     """Change the sample rate (soxr, high quality). ``(num_samples,)`` float32 in and out."""
     if from_hz == to_hz:
         return np.asarray(waveform, dtype=np.float32)
-    resampled: np.ndarray = soxr.resample(np.asarray(waveform, dtype=np.float32), from_hz, to_hz, quality="HQ")
+    resampled: np.ndarray = soxr.resample(np.asarray(waveform, dtype=np.float32), from_hz, to_hz, quality=_QUALITY)
     return resampled
 
 
-@contextlib.contextmanager
-def _open(path: _PathLike) -> Iterator[Any]:
-    name = os.fspath(path)
-    with contextlib.ExitStack() as stack:
-        try:
-            source: Any = name
-            if name.startswith(PREFIX):
-                source = open_tar_member(name)
-            elif "://" in name:
-                source = stack.enter_context(fsspec.open(name, "rb"))
-            file = stack.enter_context(soundfile.SoundFile(source))
-        except (OSError, ValueError, ImportError, soundfile.SoundFileError) as error:
-            if "://" not in name and not os.path.isfile(name):
-                raise UserError(f"{name}: no such audio file; check the path in the manifest") from None
-            if isinstance(error, FileNotFoundError):
-                raise UserError(f"{name}: no such audio file ({error}); check the path in the manifest") from None
-            if isinstance(error, ConnectionError | TimeoutError):
-                raise  # not the file's fault: the next run may find it
-            raise UserError(f"{name}: cannot be read as audio ({error}); remove it or convert it again") from None
-        yield file
+@dataclass(frozen=True)
+class _Part:
+    """What is wanted of a file."""
+
+    name: str
+    start_sec: float | None
+    duration_sec: float | None
+    max_sec: float | None
+    channel: int | None
+
+    def asked_too_much(self, held_sec: float) -> UserError:
+        """The file ends before the part does."""
+        asked = f"asked for {self.duration_sec} s from {self.start_sec or 0} s on"
+        if self.duration_sec is None:
+            asked = f"asked for what follows {self.start_sec} s"
+        return UserError(f"{self.name}: {asked}, but the file holds {held_sec:.3f} s; correct the manifest")
+
+    def too_long(self, seconds: float) -> UserError:
+        """More than can be used."""
+        most = f"at most {self.max_sec:g} s can be used at once"
+        return UserError(f"{self.name}: too long: {seconds:.1f} s, {most}; cut it")
 
 
-def _read_part(file: Any, path: _PathLike, start_sec: float | None, duration_sec: float | None) -> np.ndarray:
-    start = round((start_sec or 0.0) * file.samplerate)
-    num_samples = -1 if duration_sec is None else round(duration_sec * file.samplerate)
-    if start < 0 or start > file.frames or num_samples < -1:
+def _collected(reader: AudioReader, part: _Part, sample_rate_hz: int | None) -> np.ndarray:
+    """The waveform of the part, at the rate that is wanted; only the result is ever held whole."""
+    rate_hz = reader.rate_hz
+    start = round((part.start_sec or 0.0) * rate_hz)
+    wanted = None if part.duration_sec is None else round(part.duration_sec * rate_hz)
+    if start < 0 or (wanted is not None and wanted < 0):
         raise UserError(
-            f"{path}: asked for {duration_sec} s from {start_sec} s on, "
-            f"but the file holds {file.frames / file.samplerate:.3f} s; correct the manifest"
+            f"{part.name}: asked for {part.duration_sec} s from {part.start_sec} s on; correct the manifest"
         )
-    try:
-        if start:
-            file.seek(start)
-        samples: np.ndarray = file.read(num_samples, dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise UserError(f"{path}: cannot be read as audio ({error}); remove it or convert it again") from None
-    slack = _SLACK_SEC * file.samplerate
-    if 0 < len(samples) < file.frames - start - slack and num_samples < 0:
-        found_sec, said_sec = len(samples) / file.samplerate, (file.frames - start) / file.samplerate
-        raise UserError(f"{path}: is cut short: {found_sec:.2f} s of {said_sec:.2f} s; copy or download it again")
-    if len(samples) < num_samples - slack:
+    if part.channel is not None and not 0 <= part.channel < reader.num_channels:
+        raise UserError(f"{part.name}: has no channel {part.channel}, but {reader.num_channels} (counted from 0)")
+    _check_length(reader, part, start)
+    if (skipped := reader.skip(start)) < start:
+        raise part.asked_too_much(skipped / rate_hz)
+    collected = bytearray()
+    stream = None
+    if sample_rate_hz is not None and sample_rate_hz != rate_hz:
+        stream = soxr.ResampleStream(rate_hz, sample_rate_hz, 1, "float32", _QUALITY)
+    found = 0
+    for block in reader.blocks(wanted):
+        found += len(block)
+        if part.max_sec is not None and found > part.max_sec * rate_hz and wanted is None:
+            raise part.too_long(max(found, (reader.num_said or 0) - start) / rate_hz)
+        mono = _mono(block, part)
+        collected += (mono if stream is None else stream.resample_chunk(mono)).tobytes()
+    if stream is not None:
+        collected += stream.resample_chunk(np.empty(0, np.float32), last=True).tobytes()
+    _check_whole(reader, part, start, found, wanted)
+    return np.frombuffer(collected, dtype=np.float32)
+
+
+def _mono(block: np.ndarray, part: _Part) -> np.ndarray:
+    """One channel of a block ``(num_frames, num_channels)``, or the mean of all: ``(num_frames,)``."""
+    if part.channel is not None or block.shape[1] == 1:
+        mono = np.ascontiguousarray(block[:, part.channel or 0])
+    else:
+        mono = block.mean(axis=1, dtype=np.float32)
+    if not np.isfinite(mono).all():
         raise UserError(
-            f"{path}: asked for {duration_sec} s from {start_sec or 0} s on, "
-            f"but the file holds {file.frames / file.samplerate:.3f} s; correct the manifest"
+            f"{part.name}: holds samples that are not numbers (NaN or infinite); remove it or record it again"
         )
-    return samples
+    return mono
 
 
-def _check_length(
-    file: Any, path: _PathLike, start_sec: float | None, duration_sec: float | None, max_sec: float | None
-) -> None:
-    seconds = file.frames / file.samplerate - (start_sec or 0.0) if duration_sec is None else duration_sec
-    if max_sec is not None and seconds > max_sec:
-        raise UserError(f"{path}: too long: {seconds:.1f} s, at most {max_sec:g} s can be used at once; cut it")
+def _check_length(reader: AudioReader, part: _Part, start: int) -> None:
+    """Refuse what is too long before it is read, where that is known."""
+    seconds = part.duration_sec
+    if seconds is None and reader.num_said is not None and not reader.is_counted:
+        seconds = (reader.num_said - start) / reader.rate_hz
+    if part.max_sec is not None and seconds is not None and seconds > part.max_sec:
+        raise part.too_long(seconds)
 
 
-def _check_whole(file: Any, path: _PathLike) -> None:
-    """Refuse a file whose header announces more than is there; libsndfile only notes it in its log.
+def _check_whole(reader: AudioReader, part: _Part, start: int, found: int, wanted: int | None) -> None:
+    """Compare what was found with what was wanted, or promised; note where there is more than promised."""
+    rate_hz, slack = reader.rate_hz, _SLACK_SEC * reader.rate_hz
+    if wanted is not None:
+        if found < wanted - slack:
+            raise part.asked_too_much((start + found) / rate_hz)
+    elif reader.num_said is not None and found > 0:
+        promised = reader.num_said - start
+        said = f"{found / rate_hz:.2f} s of {promised / rate_hz:.2f} s"
+        if found < promised - slack:
+            raise UserError(f"{part.name}: is cut short: {said}; copy or download it again")
+        if found > promised + slack:
+            reader.notes.append(
+                f"its header says {(start + promised) / rate_hz:.2f} s, {(start + found) / rate_hz:.2f} s are there"
+            )
+    if not found:
+        raise UserError(f"{part.name}: holds no samples; remove it or record it again")
 
-    Raises:
-        UserError: the file is cut short.
-    """
-    slack = _SLACK_SEC * file.samplerate * file.channels
-    for said, found in _SIZES.findall(file.extra_info):
-        # what is written while its length is not known says the largest number there is
-        if int(said) < _UNKNOWN_SIZE and int(said) - int(found) > slack:
-            raise UserError(f"{path}: is cut short: {found} bytes of {said}; copy or download it again")
+
+def _refusal(name: str, error: Exception) -> UserError:
+    """Why a file is rejected, without addresses in memory: same file, same words."""
+    beneath = file_beneath(name)
+    if isinstance(error, FileNotFoundError) or ("://" not in beneath and not os.path.isfile(beneath)):
+        why = f" ({error})" if "://" in name else ""
+        return UserError(f"{name}: no such audio file{why}; check the path in the manifest")
+    said = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error) or type(error).__name__
+    reason = _ADDRESS.sub("", " ".join(said.split()))
+    return UserError(f"{name}: cannot be read as audio ({reason}); remove it or convert it again")

@@ -107,7 +107,8 @@ def read_speech_clips(manifest: str, minutes: float) -> Clips:
     pieces, count = [], 0
     for utterance in read_manifest(manifest):
         path = resolve_audio(manifest, utterance)
-        pieces.append(load_waveform(path, utterance.start_sec, utterance.duration_sec, _SAMPLE_RATE_HZ)[0])
+        part = (utterance.start_sec, utterance.duration_sec)
+        pieces.append(load_waveform(path, *part, _SAMPLE_RATE_HZ, channel=utterance.channel)[0])
         count += len(pieces[-1])
         if count >= wanted:
             break

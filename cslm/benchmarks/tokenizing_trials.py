@@ -24,7 +24,14 @@ from typing import Any
 import soundfile
 
 from cslm.audio.waveform import load_waveform
-from cslm.benchmarks.broken_audio import BREAKAGES, LONGEST_SEC, write_broken_file
+from cslm.benchmarks.broken_audio import (
+    BREAKAGES,
+    FURTHER_BREAKAGES,
+    LONGEST_SEC,
+    ODDITIES,
+    write_broken_file,
+    write_odd_file,
+)
 from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio, write_manifest
 from cslm.errors import UserError
 
@@ -113,22 +120,51 @@ def workers(card: str, manifest: str, folder: Path) -> dict[str, Any]:
 
 
 def broken(card: str, manifest: str, folder: Path, count: int = 1_000) -> dict[str, Any]:
-    """Good files, as many that are broken in twelve ways, and what became of them."""
-    corpus = folder / "corpus"
+    """Good files, as many that are broken, and what became of them."""
+    corpus, kinds = folder / "corpus", {**BREAKAGES, **FURTHER_BREAKAGES}
     corpus.mkdir()
     rows = []
     for index, clip in enumerate(_short_utterances(manifest, count, 1.0)):
         waveform, _ = load_waveform(clip.audio, clip.start_sec, clip.duration_sec, _RATE_HZ)
         soundfile.write(corpus / f"good-{index}.wav", waveform, _RATE_HZ)
         rows.append(Utterance(f"good {index}", f"good-{index}.wav", clip.text, clip.language))
-        kind = list(BREAKAGES)[index % len(BREAKAGES)]
+        kind = list(kinds)[index % len(kinds)]
         rows.append(Utterance(f"{kind} {index}", write_broken_file(kind, corpus, f"b-{index}"), "", clip.language))
     write_manifest(rows, corpus / "m.jsonl")
-    _complete(_start(corpus / "m.jsonl", card, folder / "s", "--max_sec", str(LONGEST_SEC), "--root", str(corpus)))
+    _complete(
+        _start(
+            corpus / "m.jsonl",
+            card,
+            folder / "s",
+            "--max_sec",
+            str(LONGEST_SEC),
+            "--root",
+            str(corpus),
+            "--max_rejected_share",
+            "1",
+        )
+    )
     header = json.loads((folder / "s" / "header.json").read_text(encoding="utf-8"))
     rejected = [json.loads(line) for line in (folder / "s" / "rejected.jsonl").read_text("utf-8").splitlines()]
-    named = sum(bool(re.search(BREAKAGES.get(row["id"].rpartition(" ")[0], "$."), row["reason"])) for row in rejected)
+    named = sum(bool(re.search(kinds.get(row["id"].rpartition(" ")[0], "$."), row["reason"])) for row in rejected)
     return {"good": count, "in_the_store": header["num_utterances"], "broken": count, "named": named}
+
+
+def odd(card: str, manifest: str, folder: Path, count: int = 100) -> dict[str, Any]:
+    """Files of a second whose headers are no help, and what became of them; the manifest is not used."""
+    corpus, kinds = folder / "corpus", [list(ODDITIES)[index % len(ODDITIES)] for index in range(count)]
+    corpus.mkdir()
+    rows = [Utterance(f"{kind} {i}", write_odd_file(kind, corpus, f"o-{i}"), "", "en") for i, kind in enumerate(kinds)]
+    write_manifest(rows, corpus / "m.jsonl")
+    _complete(_start(corpus / "m.jsonl", card, folder / "s"))
+    header = json.loads((folder / "s" / "header.json").read_text(encoding="utf-8"))
+    return {
+        "odd": count,
+        "in_the_store": header["num_utterances"],
+        "seconds_each": header["audio_sec"] / max(1, header["num_utterances"]),
+        "to_be_noted": sum(ODDITIES[kind] for kind in kinds),
+        "noted": len((folder / "s" / "noted.jsonl").read_text("utf-8").splitlines()),
+    }
 
 
 TRIALS: dict[str, Callable[[str, str, Path], dict[str, Any]]] = {
@@ -138,6 +174,7 @@ TRIALS: dict[str, Callable[[str, str, Path], dict[str, Any]]] = {
     "kills": kills,
     "workers": workers,
     "broken": broken,
+    "odd": odd,
 }
 
 

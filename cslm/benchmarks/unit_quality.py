@@ -45,9 +45,9 @@ def unit_quality(manifest: str, card: str) -> dict[str, Any]:
     seconds = 0.0
     words: dict[str, list[tuple[str, str, Row]]] = defaultdict(list)
     for utterance in utterances:
-        audio, rate_hz = load_waveform(
-            resolve_audio(manifest, utterance), utterance.start_sec, utterance.duration_sec, codec.sample_rate_hz
-        )
+        part = (utterance.start_sec, utterance.duration_sec)
+        path = resolve_audio(manifest, utterance)
+        audio, rate_hz = load_waveform(path, *part, codec.sample_rate_hz, channel=utterance.channel)
         units, shifted = codec.encode([audio, audio[round(SHIFT_SEC * rate_hz) :]])
         whole.append(_merged(units))
         later.append(_merged(shifted))

@@ -104,7 +104,8 @@ def _sample(config: CheckTokenizerConfig, codec: UnitCodec) -> tuple[list[NDArra
         utterance = utterances[index]
         path = resolve_audio(config.manifest, utterance)
         try:
-            waveform, _ = load_waveform(path, utterance.start_sec, utterance.duration_sec, codec.sample_rate_hz)
+            part = (utterance.start_sec, utterance.duration_sec)
+            waveform, _ = load_waveform(path, *part, codec.sample_rate_hz, channel=utterance.channel)
         except UserError:
             skipped += 1
             continue

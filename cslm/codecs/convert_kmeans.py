@@ -1,7 +1,8 @@
 """``convert-kmeans``: k-means files as others publish them, once, into the tensors of a card.
 
-Reads ``.npy`` and ``.safetensors`` (an array of centroids), and, only when told to, pickles: scikit-learn's estimators
-as joblib writes them (``km.bin`` of GSLM and TWIST). A pickle runs what its author put into it.
+Reads ``.npy``, ``.npz``, ``.safetensors`` and torch's ``.pt`` (an array of centroids, opened as data), and, only when
+told to, pickles: scikit-learn's estimators as joblib writes them (``km.bin`` of GSLM and TWIST). A pickle runs what its
+author put into it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import pickle
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,13 +27,20 @@ from cslm.codecs.ssl_kmeans import SslKMeans
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError
 
+_ZIP = b"PK\3\4"
+_BAD_FILE = (
+    *(OSError, EOFError, ValueError, RuntimeError, SafetensorError, zipfile.BadZipFile, zlib.error),
+    # what a pickle raises whose classes are no longer what they were
+    *(pickle.UnpicklingError, AttributeError, ImportError, KeyError, IndexError, TypeError, AssertionError),
+)
+
 
 @dataclass
 class ConvertKmeansConfig:
     """Put published centroids beside a card: ``convert-kmeans FILE --tokenizer CARD --output MY_CARD.yaml``."""
 
     file: str
-    """``.npy``, ``.safetensors``, or a pickled scikit-learn estimator (``.bin``, ``.joblib``, ``.pkl``, ``.pt``)."""
+    """``.npy``, ``.npz``, ``.safetensors``, ``.pt`` of torch, or a pickled estimator of scikit-learn (``.bin``)."""
     tokenizer: str
     """Card that the centroids belong to: a path, or the name of a shipped one."""
     output: str
@@ -80,14 +90,17 @@ def read_centroids(file: Path, allow_pickle: bool = False) -> NDArray[np.float32
         UserError: no such file, no centroids in it, or a pickle that is not allowed.
     """
     try:
-        found = _read(file, allow_pickle)
-    except (OSError, SafetensorError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{file} cannot be read as centroids: {error}") from None
-    centroids = np.asarray(found)
-    if centroids.ndim != 2 or not np.issubdtype(centroids.dtype, np.floating) or not np.isfinite(centroids).all():
+        centroids = np.asarray(_read(file, allow_pickle))
+    except UserError:
+        raise
+    except _BAD_FILE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{file} cannot be read as centroids: {reason[:300]}") from None
+    if centroids.ndim != 2 or not np.issubdtype(centroids.dtype, np.floating):
         raise UserError(f"{file} holds {centroids.dtype} of shape {centroids.shape}: centroids are numbers (K, dims)")
+    bad = int((~np.isfinite(centroids)).any(axis=1).sum())
+    if bad:
+        raise UserError(f"{file}: {bad} of {len(centroids)} rows hold NaN or infinity: centroids are numbers (K, dims)")
     return np.ascontiguousarray(centroids, dtype=np.float32)
 
 
@@ -105,13 +118,22 @@ def _checked_digest(file: Path, card: Card) -> str:
 
 
 def _read(file: Path, allow_pickle: bool) -> Any:
+    with file.open("rb") as content:
+        head = content.read(256)
+    if head.lstrip()[:1] == b"<" or head.startswith(b"version https://git-lfs"):
+        kind = "a web page" if head.lstrip()[:1] == b"<" else "a pointer of Git LFS"
+        raise UserError(f"{file} is {kind}, not the centroids: download the file itself")
     if file.suffix == ".npy":
         return np.load(file, allow_pickle=False)
+    if file.suffix == ".npz":
+        with np.load(file, allow_pickle=False) as arrays:
+            return _only(file, {name: arrays[name] for name in arrays.files})
     if file.suffix == ".safetensors":
-        tensors = load_file(file)
-        if "centroids" not in tensors and len(tensors) != 1:
-            raise UserError(f"{file} holds {', '.join(sorted(tensors)) or 'nothing'}: one tensor, centroids, is wanted")
-        return tensors.get("centroids", next(iter(tensors.values())))
+        return _only(file, load_file(file))
+    if file.suffix in (".pt", ".pth") or head.startswith(_ZIP):
+        found = _tensors(file)
+        if found is not None:
+            return found
     if not allow_pickle:
         raise UserError(
             f"{file} is a pickle, which runs code of whoever made it when it is opened: if you trust its source, add "
@@ -124,6 +146,26 @@ def _read(file: Path, allow_pickle: bool) -> Any:
     if found is None:
         raise UserError(f"{file} holds {type(estimator).__name__}, which has no cluster_centers_")
     return found
+
+
+def _only(file: Path, arrays: dict[str, Any]) -> Any:
+    """The array of this name, or the only one."""
+    if "centroids" not in arrays and len(arrays) != 1:
+        raise UserError(f"{file} holds {', '.join(sorted(arrays)) or 'nothing'}: one tensor, centroids, is wanted")
+    return arrays.get("centroids", next(iter(arrays.values())))
+
+
+def _tensors(file: Path) -> Any:
+    """The tensor of a file of torch, opened as data; None where it holds other things too."""
+    import torch  # here: arrays need none
+
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, AttributeError, KeyError, TypeError):
+        return None
+    if isinstance(found, dict):
+        found = _only(file, {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)})
+    return found.float().numpy() if isinstance(found, torch.Tensor) and found.is_floating_point() else found
 
 
 def main(arguments: list[str]) -> None:

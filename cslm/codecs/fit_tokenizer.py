@@ -109,9 +109,9 @@ class _Waveforms:
             if self.audio_sec >= self.wanted_sec:
                 break
             try:
-                waveform, _ = load_waveform(
-                    resolve_audio(manifest, utterance), utterance.start_sec, utterance.duration_sec, self.sample_rate_hz
-                )
+                part = (utterance.start_sec, utterance.duration_sec)
+                path = resolve_audio(manifest, utterance)
+                waveform, _ = load_waveform(path, *part, self.sample_rate_hz, channel=utterance.channel)
             except UserError:
                 self.num_skipped += 1
                 continue
@@ -135,6 +135,7 @@ def _sample_utterances(config: FitTokenizerConfig) -> tuple[list[tuple[str, Utte
     for manifest in config.manifests:
         for utterance in read_manifest(manifest):
             where = [utterance.id, utterance.audio, utterance.start_sec, utterance.duration_sec]
+            where += [] if utterance.channel is None else [utterance.channel]
             digest.update(canonical_json(where).encode())
             count += 1
             slot = len(reservoir) if len(reservoir) < size else int(generator.integers(count))

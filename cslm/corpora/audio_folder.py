@@ -9,13 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cslm.audio.waveform import load_waveform
+from cslm.corpora.intake import Intake, checked, printable
+from cslm.corpora.languages import language_tag
 from cslm.corpora.long_utterances import check_lengths, pieces_of
-from cslm.corpora.manifest import Utterance, write_manifest
+from cslm.corpora.manifest import Utterance, audio_from, write_manifest
 from cslm.errors import UserError
-from cslm.files.json_lines import write_json_lines
 from cslm.files.progress import progress_bar
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aiff", ".aif")
+SUFFIXES = (
+    *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aiff", ".aif", ".aifc"),
+    *(".sph", ".au", ".snd", ".w64", ".rf64", ".caf"),
+)
+"""What is taken for audio. Whether a file can be read is seen from its content."""
+MAC_SHADOW = "._"
+"""How the name begins of what macOS writes beside a file on foreign disks and into tar files."""
 
 
 @dataclass
@@ -32,12 +39,15 @@ class AudioFolderConfig:
     """No piece is shorter than this, unless its file is."""
     speaker_from: str = "none"
     """Speaker of a file: none, or folder (the name of the folder that it is in)."""
+    max_rejected_share: float = 1.0
+    """Where a larger share of the files cannot be read, the command ends with status 2; the others are written."""
 
 
 def prepare_audio_folder(output: Path, config: AudioFolderConfig) -> None:
     """Write ``manifest.jsonl`` with an utterance for every file or piece, without text; the audio stays where it is.
 
-    Files that cannot be read are left out and listed, with reasons, in ``rejected.jsonl``.
+    Files that cannot be read are left out and listed, with reasons, in ``rejected.jsonl``; files of other suffixes are
+    counted. Linked folders count as any.
 
     Raises:
         UserError: no such folder, no audio in it, lengths that make no sense, or not one file that can be read.
@@ -45,34 +55,61 @@ def prepare_audio_folder(output: Path, config: AudioFolderConfig) -> None:
     if not os.path.isdir(config.audio_dir):
         raise UserError(f"{config.audio_dir}: no such folder; --audio_dir names the one with the audio files")
     check_lengths(config.max_sec, config.min_sec)
+    language = language_tag(config.language)
     if config.speaker_from not in ("none", "folder"):
         raise UserError(f"--speaker_from is none or folder, not {config.speaker_from!r}")
-    files = sorted(file for file in Path(config.audio_dir).rglob("*") if file.suffix.lower() in SUFFIXES)
+    passed_over: Counter[str] = Counter()
+    files = sorted(audio_files(Path(config.audio_dir), passed_over))
+    told = ", ".join(f"{count} {suffix}" for suffix, count in sorted(passed_over.items()))
     if not files:
-        raise UserError(f"{config.audio_dir}: no audio in it ({', '.join(SUFFIXES)})")
-    rejected: list[dict[str, str]] = []
-    count = write_manifest(_utterances(files, output, config, rejected), output / "manifest.jsonl")
-    if not count:
-        raise UserError(f"not one of {len(files)} files can be read; the first: {rejected[0]['reason']}")
-    write_json_lines(rejected, output / "rejected.jsonl")
-    left_out = f", {len(rejected)} files left out (see rejected.jsonl)" if rejected else ""
-    print(f"{len(files)} files, {count} utterances{left_out}")
+        raise UserError(
+            f"{config.audio_dir}: no audio in it ({', '.join(SUFFIXES)}){f'; it holds {told}' if told else ''}"
+        )
+    if told:
+        print(f"{config.audio_dir}: passed over {told}")
+    intake = Intake("files")
+    count = write_manifest(_utterances(files, output, config, language, intake), output / "manifest.jsonl")
+    intake.num_taken = len(files) - len(intake.rejected)
+    intake.finish(output, config.audio_dir)
+    print(f"{len(files)} files, {count} utterances")
+
+
+def audio_files(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
+    """The audio files below a folder, through links too; counts the other files by suffix."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()  # a link back into what was walked
+            continue
+        seen.add(real)
+        for name in names:
+            suffix = os.path.splitext(name)[1].lower()
+            if name.startswith(MAC_SHADOW):
+                passed_over[f"{MAC_SHADOW}*"] += 1
+            elif suffix in SUFFIXES:
+                yield Path(place, name)
+            else:
+                passed_over[printable(suffix) or "without a suffix"] += 1
 
 
 def _utterances(
-    files: list[Path], output: Path, config: AudioFolderConfig, rejected: list[dict[str, str]]
+    files: list[Path], output: Path, config: AudioFolderConfig, language: str, intake: Intake
 ) -> Iterator[Utterance]:
     sharing = Counter(file.with_suffix("") for file in files)
+    stems = {file: file if sharing[file.with_suffix("")] > 1 else file.with_suffix("") for file in files}
+    names = {file: stem.relative_to(config.audio_dir).as_posix() for file, stem in stems.items()}  # a.wav beside a.flac
+    taken = set(names.values())
     for file in progress_bar(files, len(files), "reading audio"):
-        own = file if sharing[file.with_suffix("")] > 1 else file.with_suffix("")  # a.wav beside a.flac
-        name = own.relative_to(config.audio_dir).as_posix()
-        audio = os.path.relpath(file, output)
+        name, audio = names[file], audio_from(output, str(file))
         speaker = file.parent.name if config.speaker_from == "folder" else None
+        notes: list[str] = []
         try:
-            waveform, rate_hz = load_waveform(file)
+            utterance = checked(Utterance(name, audio, "", language, speaker=speaker))
+            waveform, rate_hz = load_waveform(file, notes=notes)
         except UserError as error:
-            rejected.append({"id": name, "audio": audio, "reason": str(error)})
+            intake.reject(name, audio, str(error))
             continue
-        utterance = Utterance(name, audio, "", config.language, speaker=speaker)
+        intake.note(name, audio, notes)
         longest_sec = float("inf") if config.max_sec is None else config.max_sec
-        yield from pieces_of(utterance, waveform, rate_hz, longest_sec, config.min_sec)
+        yield from pieces_of(utterance, waveform, rate_hz, longest_sec, config.min_sec, taken)

@@ -5,19 +5,19 @@ The audio is written as it is encoded there, never decoded. From the hub it is s
 
 from __future__ import annotations
 
-import os
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cslm.corpora.audio_folder import SUFFIXES
+from cslm.corpora.cells import text_of
+from cslm.corpora.intake import MAX_REJECTED_SHARE, Intake
+from cslm.corpora.languages import language_tag
 from cslm.corpora.manifest import Utterance, write_manifest
+from cslm.corpora.written_audio import write_audio
 from cslm.errors import UserError
 from cslm.files.progress import progress_bar
-
-_FILES_IN_A_FOLDER = 1000
-_MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3", b"FORM": ".aiff"}
 
 
 @dataclass
@@ -35,7 +35,7 @@ class HuggingFaceConfig:
     language: str | None = None
     """BCP 47 language of all rows; or name language_column."""
     audio_column: str = "audio"
-    """Column of the audio."""
+    """Column of the audio. In this and the others a dot goes into a column (json.text)."""
     text_column: str | None = "text"
     """Column of the texts (null: there are none)."""
     id_column: str | None = None
@@ -46,23 +46,35 @@ class HuggingFaceConfig:
     """Column of the speakers."""
     max_utterances: int | None = None
     """Take no more than so many rows."""
+    sample_rate_hz: int | None = None
+    """Rate of audio that is numbers without a rate."""
+    max_rejected_share: float = MAX_REJECTED_SHARE
+    """Where a larger share cannot be used, the command ends with status 2; the others are written."""
 
 
 def prepare_hugging_face(output: Path, config: HuggingFaceConfig) -> None:
     """Write ``manifest.jsonl`` and the audio of every row, as it is encoded, below ``audio/``.
 
+    Rows that cannot be used are listed in ``rejected.jsonl``.
+
     Raises:
-        UserError: no such data set, split or column, no language, or a row without audio.
+        UserError: no such data set, split or column, no language, an id twice, or not one row that can be used.
     """
     if (config.language is None) == (config.language_column is None):
         raise UserError("give either --language, for all rows, or --language_column")
-    rows, columns = _rows(config)
+    if config.language is not None:
+        language_tag(config.language)
+    rows = open_data_set(config.dataset, config.subset, config.split, config.revision)
+    columns = rows.column_names
     wanted = (config.audio_column, config.text_column, config.id_column, config.language_column, config.speaker_column)
     for column in wanted:
-        if column is not None and columns is not None and column not in columns:
+        if column is not None and columns is not None and not {column, column.split(".")[0]} & set(columns):
             raise UserError(f"{config.dataset}: no column {column!r}; it has {', '.join(columns)}")
-    if not write_manifest(_utterances(rows, output, config), output / "manifest.jsonl"):
+    intake = Intake("rows")
+    write_manifest(_utterances(rows, output, config, intake), output / "manifest.jsonl")
+    if not intake.num_taken and not intake.rejected:
         raise UserError(f"{config.dataset}: the split {config.split} has no rows")
+    intake.finish(output, config.dataset)
 
 
 def open_data_set(dataset: str, subset: str | None, split: str, revision: str | None) -> Any:
@@ -73,12 +85,16 @@ def open_data_set(dataset: str, subset: str | None, split: str, revision: str | 
     """
     import datasets
 
+    from cslm.corpora.undecoded_audio import undecoded
+
     try:
         if (Path(dataset) / "dataset_dict.json").is_file():
-            return datasets.load_from_disk(dataset)[split].to_iterable_dataset()
-        if (Path(dataset) / "state.json").is_file():
-            return datasets.load_from_disk(dataset).to_iterable_dataset()
-        return datasets.load_dataset(dataset, subset, split=split, revision=revision, streaming=True)
+            rows = datasets.load_from_disk(dataset)[split].to_iterable_dataset()
+        elif (Path(dataset) / "state.json").is_file():
+            rows = datasets.load_from_disk(dataset).to_iterable_dataset()
+        else:
+            rows = datasets.load_dataset(dataset, subset, split=split, revision=revision, streaming=True)
+        return undecoded(rows)
     except (ValueError, KeyError, *hub_faults()) as error:  # type: ignore[misc]
         raise UserError(f"{dataset}, split {split}: cannot be read ({first_line(error)})") from None
 
@@ -95,47 +111,41 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _rows(config: HuggingFaceConfig) -> tuple[Iterable[dict[str, Any]], list[str] | None]:
-    """The rows, audio not decoded, and the names of their columns."""
-    import datasets
-
-    found = open_data_set(config.dataset, config.subset, config.split, config.revision)
-    columns = found.column_names
-    if columns is None or config.audio_column in columns:
-        found = found.cast_column(config.audio_column, datasets.Audio(decode=False))
-    return found, columns
+def cell_of(row: dict[str, Any], column: str) -> Any:
+    """The value of a column, or of a key inside it (``json.text``)."""
+    value: Any = row
+    for key in column.split(".") if column not in row else [column]:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
-def _utterances(rows: Iterable[dict[str, Any]], output: Path, config: HuggingFaceConfig) -> Iterator[Utterance]:
+def _utterances(
+    rows: Iterable[dict[str, Any]], output: Path, config: HuggingFaceConfig, intake: Intake
+) -> Iterator[Utterance]:
     for index, row in enumerate(progress_bar(rows, config.max_utterances, "writing audio")):
         if index == config.max_utterances:
             break
-        name = str(row[config.id_column]) if config.id_column is not None else f"{index:08d}"
-        speaker = row[config.speaker_column] if config.speaker_column is not None else None
-        language = row[config.language_column] if config.language_column is not None else config.language
-        text = row[config.text_column] if config.text_column is not None else ""
-        yield Utterance(
-            id=name,
-            audio=_write_audio(row[config.audio_column], index, output, f"{config.dataset}, row {index}"),
-            text=str(text or "").strip(),
-            language=str(language),
-            speaker=None if speaker is None else str(speaker),
-        )
+        where = f"{config.dataset}, row {index}"
+        name = f"{index:08d}" if config.id_column is None else str(cell_of(row, config.id_column))
+        make = functools.partial(_utterance, row, name, index, output, config)
+        utterance = intake.take(make, name, "", where)
+        if utterance is not None:
+            yield utterance
 
 
-def _write_audio(audio: Any, index: int, output: Path, where: str) -> str:
-    """Place of a row's audio, from the manifest's folder on."""
-    if not isinstance(audio, dict) or not (audio.get("bytes") or audio.get("path")):
-        raise UserError(f"{where}: holds no audio")
-    content, path = audio.get("bytes"), str(audio.get("path") or "")
-    if not content:
-        if not os.path.isfile(path):
-            raise UserError(f"{where}: its audio {path} is not there")
-        return os.path.abspath(path)
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix not in SUFFIXES:
-        suffix = next((known for magic, known in _MAGIC.items() if content.startswith(magic)), ".audio")
-    name = f"audio/{index // _FILES_IN_A_FOLDER:05d}/{index:08d}{suffix}"
-    (output / name).parent.mkdir(parents=True, exist_ok=True)
-    (output / name).write_bytes(content)
-    return name
+def _utterance(row: dict[str, Any], name: str, index: int, output: Path, config: HuggingFaceConfig) -> Utterance:
+    where = f"{config.dataset}, row {index}"
+    speaker = cell_of(row, config.speaker_column) if config.speaker_column is not None else None
+    language = cell_of(row, config.language_column) if config.language_column is not None else config.language
+    text = cell_of(row, config.text_column) if config.text_column is not None else None
+    if config.id_column is not None:
+        name = text_of(cell_of(row, config.id_column), config.id_column, where)
+    said = "" if text is None else text_of(text, "text", where)
+    tag = language_tag(text_of(language, "language", where))
+    return Utterance(
+        id=name,
+        audio=write_audio(cell_of(row, config.audio_column), index, output, where, config.sample_rate_hz),
+        text=said,
+        language=tag,
+        speaker=None if speaker is None else text_of(speaker, "speaker", where),
+    )

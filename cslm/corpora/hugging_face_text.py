@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cslm.corpora.hugging_face import first_line, hub_faults, open_data_set
+from cslm.corpora.hugging_face import cell_of, first_line, hub_faults, open_data_set
+from cslm.corpora.languages import language_tag
 from cslm.corpora.text_documents import (
     TEXT_FIELDS,
     Progress,
@@ -87,18 +88,10 @@ def _documents(
     """The document of each row, or why it has none, until there are enough."""
     num_documents = num_before
     while num_documents != config.max_documents and (row := next(rows, None)) is not None:
-        values = {name: _cell(row, column) for name, column in columns.items()}
+        values = {name: cell_of(row, column) for name, column in columns.items()}
         document = as_document(config.task, {**config.values, **values})
         num_documents += not isinstance(document, str)
         yield document
-
-
-def _cell(row: dict[str, Any], column: str) -> Any:
-    """The value of a column, or of a key inside it."""
-    value: Any = row
-    for key in column.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
 
 
 def _check(config: HuggingFaceTextConfig) -> None:
@@ -109,6 +102,9 @@ def _check(config: HuggingFaceTextConfig) -> None:
         for name in given:
             if name not in known:
                 raise UserError(f"{option}: the task {config.task} has no field {name!r}; it has {', '.join(known)}")
+    for name in sorted(config.values):
+        if name.endswith("language"):
+            language_tag(config.values[name])
     both = sorted(config.columns.keys() & config.values.keys())
     if both:
         raise UserError(f"the field {both[0]} stands in columns and in values: give one of them")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 
 from cslm.audio.silences import cut_at_silences
 from cslm.audio.waveform import load_waveform
-from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio, write_manifest
+from cslm.corpora.intake import Intake, checked
+from cslm.corpora.manifest import Utterance, audio_from, read_manifest, resolve_audio, write_manifest
 from cslm.corpora.word_times import Word, word_starts
 from cslm.errors import UserError
 from cslm.files.json_lines import write_json_lines
@@ -31,6 +31,8 @@ class LongUtterancesConfig:
     """Longer utterances are cut in their quietest moments into pieces no longer than this."""
     min_sec: float = 1.0
     """No piece is shorter than this, unless its utterance is."""
+    max_rejected_share: float = 1.0
+    """Where a larger share cannot be read, the command ends with status 2; the others are written."""
 
 
 def prepare_long_utterances(output: Path, config: LongUtterancesConfig) -> None:
@@ -44,16 +46,16 @@ def prepare_long_utterances(output: Path, config: LongUtterancesConfig) -> None:
         UserError: a bad manifest, lengths that make no sense, or not one utterance that can be read.
     """
     check_lengths(config.max_sec, config.min_sec)
-    rejected: list[dict[str, str]] = []
+    intake = Intake()
     left_out: list[dict[str, str]] = []
-    count = write_manifest(_cut(output, config, rejected, left_out), output / "manifest.jsonl")
+    count = write_manifest(_cut(output, config, intake, left_out), output / "manifest.jsonl")
     if not count:
-        reason = f"; the first: {rejected[0]['reason']}" if rejected else ""
+        reason = f"; the first: {intake.rejected[0]['reason']}" if intake.rejected else ""
         raise UserError(f"{config.manifest}: not one utterance that can be read{reason}")
-    write_json_lines(rejected, output / "rejected.jsonl")
+    intake.num_taken = count
+    intake.finish(output, config.manifest)
     write_json_lines(left_out, output / "texts_left_out.jsonl")
-    told = f", {len(rejected)} left out (see rejected.jsonl)" if rejected else ""
-    told += f", {len(left_out)} texts without word times left out (see texts_left_out.jsonl)" if left_out else ""
+    told = f", {len(left_out)} texts without word times left out (see texts_left_out.jsonl)" if left_out else ""
     print(f"{count} utterances{told}")
 
 
@@ -68,7 +70,12 @@ def check_lengths(max_sec: float | None, min_sec: float) -> None:
 
 
 def pieces_of(
-    utterance: Utterance, waveform: NDArray[np.float32], rate_hz: int, max_sec: float, min_sec: float
+    utterance: Utterance,
+    waveform: NDArray[np.float32],
+    rate_hz: int,
+    max_sec: float,
+    min_sec: float,
+    taken: set[str] | None = None,
 ) -> list[Utterance]:
     """An utterance as pieces of ``max_sec`` at most; itself where it is not longer.
 
@@ -78,21 +85,34 @@ def pieces_of(
         rate_hz: rate of the waveform.
         max_sec: the longest piece.
         min_sec: no piece is shorter, unless the utterance is.
+        taken: ids that others have (default: none); those of the pieces are added.
     """
     if len(waveform) <= max_sec * rate_hz:
         return [utterance]
     starts = word_starts(utterance.text, utterance.words) if utterance.words else None
     spoken = [(start, end) for _, start, end in utterance.words or []]
     pieces = []
-    for index, (start_sec, duration_sec) in enumerate(cut_at_silences(waveform, rate_hz, max_sec, min_sec, spoken)):
+    cuts = cut_at_silences(waveform, rate_hz, max_sec, min_sec, spoken)
+    ids = _ids_of_pieces(utterance.id, len(cuts), set() if taken is None else taken)
+    for piece_id, (start_sec, duration_sec) in zip(ids, cuts, strict=True):
         text, words = "", None
         if starts is not None and utterance.words is not None:
             text, words = _part(utterance.text, utterance.words, starts, start_sec, duration_sec)
         changes: dict[str, Any] = {"text": text, "words": words, "duration_sec": duration_sec}
-        changes |= {"id": f"{utterance.id}-{index:04d}", "start_sec": (utterance.start_sec or 0.0) + start_sec}
+        changes |= {"id": piece_id, "start_sec": (utterance.start_sec or 0.0) + start_sec}
         changes["group"] = None  # others say the whole of it, not this
         pieces.append(dataclasses.replace(utterance, **changes))
     return pieces
+
+
+def _ids_of_pieces(name: str, count: int, taken: set[str]) -> list[str]:
+    """``NAME-0000``, ...; with a line under the name where somebody else is called so."""
+    ids = [f"{name}-{index:04d}" for index in range(count)]
+    while not taken.isdisjoint(ids):
+        name += "_"
+        ids = [f"{name}-{index:04d}" for index in range(count)]
+    taken.update(ids)
+    return ids
 
 
 def _part(
@@ -113,20 +133,25 @@ def _part(
 
 
 def _cut(
-    output: Path, config: LongUtterancesConfig, rejected: list[dict[str, str]], left_out: list[dict[str, str]]
+    output: Path, config: LongUtterancesConfig, intake: Intake, left_out: list[dict[str, str]]
 ) -> Iterator[Utterance]:
-    for utterance in progress_bar(read_manifest(config.manifest), None, "reading audio"):
+    taken = {utterance.id for utterance in read_manifest(config.manifest)}
+    for utterance in progress_bar(read_manifest(config.manifest), len(taken), "reading audio"):
         path = resolve_audio(config.manifest, utterance)
-        moved = dataclasses.replace(utterance, audio=path if "://" in path else os.path.relpath(path, output))
-        if utterance.duration_sec is not None and utterance.duration_sec <= config.max_sec:
-            yield moved
-            continue
+        notes: list[str] = []
         try:
-            waveform, rate_hz = load_waveform(path, utterance.start_sec, utterance.duration_sec)
+            moved = checked(dataclasses.replace(utterance, audio=audio_from(output, path)))
+            if utterance.duration_sec is not None and utterance.duration_sec <= config.max_sec:
+                yield moved
+                continue
+            waveform, rate_hz = load_waveform(
+                path, utterance.start_sec, utterance.duration_sec, channel=utterance.channel, notes=notes
+            )
         except UserError as error:
-            rejected.append({"id": utterance.id, "audio": utterance.audio, "reason": str(error)})
+            intake.reject(utterance.id, utterance.audio, str(error))
             continue
-        pieces = pieces_of(moved, waveform, rate_hz, config.max_sec, config.min_sec)
+        intake.note(utterance.id, utterance.audio, notes)
+        pieces = pieces_of(moved, waveform, rate_hz, config.max_sec, config.min_sec, taken)
         if utterance.text and not any(piece.text for piece in pieces):
             left_out.append({"id": utterance.id, "text": utterance.text})
         yield from pieces

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
+from cslm.corpora.languages import ONE_FORM, language_tag
 from cslm.corpora.word_times import Word
 from cslm.errors import UserError
 from cslm.files.json_lines import read_json_lines, write_json_lines
 
 _PathLike = str | os.PathLike[str]
 _REQUIRED = ("id", "audio", "text", "language")
-_STRINGS = (*_REQUIRED, "speaker", "group")
+_STRINGS = (*_REQUIRED, "speaker", "group", "document")
 _FOREVER = float("inf")
 
 
@@ -25,10 +26,10 @@ class Utterance:
     id: str
     """Unique in the manifest."""
     audio: str
-    """Path relative to the manifest, absolute path, or fsspec URL."""
+    """Path relative to the manifest, absolute path, or fsspec URL (also ``tar://MEMBER::SHARD``)."""
     text: str
     language: str
-    """BCP 47: en, zh, fr."""
+    """BCP 47: en, zh, fr; read in its one form (zh_CN, cmn and zho are zh)."""
     start_sec: float | None = None
     """Where it begins in the file (default: at the beginning)."""
     duration_sec: float | None = None
@@ -38,6 +39,12 @@ class Utterance:
     """Word times, counted from the start of the utterance; Chinese: one entry per character."""
     group: str | None = None
     """Utterances with one group say the same thing in different languages."""
+    channel: int | None = None
+    """Channel of the file, from 0 on (default: the mean of all)."""
+    document: str | None = None
+    """The story that it belongs to."""
+    place: int | None = None
+    """Where in that story it stands, from 0 on."""
 
 
 def read_manifest(path: _PathLike) -> Iterator[Utterance]:
@@ -69,6 +76,14 @@ def resolve_audio(manifest_path: _PathLike, utterance: Utterance) -> str:
     return os.path.join(os.path.dirname(os.fspath(manifest_path)), utterance.audio)
 
 
+def audio_from(output: _PathLike, audio: str) -> str:
+    """How a manifest in the folder ``output`` names audio: URLs as they are, paths from where the folder really is.
+
+    A path that climbs out of a folder below a symbolic link climbs from where the link leads to.
+    """
+    return audio if "://" in audio else os.path.relpath(os.path.abspath(audio), os.path.realpath(output))
+
+
 def _record(utterance: Utterance) -> dict[str, Any]:
     values = {field.name: getattr(utterance, field.name) for field in fields(utterance)}
     return {name: value for name, value in values.items() if value is not None}
@@ -82,14 +97,19 @@ def _plain_utterance(record: dict[str, Any]) -> Utterance | None:
         return None
     start_sec, duration_sec, speaker, group = get("start_sec"), get("duration_sec"), get("speaker"), get("group")
     plain = (
-        get("words") is None
+        ("words" not in record and "channel" not in record and "place" not in record and "document" not in record)
         and (start_sec is None or (type(start_sec) is float and 0 <= start_sec < _FOREVER))
         and (duration_sec is None or (type(duration_sec) is float and 0 <= duration_sec < _FOREVER))
         and (speaker is None or type(speaker) is str)
         and (group is None or type(group) is str)
     )
-    if not plain or name.isspace() or audio.isspace() or language.isspace() or not (name and audio and language):
+    if not plain or name.isspace() or audio.isspace() or not (name and audio):
         return None
+    if language not in ONE_FORM:
+        try:
+            language = language_tag(language)
+        except UserError:
+            return None  # said once more, with its line
     return Utterance(name, audio, text, language, start_sec, duration_sec, speaker, None, group)
 
 
@@ -108,13 +128,31 @@ def _utterance(record: dict[str, Any], where: str) -> Utterance:
         id=record["id"],
         audio=record["audio"],
         text=record["text"],
-        language=record["language"],
+        language=_language(record["language"], where),
         speaker=record.get("speaker"),
         group=record.get("group"),
         start_sec=_seconds(record.get("start_sec"), "start_sec", where),
         duration_sec=_seconds(record.get("duration_sec"), "duration_sec", where),
         words=_words(record.get("words"), where),
+        channel=_count(record.get("channel"), "channel", where),
+        document=record.get("document"),
+        place=_count(record.get("place"), "place", where),
     )
+
+
+def _language(said: str, where: str) -> str:
+    try:
+        return language_tag(said)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _count(value: Any, name: str, where: str) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UserError(f"{where}: {name} must be a whole number from 0 on, not {json.dumps(value)[:60]}")
+    return value
 
 
 def _seconds(value: Any, name: str, where: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import shutil
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from cslm.configuration import parse_configuration, save_configuration, to_plain
+from cslm.corpora.intake import check_rejected_share
 from cslm.errors import UserError
 
 CORPORA = {
@@ -21,6 +23,8 @@ CORPORA = {
     "kaldi": "cslm.corpora.kaldi:prepare_kaldi",
     "tar_shards": "cslm.corpora.tar_shards:prepare_tar_shards",
     "lhotse_cuts": "cslm.corpora.lhotse_cuts:prepare_lhotse_cuts",
+    "nemo": "cslm.corpora.nemo:prepare_nemo",
+    "fairseq": "cslm.corpora.fairseq:prepare_fairseq",
     "long_utterances": "cslm.corpora.long_utterances:prepare_long_utterances",
     "hugging_face": "cslm.corpora.hugging_face:prepare_hugging_face",
     "hugging_face_text": "cslm.corpora.hugging_face_text:prepare_hugging_face_text",
@@ -45,14 +49,19 @@ def prepare_corpus(name: str, output: Path, options: Sequence[str] = ()) -> bool
         False where the corpus was there already, made with the same options, and nothing was done.
 
     Raises:
-        UserError: an unknown corpus or option, an output folder that holds something else, or bad input.
+        UserError: an unknown corpus or option, an output folder that holds something else, or bad input; or more was
+            left out than ``max_rejected_share`` allows, and then the corpus is made all the same.
     """
     if name not in CORPORA:
         raise UserError(f"there is no corpus {name!r}; choose one of {', '.join(CORPORA)}")
     module_name, function_name = CORPORA[name].split(":")
     function = getattr(importlib.import_module(module_name), function_name)
     config = parse_configuration(get_type_hints(function)["config"], options, f"prepare-corpus {name}")
+    most_rejected = getattr(config, "max_rejected_share", 1.0)
+    if not 0 <= most_rejected <= 1:
+        raise UserError(f"--max_rejected_share is a share from 0 to 1, not {most_rejected}")
     if _already_made(name, output, config):
+        check_rejected_share(output, most_rejected)
         return False
     partial = output.with_name(f".{output.name}.partial")
     wanted = {"corpus": name, **to_plain(config)}
@@ -67,6 +76,7 @@ def prepare_corpus(name: str, output: Path, options: Sequence[str] = ()) -> bool
     finally:
         if name not in RESUMABLE or not _has_begun(partial):
             shutil.rmtree(partial, ignore_errors=True)
+    check_rejected_share(output, most_rejected)
     return True
 
 
@@ -90,9 +100,23 @@ def _already_made(name: str, output: Path, config: Any) -> bool:
         raise UserError(f"{output}: is a file; name a folder for the corpus")
     if not output.is_dir() or not any(output.iterdir()):
         return False
-    if _recorded(output) == {"corpus": name, **to_plain(config)}:
+    recorded = _recorded(output)
+    if isinstance(recorded, dict) and {**_defaults(config), **recorded} == {"corpus": name, **to_plain(config)}:
         return True
     raise UserError(f"{output}: is not empty and holds another run; choose another folder or remove this one")
+
+
+def _defaults(config: Any) -> dict[str, Any]:
+    """What options are where nobody says: a corpus that was made before an option came has it so."""
+    return {
+        option.name: option.default
+        for option in dataclasses.fields(config)
+        if option.default is not dataclasses.MISSING
+    } | {
+        option.name: option.default_factory()
+        for option in dataclasses.fields(config)
+        if option.default_factory is not dataclasses.MISSING
+    }
 
 
 def _recorded(folder: Path) -> Any:

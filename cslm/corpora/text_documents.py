@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cslm.corpora.languages import language_tag
+from cslm.errors import UserError
 from cslm.files.json_lines import write_json_lines
 
 HEADER = "header.json"
@@ -53,6 +55,11 @@ def as_document(task: str, values: dict[str, Any]) -> dict[str, Any] | str:
             return f"{name} is missing" if value is None else f"{name} is no text"
         elif not value.strip():
             return f"{name} is empty"
+        elif name.endswith("language"):
+            try:
+                value = language_tag(value)
+            except UserError:
+                return f"{name} is no language tag"
         document[name] = value
     return document
 

@@ -83,7 +83,11 @@ def prepare_mels(
     wanted = dict(zip(ids, (num_frames / store.frame_rate_hz).tolist(), strict=True))
     parts = {
         utterance.id: AudioPart(
-            resolve_audio(manifest, utterance), utterance.start_sec, utterance.duration_sec, wanted[utterance.id]
+            resolve_audio(manifest, utterance),
+            utterance.start_sec,
+            utterance.duration_sec,
+            wanted[utterance.id],
+            utterance.channel,
         )
         for utterance in read_manifest(manifest)
         if utterance.id in wanted

@@ -42,6 +42,7 @@ class AudioPart:
     start_sec: float | None
     duration_sec: float | None
     units_sec: float
+    channel: int | None = None
 
 
 class MelCache:
@@ -132,7 +133,8 @@ def _mels_in_order(
 
 
 def _mel(part: AudioPart, transform: LogMel) -> NDArray[np.float32]:
-    waveform, rate_hz = load_waveform(part.path, part.start_sec, part.duration_sec, transform.sample_rate_hz)
+    span = (part.start_sec, part.duration_sec)
+    waveform, rate_hz = load_waveform(part.path, *span, transform.sample_rate_hz, channel=part.channel)
     gap_sec = len(waveform) / rate_hz - part.units_sec
     if abs(gap_sec) > _LARGEST_GAP_SEC:
         raise UserError(
@@ -149,7 +151,8 @@ def _key(parts: Sequence[AudioPart], config: DecoderConfig) -> str:
     spectrogram = (config.sample_rate_hz, config.n_fft, config.hop_length, config.num_bands, config.f_min, config.f_max)
     digest.update(repr(spectrogram).encode())
     for part in parts:
-        digest.update(f"\n{part.path}|{part.start_sec}|{part.duration_sec}|{part.units_sec:.4f}".encode())
+        channel = "" if part.channel is None else f"|{part.channel}"
+        digest.update(f"\n{part.path}|{part.start_sec}|{part.duration_sec}|{part.units_sec:.4f}{channel}".encode())
     return digest.hexdigest()
 
 

@@ -123,7 +123,7 @@ def load_clip(utterance: Utterance, path: Path) -> Clip:
     Raises:
         UserError: it cannot be read.
     """
-    return load_waveform(path, utterance.start_sec, utterance.duration_sec)
+    return load_waveform(path, utterance.start_sec, utterance.duration_sec, channel=utterance.channel)
 
 
 def spread(items: Sequence[Item], most: int | None) -> list[Item]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import fsspec
 
@@ -14,6 +16,7 @@ from cslm.errors import UserError
 from cslm.files.atomic_file import file_aside
 
 _PathLike = str | os.PathLike[str]
+_GZIPPED = ".gz"
 _scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder())["scan_once"]
 
 
@@ -25,7 +28,7 @@ def read_json_lines(path: _PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     name = os.fspath(path)
     with open_bytes(name) as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in _numbered(file, name):
             try:  # most lines, quickly: a manifest has millions
                 text = line.decode().strip()
                 record, end = _scan(text, 0)
@@ -44,13 +47,28 @@ def read_json_lines(path: _PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, record
 
 
+def _numbered(file: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:
+    """The lines with their numbers."""
+    if not name.endswith(_GZIPPED):
+        yield from enumerate(file, start=1)
+        return
+    number = 0
+    try:
+        for number, line in enumerate(file, start=1):
+            yield number, line
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{name}: cannot be unpacked behind line {number} ({error}); copy it again") from None
+
+
 def open_bytes(name: str) -> IO[bytes]:
-    """A file by its path or its fsspec URL, open for reading.
+    """A file by its path or its fsspec URL, open for reading; what ends in ``.gz`` is unpacked.
 
     Raises:
         UserError: it cannot be opened.
     """
     try:
+        if name.endswith(_GZIPPED):
+            return cast(IO[bytes], fsspec.open(name, "rb", compression="gzip").open())
         return fsspec.open(name, "rb").open() if "://" in name else open(name, "rb")
     except (OSError, ValueError, ImportError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -1,11 +1,15 @@
-"""``import-units``: units that other tools wrote as JSON Lines, as a unit store.
+"""``import-units``: units that other tools wrote, as a unit store.
 
-Understood: unit strings (``<12><7>...``, further codebooks ``<1:5>``), lists of numbers, lists of rows of numbers; in
-the field that ``units_key`` names, or in ``code``, where S3Tokenizer puts them (with ``key`` as the id).
+Files are JSON Lines, lines ``name|71 12 57``, or lines of units alone (``.km``). Units are strings (``<12><7>...``,
+further codebooks ``<1:5>``; ``<Un12>``; ``71 12 57``), lists of numbers or of strings, lists of rows of numbers; in the
+field that ``units_key`` names, or in ``code``, where S3Tokenizer puts them (with ``key`` as the id).
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -19,12 +23,17 @@ from cslm.codecs.families import load_codec
 from cslm.codecs.fingerprint import UNKNOWN
 from cslm.codecs.units import Units, merge_repeats
 from cslm.configuration import parse_configuration
+from cslm.corpora.intake import printable
+from cslm.corpora.languages import language_tag
 from cslm.corpora.manifest import Utterance, read_manifest
 from cslm.errors import UserError
-from cslm.files.json_lines import read_json_lines
+from cslm.files.atomic_file import folder_at, remove_folder
 from cslm.units.store import StoreRow, UnitStore, write_store
+from cslm.units.unit_lines import read_unit_lines
 
-_UNIT = re.compile(r"<(?:(\d+):)?(\d+)>")
+_UNIT = re.compile(r"<(?:(\d+):|Un)?(\d+)>")
+_STRING = re.compile(r"\d+|<[^<>]+>")
+_NUMBERS = re.compile(r"\d+(?:\s+\d+)*")
 
 
 @dataclass
@@ -32,7 +41,7 @@ class ImportUnitsConfig:
     """Units of other tools as a store: ``import-units FILE [FILE ...] --output STORE --tokenizer CARD``."""
 
     files: list[str]
-    """JSON Lines files, in this order."""
+    """Files of units, in this order."""
     output: str
     """Folder of the store."""
     tokenizer: str | None = None
@@ -70,17 +79,35 @@ def import_units(config: ImportUnitsConfig) -> UnitStore:
     else:
         fingerprint, name = UNKNOWN, UNKNOWN
         sizes, frame_rate_hz = tuple(config.codebook_sizes), config.frame_rate_hz
+    if not frame_rate_hz > 0 or min(sizes, default=0) < 1:
+        raise UserError("--frame_rate_hz must be more than 0, and every codebook of --codebook_sizes have a unit")
+    if config.language is not None:
+        language_tag(config.language)
     known = {} if config.manifest is None else {u.id: u for u in read_manifest(config.manifest)}
-    store = write_store(
-        config.output,
-        _rows(config, known, sizes, frame_rate_hz),
-        fingerprint=fingerprint,
-        card=name,
-        codebook_sizes=sizes,
-        frame_rate_hz=frame_rate_hz,
-    )
+    with _nothing_left(config.output):
+        store = write_store(
+            config.output,
+            _rows(config, known, sizes, frame_rate_hz),
+            fingerprint=fingerprint,
+            card=name,
+            codebook_sizes=sizes,
+            frame_rate_hz=frame_rate_hz,
+        )
     print(f"{config.output}: {len(store)} utterances, {store.header.audio_sec / 3600:.2f} hours", file=sys.stderr)
     return store
+
+
+@contextlib.contextmanager
+def _nothing_left(output: str) -> Iterator[None]:
+    """Remove the folder again if what is done in it fails, unless it held something before."""
+    folder = folder_at(output)
+    was_there = folder.exists() and any(folder.iterdir())
+    try:
+        yield
+    except BaseException:
+        if not was_there:
+            remove_folder(folder)
+        raise
 
 
 def _rows(
@@ -88,7 +115,7 @@ def _rows(
 ) -> Iterator[StoreRow]:
     seen: dict[str, str] = {}
     for file in config.files:
-        for number, record in read_json_lines(file):
+        for number, record in read_unit_lines(file, config.id_key, config.units_key):
             where = f"{file}, line {number}"
             row = _row(record, where, config, known, sizes, frame_rate_hz)
             if row.id in seen:
@@ -111,26 +138,50 @@ def _row(
     for value, key in ((name, config.id_key), (given, config.units_key)):
         if value is None:
             raise UserError(f"{where}: no field {key}; it has {', '.join(record)}")
+    is_name = isinstance(name, str | int) and not isinstance(name, bool)
+    if not is_name or not str(name).strip() or printable(str(name)) != str(name):
+        raise UserError(f"{where}: {config.id_key} must be text, not {json.dumps(name)[:60]}")
     facts = known.get(str(name))
-    language = record.get("language") or (facts.language if facts is not None else config.language)
+    language = _text(record, "language", where) or (facts.language if facts is not None else config.language)
     if not language:
         raise UserError(f"{where}: does not say its language: give --language, or a --manifest that holds {name!r}")
     ids = _ids(given, where, sizes)
     units = _units(ids, record.get("durations"), where)
+    duration_sec = record.get("duration_sec")
+    if duration_sec is not None and (type(duration_sec) not in (int, float) or not 0 < duration_sec < math.inf):
+        raise UserError(f"{where}: duration_sec must be a number of seconds, not {json.dumps(duration_sec)[:60]}")
+    try:
+        language = language_tag(language)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     return StoreRow(
         id=str(name),
-        language=str(language),
-        text=str(record.get(config.text_key) or (facts.text if facts is not None else "")),
-        duration_sec=float(record.get("duration_sec") or units.num_frames_total / frame_rate_hz),
+        language=language,
+        text=_text(record, config.text_key, where) or (facts.text if facts is not None else ""),
+        duration_sec=float(duration_sec or units.num_frames_total / frame_rate_hz),
         units=units,
-        speaker=record.get("speaker") or (facts.speaker if facts is not None else None),
-        group=record.get("group") or (facts.group if facts is not None else None),
+        speaker=_text(record, "speaker", where) or (facts.speaker if facts is not None else None),
+        group=_text(record, "group", where) or (facts.group if facts is not None else None),
         words=facts.words if facts is not None else None,
     )
 
 
+def _text(record: dict[str, Any], key: str, where: str) -> str | None:
+    """A field that is text, or not there, or null."""
+    value = record.get(key)
+    if value is not None and not isinstance(value, str):
+        raise UserError(f"{where}: {key} must be text, not {json.dumps(value)[:60]}")
+    if value is not None and printable(value) != value:
+        raise UserError(f"{where}: {key} holds half of a Unicode character: {printable(value)[:60]!r}")
+    return value
+
+
 def _ids(given: Any, where: str, sizes: tuple[int, ...]) -> NDArray[np.int64]:
     """Units (num_frames, num_codebooks) of whatever form they have."""
+    if isinstance(given, list) and given and all(isinstance(e, str) and _STRING.fullmatch(e.strip()) for e in given):
+        given = " ".join(given)
+    if isinstance(given, str) and _NUMBERS.fullmatch(given.strip()):
+        given = [int(number) for number in given.split()]
     if isinstance(given, str):
         found = _from_string(given, where, len(sizes))
     else:
@@ -143,8 +194,9 @@ def _ids(given: Any, where: str, sizes: tuple[int, ...]) -> NDArray[np.int64]:
         raise UserError(f"{where}: no units, or not numbers: {str(given)[:40]!r}")
     if found.shape[1] != len(sizes):
         raise UserError(f"{where}: units of {found.shape[1]} codebooks, {len(sizes)} are expected")
-    if (found < 0).any() or (found >= np.asarray(sizes)).any():
-        raise UserError(f"{where}: a unit outside its codebook of {', '.join(map(str, sizes))}: {found.max()}")
+    outside = found[(found < 0) | (found >= np.asarray(sizes))]
+    if len(outside):
+        raise UserError(f"{where}: a unit outside its codebook of {', '.join(map(str, sizes))}: {outside[0]}")
     return found.astype(np.int64)
 
 
@@ -154,7 +206,10 @@ def _units(ids: NDArray[np.int64], durations: Any, where: str) -> Units:
         return Units(ids)
     if durations is None:
         return merge_repeats(Units(ids))
-    frames = np.array(durations)
+    try:
+        frames = np.array(durations)
+    except ValueError:
+        frames = np.zeros(0)
     if frames.shape != (len(ids),) or not np.issubdtype(frames.dtype, np.integer) or (frames < 1).any():
         raise UserError(f"{where}: durations must be {len(ids)} numbers from 1 on, one for each unit")
     return merge_repeats(Units(ids, frames.astype(np.int64)))

@@ -55,6 +55,8 @@ class TokenizeCorpusConfig:
     """Do only this part of the shards, i/n with i from 0 on, as one task of an array; the last to finish completes."""
     max_sec: float | None = None
     """Longer utterances are rejected (default: 120 for a neural tokenizer, no limit for others)."""
+    max_rejected_share: float = 1.0
+    """Where a larger share is rejected, the command ends with status 2; the store is written all the same."""
     root: str | None = None
     """Audio outside this folder is rejected: a manifest from others may name any file (default: any may be read)."""
     engine: str = "local"
@@ -88,13 +90,16 @@ def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader | None:
         The header, or None where other parts (``shard``) are still to be done.
 
     Raises:
-        UserError: a bad manifest or card, a folder that holds other work, or a corpus without one usable utterance.
+        UserError: a bad manifest or card, a folder that holds other work, or a corpus without one usable utterance; or
+            more is rejected than allowed, and then the store is made all the same.
     """
     config.part  # noqa: B018  (checked before anything is done)
     if config.engine not in ("local", "ray"):
         raise UserError(f"--engine is local or ray, not {config.engine!r}")
     if config.utterances_per_shard < 1 or config.num_workers < 0:
         raise UserError("utterances_per_shard must be at least 1 and num_workers at least 0")
+    if not 0 <= config.max_rejected_share <= 1:
+        raise UserError(f"--max_rejected_share is a share from 0 to 1, not {config.max_rejected_share}")
     config = _with_absolute_paths(config) if config.engine == "ray" else config
     devices = _devices(config)
     # workers have codecs of their own: this one is then asked for its facts alone
@@ -114,7 +119,7 @@ def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader | None:
     finished = progress.finished_header()
     if finished is not None:
         print(f"{config.output} is already complete: {_summary(finished)}", file=sys.stderr)
-        return finished
+        return _checked_share(finished, config)
     progress.begin()
     done = _tokenize_shards(config, codec, progress, devices)
     left = len(progress.missing_shards())
@@ -124,6 +129,17 @@ def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader | None:
     header = progress.finish(codec)
     told = f"; {done.audio_sec / done.seconds:.0f} x real time{done.padding}" if done.audio_sec else ""
     print(f"{config.output}: {_summary(header)}{told}", file=sys.stderr)
+    return _checked_share(header, config)
+
+
+def _checked_share(header: StoreHeader, config: TokenizeCorpusConfig) -> StoreHeader:
+    """The header, unless more was rejected than ``max_rejected_share`` allows."""
+    share = header.num_rejected / (header.num_rejected + header.num_utterances)
+    if share > config.max_rejected_share:
+        raise UserError(
+            f"{config.output}: is made, but {share:.1%} of the utterances were rejected (see rejected.jsonl): mend them"
+            ", or allow it with --max_rejected_share"
+        )
     return header
 
 

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from cslm.audio.waveform import load_waveform
 from cslm.codecs.codec import UnitCodec
 from cslm.codecs.units import Units, merge_repeats
+from cslm.corpora.intake import checked, printable
 from cslm.corpora.manifest import Utterance
 from cslm.encoders.audio_batches import AudioBatches
 from cslm.errors import UserError
 from cslm.units.shards import StoreRow, write_shard
-from cslm.units.tokenizing_progress import Plan, Receipt, Rejected, TokenizingProgress
+from cslm.units.tokenizing_progress import Noted, Plan, Receipt, Rejected, TokenizingProgress
 
 # Audio in memory at a time, unless one utterance is longer: 20 minutes of the default batches are 77 MB at 16 kHz.
 _WINDOW_BATCHES = 60
@@ -44,6 +45,7 @@ class Job:
 class _Clip:
     utterance: Utterance
     waveform: NDArray[np.float32]
+    notes: list[str]
 
 
 def tokenize_shard(job: Job, codec: UnitCodec, progress: TokenizingProgress) -> Receipt | None:
@@ -52,27 +54,31 @@ def tokenize_shard(job: Job, codec: UnitCodec, progress: TokenizingProgress) -> 
         if not mine:
             return None
         rejected: list[Rejected] = []
+        noted: list[Noted] = []
         batches = AudioBatches(codec.runtime.batch_sec)
         rows = [
             _row(clip, units, codec)
-            for window in _windows(job, codec, progress.plan, rejected)
+            for window in _windows(job, codec, progress.plan, rejected, noted)
             for clip, units in _encode(window, codec, batches)
         ]
         _check_still_there(job, rejected)
         shard = write_shard(progress.folder, job.shard, rows, codec.codebook_sizes) if rows else None
-        receipt = Receipt(job.shard, shard, rejected, batches.num_frames, batches.num_slots)
+        receipt = Receipt(job.shard, shard, rejected, batches.num_frames, batches.num_slots, noted)
         progress.write_receipt(receipt)
         return receipt
 
 
-def _windows(job: Job, codec: UnitCodec, plan: Plan, rejected: list[Rejected]) -> Iterator[list[_Clip]]:
-    """Clips in the order of the manifest, a window at a time; what cannot be used is put on the list."""
+def _windows(
+    job: Job, codec: UnitCodec, plan: Plan, rejected: list[Rejected], noted: list[Noted]
+) -> Iterator[list[_Clip]]:
+    """Clips in the order of the manifest, a window at a time; what cannot be used, or is odd, is put on a list."""
     window: list[_Clip] = []
     window_sec = 0.0
     for clip in _clips(job, codec, plan):
         if isinstance(clip, Rejected):
             rejected.append(clip)
             continue
+        noted += [Noted(clip.utterance.id, clip.utterance.audio, note) for note in clip.notes]
         window.append(clip)
         window_sec += len(clip.waveform) / codec.sample_rate_hz
         if window_sec >= _WINDOW_BATCHES * codec.runtime.batch_sec:
@@ -86,10 +92,12 @@ def _clips(job: Job, codec: UnitCodec, plan: Plan) -> Iterator[_Clip | Rejected]
     """The clips of a job in their order, loaded ahead by threads where a network would wait for them."""
 
     def load(path: str, utterance: Utterance) -> _Clip | Rejected:
+        notes: list[str] = []
         try:
-            return _Clip(utterance, _load(path, utterance, codec, plan))
+            return _Clip(checked(utterance), _load(path, utterance, codec, plan, notes), notes)
         except UserError as error:
-            return Rejected(utterance.id, utterance.audio, str(error).replace(path, utterance.audio))
+            reason = str(error).replace(path, utterance.audio)
+            return Rejected(printable(utterance.id), printable(utterance.audio), printable(reason))
 
     num_threads = codec.runtime.loading_threads
     if num_threads == 1:
@@ -122,10 +130,11 @@ def _check_still_there(job: Job, rejected: list[Rejected]) -> None:
         )
 
 
-def _load(path: str, utterance: Utterance, codec: UnitCodec, plan: Plan) -> NDArray[np.float32]:
+def _load(path: str, utterance: Utterance, codec: UnitCodec, plan: Plan, notes: list[str]) -> NDArray[np.float32]:
     if plan.root is not None and not _is_below(path, plan.root):
         raise UserError(f"{path}: lies outside the folder that audio may come from")
-    waveform, _ = load_waveform(path, utterance.start_sec, utterance.duration_sec, codec.sample_rate_hz, plan.max_sec)
+    part = (utterance.start_sec, utterance.duration_sec)
+    waveform, _ = load_waveform(path, *part, codec.sample_rate_hz, plan.max_sec, utterance.channel, notes)
     if len(waveform) < codec.min_num_samples:
         found_sec, least_sec = (n / codec.sample_rate_hz for n in (len(waveform), codec.min_num_samples))
         raise UserError(f"{path}: too short: {found_sec:.4f} s, this tokenizer needs {least_sec:.4f} s")
@@ -133,7 +142,10 @@ def _load(path: str, utterance: Utterance, codec: UnitCodec, plan: Plan) -> NDAr
 
 
 def _is_below(path: str, root: str) -> bool:
-    return "://" not in path and os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep)
+    try:
+        return "://" not in path and os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep)
+    except ValueError:
+        return True  # no file can have this name
 
 
 def _encode(window: list[_Clip], codec: UnitCodec, batches: AudioBatches) -> Iterator[tuple[_Clip, Units]]:

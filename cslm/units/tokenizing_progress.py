@@ -7,6 +7,7 @@ import dataclasses
 import fcntl
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from cslm.files.atomic_file import create_atomically, is_remote, remove_folder, 
 from cslm.units.shards import HEADER, ShardInfo, StoreHeader, make_header, read_header, write_header
 
 REJECTED = "rejected.jsonl"
+NOTED = "noted.jsonl"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,15 @@ class Rejected:
 
 
 @dataclass(frozen=True)
+class Noted:
+    """An utterance that is used, of a file whose header says something else than is there."""
+
+    id: str
+    audio: str
+    note: str
+
+
+@dataclass(frozen=True)
 class Receipt:
     """A finished shard (``None`` where nothing of it could be used) and what was rejected from it."""
 
@@ -60,6 +71,7 @@ class Receipt:
     num_frames: int = 0
     """Frames that were batched, and the same with padding."""
     num_slots: int = 0
+    noted: list[Noted] = field(default_factory=list)
 
 
 class TokenizingProgress:
@@ -148,6 +160,12 @@ class TokenizingProgress:
             left_behind.unlink(missing_ok=True)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rejected)
         write_atomically(self.folder / REJECTED, lines.encode())
+        noted = [
+            json.dumps(dataclasses.asdict(row), ensure_ascii=False) for receipt in receipts for row in receipt.noted
+        ]
+        if noted:
+            print(f"{self.folder}: {len(noted)} headers are wrong (see {NOTED})", file=sys.stderr)
+            write_atomically(self.folder / NOTED, "".join(f"{line}\n" for line in noted).encode())
         header = make_header(
             shards,
             fingerprint=codec.fingerprint,
@@ -205,7 +223,11 @@ class TokenizingProgress:
     def _read_receipt(self, index: int) -> Receipt:
         values = json.loads(self._receipt_path(index).read_text(encoding="utf-8"))
         shard = ShardInfo(**values["shard"]) if values["shard"] else None
-        return Receipt(**{**values, "shard": shard, "rejected": [Rejected(**row) for row in values["rejected"]]})
+        lists = {
+            "rejected": [Rejected(**row) for row in values["rejected"]],
+            "noted": [Noted(**row) for row in values.get("noted", [])],
+        }
+        return Receipt(**{**values, "shard": shard, **lists})
 
 
 def _is_intact(folder: Path, shard: ShardInfo) -> bool:

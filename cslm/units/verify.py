@@ -157,7 +157,8 @@ def _encoded_again(config: VerifyConfig, codec: UnitCodec) -> tuple[list[str], s
     rows = {row.id: row for row in map(store.row, sorted(chosen.tolist()))}
     faults, frames, changed = list[str](), 0, 0
     for path, utterance in _utterances(config.manifests, rows):
-        waveform, _ = load_waveform(path, utterance.start_sec, utterance.duration_sec, codec.sample_rate_hz)
+        part = (utterance.start_sec, utterance.duration_sec)
+        waveform, _ = load_waveform(path, *part, codec.sample_rate_hz, channel=utterance.channel)
         again, kept = codec.encode([waveform])[0], expand_repeats(rows.pop(utterance.id).units)
         if len(again) != len(kept):
             faults.append(f"{utterance.id!r} has {len(kept)} frames, its audio {len(again)}: did the audio change?")

@@ -37,6 +37,12 @@ def test_files_in_good_and_broken_order(corpus, tmp_path):
     assert row == {"good": 24, "in_the_store": 24, "broken": 24, "named": 24}
 
 
+def test_odd_files_are_read_and_noted(corpus, tmp_path):
+    row = tokenizing_trials.odd(*corpus, tmp_path, count=7)
+    assert row.pop("seconds_each") == pytest.approx(1, abs=0.05)
+    assert row == {"odd": 7, "in_the_store": 7, "to_be_noted": 3, "noted": 3}
+
+
 def test_figures_of_the_whole_tool(corpus, tmp_path):
     row = tokenizing_trials.speed(*corpus, tmp_path)
     header = json.loads((tmp_path / "s" / "header.json").read_text())

@@ -5,6 +5,7 @@ import hashlib
 import joblib
 import numpy as np
 import pytest
+import torch
 import yaml
 from safetensors.numpy import save_file
 from sklearn.cluster import MiniBatchKMeans
@@ -131,3 +132,35 @@ def test_shipped_cards_say_where_everything_is():
         assert {"licence_of_weights", "paper"} <= set(card.origin)
         if card.family == "ssl_kmeans":
             assert {"centroids", "centroids_sha256"} <= set(card.origin)
+
+
+def test_arrays_of_numpy_and_torch_are_read_as_data(tmp_path):
+    np.savez(tmp_path / "c.npz", centroids=CENTROIDS, other=CENTROIDS + 1)
+    torch.save(torch.from_numpy(CENTROIDS), tmp_path / "c.pt")
+    torch.save({"centroids": torch.from_numpy(CENTROIDS), "step": 3}, tmp_path / "d.pt")
+    for name in ("c.npz", "c.pt", "d.pt"):
+        np.testing.assert_array_equal(read_centroids(tmp_path / name), CENTROIDS)
+
+
+def test_a_pickle_of_a_class_that_is_gone_is_one_line(tmp_path):
+    (tmp_path / "km.bin").write_bytes(b"csklearn.cluster.k_means_old\nOldKMeans\n(tR.")
+    with pytest.raises(UserError, match="km.bin cannot be read as centroids: .*k_means_old"):
+        read_centroids(tmp_path / "km.bin", allow_pickle=True)
+    (tmp_path / "km2.bin").write_bytes(b"csklearn.cluster\nOldKMeans\n(tR.")
+    with pytest.raises(UserError, match="km2.bin cannot be read as centroids: .*OldKMeans"):
+        read_centroids(tmp_path / "km2.bin", allow_pickle=True)
+
+
+@pytest.mark.parametrize("name", ["km.bin", "km.npy", "km.pt"])
+def test_a_web_page_in_place_of_centroids_is_called_one(tmp_path, name):
+    (tmp_path / name).write_text("<!DOCTYPE html><html>404</html>")
+    with pytest.raises(UserError, match="is a web page, not the centroids: download the file itself"):
+        read_centroids(tmp_path / name, allow_pickle=True)
+
+
+def test_centroids_that_are_not_numbers_are_called_so(tmp_path):
+    wrong = CENTROIDS.copy()
+    wrong[2, 5] = np.nan
+    np.save(tmp_path / "c.npy", wrong)
+    with pytest.raises(UserError, match="1 of 6 rows hold NaN or infinity"):
+        read_centroids(tmp_path / "c.npy")

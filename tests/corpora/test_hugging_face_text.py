@@ -176,6 +176,7 @@ def test_pairs_and_conversations(tmp_path):
     [
         ("text", {"language": "en", "text": 3}, "text is no text"),
         ("text", {"language": None, "text": "a"}, "language is missing"),
+        ("text", {"language": "english", "text": "a"}, "language is no language tag"),
         ("instruction", {"language": "en", "messages": "hello"}, "messages is no list"),
         ("instruction", {"language": "en", "messages": ["hello"]}, "a message without role and content"),
         ("instruction", {"language": "en", "messages": [{"role": "user", "content": " "}]}, "an empty message"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio, write_manifest
+from cslm.corpora.manifest import Utterance, audio_from, read_manifest, resolve_audio, write_manifest
 from cslm.errors import UserError
 from cslm.files.json_lines import write_json_lines
 
@@ -29,6 +30,9 @@ utterances = st.builds(
     speaker=st.one_of(st.none(), st.text()),
     words=st.one_of(st.none(), words),
     group=st.one_of(st.none(), st.text()),
+    channel=st.one_of(st.none(), st.integers(0, 7)),
+    document=st.one_of(st.none(), st.text()),
+    place=st.one_of(st.none(), st.integers(0, 99)),
 )
 
 
@@ -75,6 +79,12 @@ def test_lines_are_read_one_by_one(tmp_path):
         (json.dumps({**GOOD, "words": [["hello", 0.1]]}), "words must hold"),
         (json.dumps({**GOOD, "words": [["hello", 0.5, 0.1]]}), "ends at 0.1 s, before it begins"),
         (json.dumps(GOOD), "the id 'a' was used before"),
+        (json.dumps({**GOOD, "channel": -1}), "channel must be a whole number from 0 on, not -1"),
+        (json.dumps({**GOOD, "channel": "left"}), 'channel must be a whole number from 0 on, not "left"'),
+        (json.dumps({**GOOD, "place": 1.5}), "place must be a whole number from 0 on, not 1.5"),
+        (json.dumps({**GOOD, "document": 3}), "document must be text, not 3"),
+        (json.dumps({**GOOD, "language": "english"}), "'english' is no language tag: BCP 47 is wanted"),
+        (json.dumps({**GOOD, "language": "english", "channel": 0}), "'english' is no language tag"),
         (b"\xff\xfe", "not JSON"),
     ],
 )
@@ -99,6 +109,35 @@ def test_audio_is_found_from_the_manifest_s_folder(tmp_path):
         ("s3://bucket/a.wav", "s3://bucket/a.wav"),
     ]:
         assert resolve_audio(manifest, Utterance("a", audio, "", "en")) == expected
+
+
+def test_a_gzipped_manifest(tmp_path):
+    content = gzip.compress((json.dumps(GOOD) + "\n").encode())
+    (tmp_path / "m.jsonl.gz").write_bytes(content)
+    assert [row.id for row in read_manifest(tmp_path / "m.jsonl.gz")] == ["a"]
+    for broken in (content[:-12], b"no gzip"):
+        (tmp_path / "m.jsonl.gz").write_bytes(broken)
+        with pytest.raises(UserError, match="m.jsonl.gz: cannot be unpacked behind line 0"):
+            list(read_manifest(tmp_path / "m.jsonl.gz"))
+
+
+@pytest.mark.parametrize("more", [{}, {"channel": 1}])
+def test_ways_to_write_a_language_are_one(tmp_path, more):
+    said = ["zh_CN", "cmn", "zho", "zh", "wuu", "en-US", "en"]
+    rows = [{**GOOD, **more, "id": str(i), "language": tag} for i, tag in enumerate(said)]
+    write_json_lines(rows, tmp_path / "m.jsonl")
+    found = [utterance.language for utterance in read_manifest(tmp_path / "m.jsonl")]
+    assert found == ["zh", "zh", "zh", "zh", "wuu", "en", "en"]
+
+
+def test_audio_is_named_from_where_a_linked_folder_really_is(tmp_path):
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    (tmp_path / "a.wav").write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "deep")
+    audio = audio_from(tmp_path / "link" / "out", str(tmp_path / "a.wav"))
+    (tmp_path / "link" / "out").mkdir()
+    assert os.path.isfile(resolve_audio(tmp_path / "link" / "out" / "m.jsonl", Utterance("a", audio, "", "en")))
+    assert audio_from(tmp_path, "s3://bucket/a.wav") == "s3://bucket/a.wav"
 
 
 def test_a_failure_while_writing_leaves_the_old_file(tmp_path):

@@ -40,6 +40,18 @@ def test_a_second_run_with_the_same_options_does_nothing(tmp_path, audio, capsys
     assert "already there" in capsys.readouterr().out
 
 
+def test_a_corpus_made_before_an_option_came_is_the_same(tmp_path, audio):
+    assert prepare_corpus("table", tmp_path / "out", options(audio))
+    path = tmp_path / "out" / "config.yaml"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(
+        "".join(line for line in lines if not line.startswith(("max_rejected_share", "quoting", "columns")))
+    )
+    assert not prepare_corpus("table", tmp_path / "out", options(audio))
+    with pytest.raises(UserError, match="another run"):
+        prepare_corpus("table", tmp_path / "out", [*options(audio), "--quoting", "none"])
+
+
 def test_another_run_in_the_folder_is_left_alone(tmp_path, audio):
     assert prepare_corpus("table", tmp_path / "out", options(audio))
     with pytest.raises(UserError, match="another run"):

@@ -84,6 +84,17 @@ def test_several_codebooks(tmp_path):
         ({"id": "a", "units": "<1><1:2>"}, {}, "do not go through 1 codebooks"),
         ({"id": "a", "units": [1, 2], "durations": [1]}, {}, "durations must be 2 numbers"),
         ({"id": "a", "units": [1]}, {"codebook_sizes": None}, "name the card"),
+        ({"id": "a", "units": [3, -1]}, {}, "line 1: a unit outside its codebook of 16: -1"),
+        ({"id": "a", "units": [1], "speaker": 14}, {}, "line 1: speaker must be text, not 14"),
+        ({"id": "a", "units": [1], "group": 3}, {}, "line 1: group must be text, not 3"),
+        ({"id": "a", "units": [1], "text": ["one"]}, {}, "line 1: text must be text, not"),
+        ({"id": "a", "units": [1], "duration_sec": "abc"}, {}, "line 1: duration_sec must be a number of seconds"),
+        ({"id": "a", "units": [1], "duration_sec": -3}, {}, "line 1: duration_sec must be a number of seconds, not -3"),
+        ({"id": "a\ud83d", "units": [1]}, {}, "line 1: id must be text"),
+        ({"id": "a", "units": [1], "text": "\ud83d"}, {}, "line 1: text holds half of a Unicode character"),
+        ({"id": "a", "units": [1], "language": "english"}, {}, "line 1: 'english' is no language tag"),
+        ({"id": "a", "units": [1], "durations": [[1], [1, 2]]}, {}, "durations must be 1 numbers"),
+        ({"id": "a", "units": [1]}, {"frame_rate_hz": 0.0}, "must be more than 0"),
     ],
 )
 def test_bad_lines_are_named_and_leave_no_store(tmp_path, record, options, says):
@@ -95,6 +106,39 @@ def test_bad_lines_are_named_and_leave_no_store(tmp_path, record, options, says)
 def test_an_id_twice(tmp_path):
     with pytest.raises(UserError, match="line 2: the id 'a' stands in .*line 1 too"):
         take(tmp_path, {"id": "a", "units": [1]}, {"id": "a", "units": [2]})
+
+
+def test_a_bad_line_far_down_leaves_nothing_behind(tmp_path):
+    rows = [{"id": str(i), "units": [1]} for i in range(1500)]
+    with pytest.raises(UserError, match="line 1501: a unit outside"):
+        take(tmp_path, *rows, {"id": "x", "units": [99]})
+    assert not (tmp_path / "s").exists()
+    assert len(take(tmp_path, *rows)) == 1500
+
+
+@pytest.mark.parametrize(
+    "units", ["71 12 57", ["71", "12", "57"], "<71><12><57>", "<Un71> <Un12> <Un57>", [71, 12, 57]]
+)
+def test_ways_to_write_units(tmp_path, units):
+    store = take(tmp_path, {"id": "a", "units": units}, codebook_sizes=[100])
+    assert store.row(0).units.ids[:, 0].tolist() == [71, 12, 57]
+
+
+def test_lines_of_other_tools(tmp_path):
+    (tmp_path / "n.txt").write_text("a/one|71 12 57\n\ntwo|3\n")
+    (tmp_path / "k.km").write_text("1 2 2\n4\n")
+    options = {"codebook_sizes": [100], "frame_rate_hz": 50.0, "language": "en"}
+    named = import_units(ImportUnitsConfig([str(tmp_path / "n.txt")], str(tmp_path / "s1"), **options))
+    assert [(row.id, row.units.ids[:, 0].tolist()) for row in named] == [("a/one", [71, 12, 57]), ("two", [3])]
+    alone = import_units(ImportUnitsConfig([str(tmp_path / "k.km")], str(tmp_path / "s2"), **options))
+    assert [row.id for row in alone] == ["k-00000001", "k-00000002"]
+    (tmp_path / "k.tsv").write_text("/data\ndeep/a.wav\t100\nb.wav\t200\n")
+    beside = import_units(ImportUnitsConfig([str(tmp_path / "k.km")], str(tmp_path / "s3"), **options))
+    assert [row.id for row in beside] == ["deep/a", "b"]
+    (tmp_path / "x.txt").write_text("a|1\nhello\n")
+    with pytest.raises(UserError, match="x.txt, line 2: is neither a JSON object nor NAME|UNITS"):
+        import_units(ImportUnitsConfig([str(tmp_path / "x.txt")], str(tmp_path / "s4"), **options))
+    assert not (tmp_path / "s4").exists()
 
 
 def test_repeats_are_merged_or_kept(tmp_path):

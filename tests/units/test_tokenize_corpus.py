@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from cslm.benchmarks.broken_audio import BREAKAGES, LONGEST_SEC, write_broken_file
+from cslm.audio.waveform import save_waveform
+from cslm.benchmarks.broken_audio import BREAKAGES, FURTHER_BREAKAGES, LONGEST_SEC, write_broken_file
 from cslm.codecs.families import load_codec
 from cslm.codecs.units import expand_repeats, merge_repeats
 from cslm.corpora.manifest import Utterance, read_manifest, write_manifest
@@ -26,7 +27,7 @@ from cslm.units.shards import StoreHeader
 from cslm.units.store import UnitStore
 from cslm.units.tokenize_corpus import TokenizeCorpusConfig, main, tokenize_corpus
 from cslm.units.tokenizing_progress import TokenizingProgress
-from tests.worlds.small_corpus import contents, fit_card, glide, write_corpus
+from tests.worlds.small_corpus import RATE_HZ, contents, fit_card, glide, write_corpus
 
 
 def run(manifest: Path, card: Path, output: Path, **options: int) -> StoreHeader:
@@ -206,11 +207,12 @@ def test_what_cannot_be_used_is_listed_and_the_rest_is_there(card, tmp_path, cap
         UnitStore.open(tmp_path / "one").index_of("u003")
 
 
-def test_files_broken_in_twelve_ways_among_good_ones(card, tmp_path):
+@pytest.mark.parametrize("kinds", [BREAKAGES, FURTHER_BREAKAGES])
+def test_files_broken_in_many_ways_among_good_ones(card, tmp_path, kinds):
     folder, lines = tmp_path / "corpus", []
     folder.mkdir()
     for index in range(60):
-        kind = list(BREAKAGES)[index // 2 % 12] if index % 2 else "good"
+        kind = list(kinds)[index // 2 % len(kinds)] if index % 2 else "good"
         if kind == "good":
             soundfile.write(folder / f"{index}.wav", glide(index, 0.4), 16000)
         audio = f"{index}.wav" if kind == "good" else write_broken_file(kind, folder, str(index))
@@ -224,8 +226,8 @@ def test_files_broken_in_twelve_ways_among_good_ones(card, tmp_path):
     assert all(row.id.startswith("good") for row in UnitStore.open(tmp_path / "s"))
     for row in rejected:
         kind, _, _ = row["id"].rpartition(" ")
-        assert re.search(BREAKAGES[kind], row["reason"]), row
-    assert {row["id"].rpartition(" ")[0] for row in rejected} == set(BREAKAGES)
+        assert re.search(kinds[kind], row["reason"]), row
+    assert {row["id"].rpartition(" ")[0] for row in rejected} == set(kinds)
 
 
 def test_audio_that_threads_load_ahead_comes_in_order(card, tmp_path, monkeypatch):
@@ -381,9 +383,54 @@ def test_real_chinese_questions(belle, tmp_path):
 
     columns = ["--table", str(belle / "test.tsv"), "--path_template", "wav/{id}.wav", "--language", "zh"]
     prepare_corpus(["table", str(tmp_path / "corpus"), "--audio_dir", str(belle), *columns])
-    manifest = next((tmp_path / "corpus").glob("*.jsonl"))
+    manifest = tmp_path / "corpus" / "manifest.jsonl"
     card = fit_card(manifest, tmp_path / "card.yaml")
     header = run(manifest, card, tmp_path / "store", utterances_per_shard=1000)
     assert (header.num_utterances, header.num_rejected) == (100, 0)
     assert header.num_frames == pytest.approx(header.audio_sec * 100, rel=0.01)
     assert header.num_units < 0.95 * header.num_frames
+
+
+def test_two_speakers_of_one_file_have_units_of_their_own(card, tmp_path):
+    left, right = (glide(index, 2.0) for index in (0, 3))
+    soundfile.write(tmp_path / "two.wav", np.stack([left, right], axis=1), RATE_HZ, subtype="FLOAT")
+    for name, waveform in (("left", left), ("right", right)):
+        soundfile.write(tmp_path / f"{name}.wav", waveform, RATE_HZ, subtype="FLOAT")
+    rows = [Utterance(f"c{channel}", "two.wav", "", "en", channel=channel) for channel in (0, 1, 2)]
+    rows += [Utterance(name, f"{name}.wav", "", "en") for name in ("left", "right")]
+    write_manifest(rows, tmp_path / "m.jsonl")
+    run(tmp_path / "m.jsonl", card, tmp_path / "s")
+    units = {row.id: row.units.ids.tolist() for row in UnitStore.open(tmp_path / "s")}
+    assert units["c0"] == units["left"] != units["c1"] == units["right"]
+    rejected = [json.loads(line) for line in (tmp_path / "s" / "rejected.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["reason"]) for row in rejected] == [
+        ("c2", "two.wav: has no channel 2, but 2 (counted from 0)")
+    ]
+
+
+def test_half_a_character_is_rejected_by_name_and_wrong_headers_are_noted(card, tmp_path):
+    save_waveform(tmp_path / "a.wav", glide(0, 2.0), RATE_HZ)
+    content = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "zero.wav").write_bytes(content[:40] + bytes(4) + content[44:])
+    row = {"id": "a", "audio": "a.wav", "text": "", "language": "en"}
+    halves = [{**row, "id": "x\ud83d"}, {**row, "id": "y", "text": "\ud83d"}, {**row, "id": "z", "audio": "\ud83d.wav"}]
+    rows = [row, *halves, {**row, "id": "zero", "audio": "zero.wav"}]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in rows))
+    run(tmp_path / "m.jsonl", card, tmp_path / "s")
+    assert [row.id for row in UnitStore.open(tmp_path / "s")] == ["a", "zero"]
+    rejected, noted = (
+        [json.loads(line) for line in (tmp_path / "s" / name).read_text().splitlines()]
+        for name in ("rejected.jsonl", "noted.jsonl")
+    )
+    assert [row["id"] for row in rejected] == ["x\\ud83d", "y", "z"]
+    assert all("half of a Unicode character" in row["reason"] for row in rejected)
+    assert [row["id"] for row in noted] == ["zero"]
+
+
+def test_too_many_rejected_are_a_status_and_the_store_is_whole(card, tmp_path):
+    save_waveform(tmp_path / "a.wav", glide(0, 2.0), RATE_HZ)
+    write_manifest([Utterance(name, f"{name}.wav", "", "en") for name in "ab"], tmp_path / "m.jsonl")
+    for _ in range(2):
+        with pytest.raises(UserError, match="50.0% of the utterances were rejected"):
+            run(tmp_path / "m.jsonl", card, tmp_path / "s", max_rejected_share=0.05)
+    assert len(UnitStore.open(tmp_path / "s")) == 1
