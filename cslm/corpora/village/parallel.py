@@ -9,9 +9,11 @@ import numpy as np
 
 from cslm.corpora.village.language import SLOT, Attribute, Language, Plot
 from cslm.corpora.village.size import VillageSize
+from cslm.corpora.village.tables import kinds_of_slots
 from cslm.errors import UserError
 
-_LISTS = ("patterns", "short_patterns", "question_patterns")
+_PATTERNS = ("patterns", "short_patterns", "question_patterns")
+_LISTS = ("question_forms", *_PATTERNS)
 
 
 def side_by_side(languages: list[Language], size: VillageSize, generator: np.random.Generator) -> list[Language]:
@@ -25,14 +27,17 @@ def side_by_side(languages: list[Language], size: VillageSize, generator: np.ran
         generator: draws them.
 
     Raises:
-        UserError: a language has too few values.
+        UserError: a language has too few values or says something else than the others, or none of what all say fits
+            the attributes of the village.
     """
     num_names = min(len(language.names) for language in languages)
     people = _chosen(num_names, size.num_people, size.draw_words, generator)
     values = {name: _values(name, languages, size, generator) for name in size.attributes}
     with_words = [_with_words(language, people, values) for language in languages]
+    _check_slots(languages)
     lengths = {what: _shortest(what, [getattr(one, what) for one in languages], languages) for what in _LISTS}
     topics = _topics(with_words, size)
+    _check_some_fit(with_words[0], lengths, size)
     return [
         dataclasses.replace(
             language,
@@ -43,11 +48,41 @@ def side_by_side(languages: list[Language], size: VillageSize, generator: np.ran
     ]
 
 
+def _check_slots(languages: list[Language]) -> None:
+    """Sentence i of one language has the names and values of sentence i of the others."""
+    first, *others = languages
+    for other in others:
+        for what in _PATTERNS:
+            for ours, theirs in zip(getattr(first, what), getattr(other, what), strict=False):
+                if _slots(ours.text) != _slots(theirs.text):
+                    found = f"{what} of {other.language}: {theirs.text!r} has other slots than {ours.text!r}"
+                    raise UserError(f"{found} of {first.language}; sentence i must say the same thing in all languages")
+
+
+def _check_some_fit(language: Language, lengths: dict[str, int], size: VillageSize) -> None:
+    known = {"name", "value", "phrase", *size.attributes}
+    for what in _PATTERNS:
+        patterns = getattr(language, what)[: lengths[what]]
+        if not any(kinds_of_slots(pattern.text) <= known for pattern in patterns):
+            raise UserError(
+                f"none of the {what} that all languages have fits the attributes {', '.join(size.attributes)}"
+            )
+
+
+def _slots(text: str) -> set[str]:
+    return {match["slot"] for match in SLOT.finditer(text)}
+
+
 def _chosen(count: int, needed: int, drawn: bool, generator: np.random.Generator) -> list[int]:
     return generator.permutation(count)[:needed].tolist() if drawn else list(range(needed))
 
 
 def _values(name: str, languages: list[Language], size: VillageSize, generator: np.random.Generator) -> list[int]:
+    wordings = {language.language: len(language.attributes[name].facts) for language in languages}
+    if len(set(wordings.values())) > 1:
+        raise UserError(
+            f"facts of {name} have {wordings} wordings; give as many in each, wording i says the same in all"
+        )
     found = _shortest(f"values of {name}", [language.attributes[name].values for language in languages], languages)
     if found < size.num_values:
         raise UserError(f"num_values is {size.num_values}, but a language has {found} values of {name}; add some to it")
@@ -92,5 +127,4 @@ def _topics(languages: list[Language], size: VillageSize) -> list[str]:
 
 def _shape(plot: Plot) -> tuple[int, int, frozenset[str]]:
     texts = (plot.opening, *plot.middles, *plot.endings)
-    kinds = frozenset(match["kind"] for text in texts for match in SLOT.finditer(text))
-    return len(plot.middles), len(plot.endings), kinds
+    return len(plot.middles), len(plot.endings), frozenset().union(*map(kinds_of_slots, texts))

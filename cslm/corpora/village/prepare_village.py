@@ -139,7 +139,9 @@ def _check_unheard(script: Script, tellers: list[Teller]) -> None:
     for line in script.lines["train"] + script.lines.get("story_train", []):
         mentions = by_language[line.language].mentions
         assert not mentions.join_held_out(line.text), f"{line.id} says what is held out: {line.text}"
-        assert line.id in told_aloud or not mentions.join_core(line.text), f"{line.id} is of core people: {line.text}"
+        assert line.id in told_aloud or not mentions.tell_core(line.text), (
+            f"{line.id} tells of core people: {line.text}"
+        )
 
 
 def _record(script: Script, output: Path, num_workers: int) -> dict[str, dict[str, Utterance]]:

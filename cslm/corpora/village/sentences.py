@@ -78,7 +78,7 @@ class Teller:
 
     def may_not_say(self, text: str) -> bool:
         """Whether a text joins what is held out, or what only the core language's documents tell."""
-        return self.mentions.join_held_out(text) or self.mentions.join_core(text)
+        return self.mentions.join_held_out(text) or self.mentions.tell_core(text)
 
     def phrase(self, pair: Pair) -> str:
         """The indirect question about a pair."""

@@ -103,11 +103,13 @@ class Mentions:
         self._world = world
         self._people = {language.names[person].lower(): person for person in range(world.num_people)}
         self._attributes: dict[str, int] = {}
-        self._values: set[str] = set()
         for index, name in enumerate(world.attributes):
             table = language.attributes[name]
-            self._values.update(word.lower() for word in table.values)
             self._attributes.update(dict.fromkeys((word.lower() for word in table.values + table.signs), index))
+        self._core_facts = {
+            person: {world.value(language, (person, index)).lower() for index in range(len(world.attributes))}
+            for person in range(world.num_shared_people, world.num_people)
+        }
         words = sorted([*self._people, *self._attributes], key=len, reverse=True)
         edge = r"\b" if language.joiner else ""
         self._pattern = re.compile(f"(?={edge}({'|'.join(map(re.escape, words))}){edge})")
@@ -123,10 +125,10 @@ class Mentions:
         people, attributes = self.read(text)
         return any((person, attribute) in self._world.held_out for person in people for attribute in attributes)
 
-    def join_core(self, text: str) -> bool:
-        """Whether the text names a core person with a value of anything: then only the core language may write it."""
-        if not self._world.num_core_people:
+    def tell_core(self, text: str) -> bool:
+        """Whether the text names a core person with a value of theirs: then only the core language may write it."""
+        if not self._core_facts:
             return False
         found = set(self._pattern.findall(text.lower()))
         people = {self._people[word] for word in found if word in self._people}
-        return max(people, default=-1) >= self._world.num_shared_people and not found.isdisjoint(self._values)
+        return any(not found.isdisjoint(self._core_facts.get(person, ())) for person in people)
