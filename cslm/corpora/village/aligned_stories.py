@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cslm.corpora.village.language import SLOT, Plot
+from cslm.corpora.village.language import Plot
 from cslm.corpora.village.sentences import Teller
 from cslm.corpora.village.size import VillageSize
 from cslm.errors import UserError
@@ -126,7 +126,5 @@ class _StoryDraw:
 
 def thing_of(plot: Plot) -> str:
     """The one attribute that a plot is about."""
-    texts = (plot.opening, *plot.middles, *plot.endings)
-    kinds = {match["kind"] for text in texts for match in SLOT.finditer(text)} - {"name"}
-    assert len(kinds) == 1, f"a plot is about one attribute, not {sorted(kinds)}: {plot.opening}"
-    return kinds.pop()
+    (attribute,) = plot.kinds - {"name"}
+    return attribute

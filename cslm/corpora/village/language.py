@@ -12,6 +12,11 @@ SLOT = re.compile(r"\{(?P<slot>(?P<kind>[a-z]+)\d*)(?::(?P<article>\w+))?\}")
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
+def kinds_of_slots(template: str) -> set[str]:
+    """What a template has places for: name, value, phrase, or an attribute."""
+    return {match["kind"] for match in SLOT.finditer(template)}
+
+
 @dataclass
 class Voice:
     """A voice of the synthesizer."""
@@ -114,6 +119,16 @@ class Plot:
     """Three sentences of which a shorter story leaves some out."""
     endings: list[str]
     """Ways to end it."""
+
+    @property
+    def texts(self) -> list[str]:
+        """All of it."""
+        return [self.opening, *self.middles, *self.endings]
+
+    @property
+    def kinds(self) -> set[str]:
+        """What it has slots for."""
+        return set().union(*map(kinds_of_slots, self.texts))
 
 
 @dataclass

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cslm.corpora.village.language import SLOT, Attribute, Language, Plot
+from cslm.corpora.village.language import SLOT, Attribute, Language, Plot, kinds_of_slots
 from cslm.corpora.village.size import VillageSize
-from cslm.corpora.village.tables import kinds_of_slots
 from cslm.errors import UserError
 
 _PATTERNS = ("patterns", "short_patterns", "question_patterns")
@@ -126,5 +125,4 @@ def _topics(languages: list[Language], size: VillageSize) -> list[str]:
 
 
 def _shape(plot: Plot) -> tuple[int, int, frozenset[str]]:
-    texts = (plot.opening, *plot.middles, *plot.endings)
-    return len(plot.middles), len(plot.endings), frozenset().union(*map(kinds_of_slots, texts))
+    return len(plot.middles), len(plot.endings), frozenset(plot.kinds)

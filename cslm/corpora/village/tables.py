@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from cslm.configuration import load_configuration
-from cslm.corpora.village.language import SLOT, WORD, Language
+from cslm.corpora.village.language import SLOT, WORD, Language, kinds_of_slots
 from cslm.corpora.village.size import VillageSize
 from cslm.errors import UserError
 
@@ -38,6 +38,7 @@ def load_language(name: str, size: VillageSize) -> Language:
     _check_distinct(language, path)
     _check_clauses(language, path)
     _check_facts(language, path)
+    _check_tales(language, path)
     language.words = _all_words(language, size)
     return language
 
@@ -123,6 +124,18 @@ def _check_facts(language: Language, path: Path) -> None:
                     raise UserError(f"{path}: {told!r} does not hold the word {value!r}; reword the fact {fact!r}")
 
 
+def _check_tales(language: Language, path: Path) -> None:
+    for topic, plots in language.tales.items():
+        for plot in plots:
+            things = sorted(plot.kinds - {"name"})
+            if len(plot.middles) != 3 or not plot.endings or len(things) != 1 or things[0] not in language.attributes:
+                found = f"{len(plot.middles)} middles, {len(plot.endings)} endings and the slots {things}"
+                raise UserError(
+                    f"{path}: the plot {plot.opening!r} of {topic} has {found}; it needs three middles, an ending, and "
+                    "slots of one attribute beside names"
+                )
+
+
 def _templates(language: Language) -> list[str]:
     templates = [form.text for form in language.question_forms]
     for form in language.answer_forms:
@@ -134,8 +147,7 @@ def _templates(language: Language) -> list[str]:
 
 
 def _tales(language: Language) -> list[str]:
-    plots = [plot for plots in language.tales.values() for plot in plots]
-    return [text for plot in plots for text in (plot.opening, *plot.middles, *plot.endings)]
+    return [text for plots in language.tales.values() for plot in plots for text in plot.texts]
 
 
 def _all_words(language: Language, size: VillageSize) -> list[str]:
@@ -150,11 +162,6 @@ def _all_words(language: Language, size: VillageSize) -> list[str]:
     never += [text for text in patterns if not kinds_of_slots(text) <= {"name", "value", "phrase", *size.attributes}]
     spoken = [template for template in _templates(said) if template not in never]
     return [word for template in spoken for word in WORD.findall(SLOT.sub(" ", template))]
-
-
-def kinds_of_slots(template: str) -> set[str]:
-    """What a template has places for: name, value, phrase, or an attribute."""
-    return {match["kind"] for match in SLOT.finditer(template)}
 
 
 def contains(text: str, words: str, joiner: str) -> bool:

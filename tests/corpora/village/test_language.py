@@ -111,6 +111,14 @@ def test_a_fact_that_hides_its_value_behind_an_apostrophe_is_refused(tmp_path):
         load_language(str(tmp_path / "mine.yaml"), load_size("tiny"))
 
 
+def test_a_plot_of_two_attributes_is_refused(tmp_path):
+    table = yaml.safe_load((VILLAGE_DATA / "fr.yaml").read_text(encoding="utf-8"))
+    table["tales"]["cooking"][0]["endings"][0] = "{name2} a mangé {food:le} et {pet:le}"
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(table, allow_unicode=True), encoding="utf-8")
+    with pytest.raises(UserError, match=r"of cooking has 3 middles, 2 endings and the slots \['food', 'pet'\]"):
+        load_language(str(tmp_path / "mine.yaml"), load_size("tiny"))
+
+
 def test_one_gender_for_each_value(tmp_path):
     table = yaml.safe_load((VILLAGE_DATA / "de.yaml").read_text(encoding="utf-8"))
     table["attributes"]["pet"]["genders"] = ["m", "f"]
