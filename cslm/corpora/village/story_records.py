@@ -57,7 +57,7 @@ class StoryBook:
     def pairs(self, size: VillageSize, generator: np.random.Generator) -> Iterator[Record]:
         """Pairs of endings of held-out stories, from every language of the beginning to every language of the ending.
 
-        A story has ``num_wrong_endings`` pairs of each kind, or as many as there are others that fit.
+        A story has ``num_wrong_endings`` pairs of each kind. Where fewer others fit, what is missing is printed.
         """
         told = {code: _by_document(lines) for code, lines in self.lines[TEST].items()}
         wrong = {
@@ -65,6 +65,7 @@ class StoryBook:
             for kind in PAIR_KINDS
             for story in self.held_out
         }
+        _print_missing(wrong, size.num_wrong_endings)
         for kind, begins, ends in product(PAIR_KINDS, told, told):
             pairs = ((story, other) for story in self.held_out for other in wrong[kind, story.name])
             for number, (story, other) in enumerate(pairs):
@@ -157,13 +158,25 @@ def _sentence(story: Story, place: int, teller: Teller) -> str:
 
 
 def _is_wrong(kind: str, story: Story, other: Story) -> bool:
-    if other.speaker != story.speaker or (other.topic == story.topic) != (kind == "cloze"):
+    """Whether the ending of ``other`` is wrong for ``story`` in this kind of pair."""
+    if other.speaker != story.speaker:
         return False
-    return kind == "topic" or (
-        set(other.people).isdisjoint(story.people[:1])
-        and other.people[0] not in story.people
-        and other.thing != story.thing
-    )
+    if kind == "topic":
+        return other.topic != story.topic
+    others_people = story.people[0] not in other.people and other.people[0] not in story.people
+    return other.topic == story.topic and others_people and other.thing != story.thing
+
+
+def _print_missing(wrong: dict[tuple[str, str], list[Story]], count: int) -> None:
+    for kind in PAIR_KINDS:
+        found = [len(others) for (of_kind, _), others in wrong.items() if of_kind == kind]
+        few = sum(number < count for number in found)
+        if few:
+            missing = count * few - sum(number for number in found if number < count)
+            print(
+                f"village: {few} of {len(found)} held-out stories have fewer than {count} endings of the kind {kind}; "
+                f"{missing} pairs a direction are missing"
+            )
 
 
 def _by_document(lines: list[Line]) -> ByDocument:
