@@ -10,7 +10,7 @@ import numpy as np
 
 from cslm.corpora.manifest import Utterance
 from cslm.corpora.village.sentences import Question, Teller
-from cslm.corpora.village.world import World
+from cslm.corpora.village.world import Pair
 
 Record = dict[str, Any]
 
@@ -40,16 +40,15 @@ def free_dialogues(
             yield _dialogue(codes, "free", number, question, answer)
 
 
-def test_questions(world: World, num_forms: int, count: int, generator: np.random.Generator) -> list[Question]:
+def test_questions(pairs: list[Pair], num_forms: int, count: int, generator: np.random.Generator) -> list[Question]:
     """Held-out questions: all of them, or ``count`` of them with every pair about equally often.
 
     Args:
-        world: knows the held-out pairs.
+        pairs: the held-out ones, in order.
         num_forms: question forms in use.
         count: how many; 0 for all.
         generator: decides which.
     """
-    pairs = sorted(world.held_out)
     forms = [generator.permutation(num_forms).tolist() for _ in pairs]
     rounds = [[Question(pair, forms[i][turn]) for i, pair in enumerate(pairs)] for turn in range(num_forms)]
     shuffled = [question for one in rounds for question in (one[i] for i in generator.permutation(len(one)))]

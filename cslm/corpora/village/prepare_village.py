@@ -2,6 +2,8 @@
 
 What is held out (person, attribute pairs) is known from the written documents only: no training audio, in any language
 or task, holds a question or answer about it, nor a sentence that names the person with the attribute or a value of it.
+Some sizes have core people too, whose facts only the core language's documents tell (``core_facts.py``), or aligned
+stories (``aligned_stories.py``).
 """
 
 from __future__ import annotations
@@ -16,24 +18,26 @@ import numpy as np
 
 from cslm.audio.espeak import Synthesizer
 from cslm.corpora.manifest import Utterance, write_manifest
+from cslm.corpora.village.core_facts import core_chains, core_tests
 from cslm.corpora.village.dialogues import (
     fact_dialogues,
     free_dialogues,
     test_dialogues,
     test_questions,
 )
-from cslm.corpora.village.script import MANIFESTS, FreeByUse, Script, draw_free, write_tests, write_training
-from cslm.corpora.village.sentences import (
-    Teller,
-)
+from cslm.corpora.village.language import Language
+from cslm.corpora.village.parallel import side_by_side
+from cslm.corpora.village.script import FreeByUse, Script, draw_free, write_core, write_tests, write_training
+from cslm.corpora.village.sentences import Question, Teller
+from cslm.corpora.village.size import VillageSize
 from cslm.corpora.village.speech import (
     Cast,
-    Line,
     draw_cast,
     num_cores,
     speak_lines,
 )
-from cslm.corpora.village.tables import VillageSize, load_language, load_size
+from cslm.corpora.village.story_records import StoryBook, make_story_book
+from cslm.corpora.village.tables import load_language, load_size
 from cslm.corpora.village.texts import (
     instructions,
     stories,
@@ -41,6 +45,7 @@ from cslm.corpora.village.texts import (
     translations,
 )
 from cslm.corpora.village.world import World, make_world
+from cslm.errors import UserError
 from cslm.files.json_lines import write_json_lines
 
 
@@ -49,9 +54,9 @@ class VillageConfig:
     """Which village."""
 
     size: str = "small"
-    """small, full or tiny, or the path of a YAML file."""
+    """small, full or tiny, five, stories or tiny_five, or the path of a YAML file."""
     seed: int = 0
-    """Draws the facts, the voices, the sentences and what is held out."""
+    """Draws the facts, the voices, the sentences, the stories and what is held out."""
     num_workers: int = 0
     """Processes that speak; 0 takes one per core. The corpus does not depend on it."""
 
@@ -65,46 +70,85 @@ def prepare_village(output: Path, config: VillageConfig) -> None:
     """
     Synthesizer()  # a missing one is said at once
     size = load_size(config.size)
-    tellers, world = _tellers(size, _generator(config, 0))
+    tellers, world = _tellers(size, _generator(config, 0), _generator(config, 1000))
     casts = [
         draw_cast(teller.language, size.num_question_voices, _generator(config, 50 + index))
         for index, teller in enumerate(tellers)
     ]
     free = draw_free(tellers, size, _generator(config, 2))
-    questions = test_questions(world, size.num_question_forms, size.num_dialogue_test, _generator(config, 3))
+    held_out = sorted(world.held_out)
+    questions = test_questions(held_out, size.num_question_forms, size.num_dialogue_test, _generator(config, 3))
     script = Script()
     for index, (teller, cast) in enumerate(zip(tellers, casts, strict=True)):
         write_training(script, teller, cast, free, _generator(config, 10 + index))
         write_tests(script, teller, cast, free, questions, _generator(config, 100 + index))
-    _check_unheard(script.lines["train"], tellers)
+    _ask_about_core_people(script, tellers, casts, config)
+    stories = make_story_book(tellers, size, _generator(config, 1002))
+    for name, lines in stories.lines.items():
+        script.add(name, [line for told in lines.values() for line in told])
+    _check_unheard(script, tellers)
     utterances = _record(script, output, config.num_workers or num_cores())
     _write_documents(output, tellers, size, free, script, utterances, config)
-    _write_card(output, config, size, tellers, casts, utterances)
+    _write_core_documents(output, tellers, script, utterances)
+    _write_story_documents(output, stories, size, _generator(config, 1003))
+    _write_card(output, config, size, tellers, casts, utterances, stories.speakers)
 
 
 def _generator(config: VillageConfig, stage: int) -> np.random.Generator:
     return np.random.default_rng([config.seed, stage])
 
 
-def _tellers(size: VillageSize, generator: np.random.Generator) -> tuple[list[Teller], World]:
-    languages = [load_language(name, size) for name in size.languages]
+def _tellers(
+    size: VillageSize, generator: np.random.Generator, of_words: np.random.Generator
+) -> tuple[list[Teller], World]:
+    languages = side_by_side([load_language(name, size) for name in size.languages], size, of_words)
+    _check_core(languages, size)
     num_values = [len(languages[0].attributes[name].values) for name in size.attributes]
     world = make_world(size, num_values, generator)
     return [Teller(language, size, world) for language in languages], world
 
 
-def _check_unheard(lines: Iterable[Line], tellers: list[Teller]) -> None:
-    """The promise of the held-out pairs, over everything that training may hear."""
-    mentions = {teller.language.language: teller.mentions for teller in tellers}
-    for line in lines:
-        assert not mentions[line.language].join_held_out(line.text), f"{line.id} says what is held out: {line.text}"
+def _check_core(languages: list[Language], size: VillageSize) -> None:
+    codes = [language.language for language in languages]
+    if size.num_core_people and size.core_language not in codes:
+        raise UserError(f"core_language is {size.core_language!r}, but the languages are {', '.join(codes)}")
+
+
+def _core(tellers: list[Teller]) -> Teller | None:
+    """The one who tells of the core people, if there are any."""
+    size = tellers[0].size
+    told = [teller for teller in tellers if teller.language.language == size.core_language]
+    return told[0] if told and size.num_core_people else None
+
+
+def _ask_about_core_people(script: Script, tellers: list[Teller], casts: list[Cast], config: VillageConfig) -> None:
+    core = _core(tellers)
+    if core is None:
+        return
+    size, pairs = core.size, core.world.core_pairs(tested=True)
+    tested = test_questions(pairs, size.num_question_forms, size.num_core_test, _generator(config, 1001))
+    for index, (teller, cast) in enumerate(zip(tellers, casts, strict=True)):
+        if teller is not core:
+            write_core(script, teller, cast, tested, _generator(config, 1100 + index))
+
+
+def _check_unheard(script: Script, tellers: list[Teller]) -> None:
+    """The promise of the held-out pairs and of the core people, over everything that training may hear."""
+    told_aloud = {name for rows in script.core_answered.values() for _, name in rows}
+    by_language = {teller.language.language: teller for teller in tellers}
+    for line in script.lines["train"] + script.lines.get("story_train", []):
+        mentions = by_language[line.language].mentions
+        assert not mentions.join_held_out(line.text), f"{line.id} says what is held out: {line.text}"
+        assert line.id in told_aloud or not mentions.tell_core(line.text), (
+            f"{line.id} tells of core people: {line.text}"
+        )
 
 
 def _record(script: Script, output: Path, num_workers: int) -> dict[str, dict[str, Utterance]]:
     """Speak everything and write the manifests; returns the utterances by manifest and id."""
-    lines = [line for name in MANIFESTS for line in script.lines[name]]
+    lines = [line for of_manifest in script.lines.values() for line in of_manifest]
     spoken = {utterance.id: utterance for utterance in speak_lines(lines, output, num_workers)}
-    by_manifest = {name: {line.id: spoken[line.id] for line in script.lines[name]} for name in MANIFESTS}
+    by_manifest = {name: {line.id: spoken[line.id] for line in lines} for name, lines in script.lines.items()}
     for name, utterances in by_manifest.items():
         write_manifest(utterances.values(), output / f"{name}.jsonl")
     return by_manifest
@@ -119,12 +163,11 @@ def _write_documents(
     utterances: dict[str, dict[str, Utterance]],
     config: VillageConfig,
 ) -> None:
-    train, test = utterances["train"], utterances["dialogue_test"]
-    asked = {code: [(question, train[name]) for question, name in rows] for code, rows in script.asked.items()}
-    answered = {code: {question: train[name] for question, name in rows} for code, rows in script.answered.items()}
+    train = utterances["train"]
+    asked, answered = _with_utterances(script.asked, train), _by_question(script.answered, train)
     free_asked = {code: [train[name] for name in names] for code, names in script.free_asked.items()}
     free_answered = {code: [train[name] for name in names] for code, names in script.free_answered.items()}
-    tested = {code: [(question, test[name]) for question, name in rows] for code, rows in script.tested.items()}
+    tested = _with_utterances(script.tested, utterances["dialogue_test"])
     free_rows = free_dialogues(tellers, free_asked, free_answered)
     write_json_lines([*fact_dialogues(tellers, asked, answered), *free_rows], output / "train_dialogues.jsonl")
     write_json_lines(test_dialogues(tellers, tested), output / "test_dialogues.jsonl")
@@ -136,6 +179,39 @@ def _write_documents(
     write_json_lines(translations(tellers, size, free.training, _generator(config, 8)), output / "translations.jsonl")
 
 
+def _write_core_documents(
+    output: Path, tellers: list[Teller], script: Script, utterances: dict[str, dict[str, Utterance]]
+) -> None:
+    core, train = _core(tellers), utterances["train"]
+    if core is None:
+        return
+    asked, answered = _with_utterances(script.asked, train), _by_question(script.answered, train)
+    chains = [*core_chains(core, tellers, "shared", asked, answered)]
+    asked, answered = _with_utterances(script.core_asked, train), _by_question(script.core_answered, train)
+    chains += core_chains(core, tellers, "core", asked, answered)
+    write_json_lines(chains, output / "chains.jsonl")
+    tested = _with_utterances(script.core_tested, utterances["core_test"])
+    write_json_lines(core_tests(core, tellers, tested), output / "core_test_dialogues.jsonl")
+
+
+def _write_story_documents(output: Path, stories: StoryBook, size: VillageSize, generator: np.random.Generator) -> None:
+    if stories.lines:
+        write_json_lines(stories.records(), output / "stories.jsonl")
+        write_json_lines(stories.pairs(size, generator), output / "story_pairs.jsonl")
+
+
+def _with_utterances(
+    rows: dict[str, list[tuple[Question, str]]], spoken: dict[str, Utterance]
+) -> dict[str, list[tuple[Question, Utterance]]]:
+    return {code: [(question, spoken[name]) for question, name in told] for code, told in rows.items()}
+
+
+def _by_question(
+    rows: dict[str, list[tuple[Question, str]]], spoken: dict[str, Utterance]
+) -> dict[str, dict[Question, Utterance]]:
+    return {code: dict(told) for code, told in _with_utterances(rows, spoken).items()}
+
+
 def _write_card(
     output: Path,
     config: VillageConfig,
@@ -143,6 +219,7 @@ def _write_card(
     tellers: list[Teller],
     casts: list[Cast],
     utterances: dict[str, dict[str, Utterance]],
+    speakers: list[str],
 ) -> None:
     world, first = tellers[0].world, tellers[0]
     held_out = [[first.names[person], world.attributes[attribute]] for person, attribute in sorted(world.held_out)]
@@ -166,6 +243,12 @@ def _write_card(
         },
         "manifests": {name: _counts(rows.values()) for name, rows in utterances.items()},
     }
+    if size.num_core_people:
+        names = first.names[world.num_shared_people :]
+        tested = names[len(names) - world.num_core_test_people :]
+        card["core"] = {"language": size.core_language, "people": names, "asked_about_in_tests": tested}
+    if speakers:
+        card["story_speakers"] = speakers
     _write_json(card, output / "card.json")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -14,8 +15,8 @@ from cslm.corpora.village.sentences import (
     Question,
     Teller,
 )
+from cslm.corpora.village.size import VillageSize
 from cslm.corpora.village.speech import Cast, Line, answer_line, asking_line
-from cslm.corpora.village.tables import VillageSize
 from cslm.corpora.village.texts import all_questions
 
 MANIFESTS = ("train", "asr_test", "asr_unheard_voice", "tts_test", "dialogue_test")
@@ -53,6 +54,13 @@ class Script:
     tested: dict[str, list[tuple[Question, str]]] = field(default_factory=dict)
     free_asked: dict[str, list[str]] = field(default_factory=dict)
     free_answered: dict[str, list[str]] = field(default_factory=dict)
+    core_asked: dict[str, list[tuple[Question, str]]] = field(default_factory=dict)
+    core_answered: dict[str, list[tuple[Question, str]]] = field(default_factory=dict)
+    core_tested: dict[str, list[tuple[Question, str]]] = field(default_factory=dict)
+
+    def add(self, manifest: str, lines: list[Line]) -> None:
+        """Put lines into a manifest, which may be one that only some sizes have."""
+        self.lines.setdefault(manifest, []).extend(lines)
 
 
 def draw_free(tellers: list[Teller], size: VillageSize, generator: np.random.Generator) -> FreeByUse:
@@ -76,19 +84,16 @@ def draw_free(tellers: list[Teller], size: VillageSize, generator: np.random.Gen
 
 def write_training(script: Script, teller: Teller, cast: Cast, free: FreeByUse, generator: np.random.Generator) -> None:
     """What training hears of one language: questions and answers of facts, and free sentences."""
-    size, language, code = teller.size, teller.language, teller.language.language
+    size, code = teller.size, teller.language.language
     lines: list[Line] = []
     script.asked[code], script.answered[code] = [], []
     for question in all_questions(teller.world.heard_pairs, size):
-        number, text = len(script.answered[code]), teller.answer(question)
-        line = answer_line(number, "answer", text, language, f"answer-{question.key}")
+        line = _answer(len(script.answered[code]), "answer", question, teller, f"answer-{question.key}")
         script.answered[code].append((question, line.id))
         lines.append(line)
         for voice in generator.choice(cast.heard, size.voices_per_question, replace=False):
-            number, text = len(script.asked[code]), teller.question(question)
-            line = asking_line(
-                number, "question", text, language, str(voice), size.jitter, generator, f"question-{question.key}"
-            )
+            number, group = len(script.asked[code]), f"question-{question.key}"
+            line = _asked(number, "question", question, teller, str(voice), generator, group)
             script.asked[code].append((question, line.id))
             lines.append(line)
     clauses = _answer_lines("clause", free.clauses, teller)
@@ -110,34 +115,87 @@ def write_tests(
     generator: np.random.Generator,
 ) -> None:
     """What the tests of one language hear."""
-    size, language, code = teller.size, teller.language, teller.language.language
+    size, code = teller.size, teller.language.language
     for name, kind, sentences, total, voices in (
         ("asr_test", "asr-test", free.asr_test, size.num_asr_test, cast.heard),
         ("asr_unheard_voice", "unheard-test", free.unheard_test, size.num_unheard_test, [cast.unheard]),
     ):
         spoken = _asking_lines(kind, sentences, teller, voices, generator)
         for question in _some(questions, total - len(sentences), generator):
-            text, voice = teller.question(question), str(generator.choice(voices))
-            spoken.append(asking_line(len(spoken), kind, text, language, voice, size.jitter, generator))
+            voice = str(generator.choice(voices))
+            spoken.append(_asked(len(spoken), kind, question, teller, voice, generator))
         script.lines[name] += spoken
     spoken = _answer_lines("tts-test", free.tts_test, teller)
     for question in _some(questions, size.num_tts_test - len(spoken), generator):
-        clauses, _ = teller.answer_clauses(question)
-        text = language.finish(clauses[:2], ["clause", "sentence"])
-        spoken.append(answer_line(len(spoken), "tts-test", text, language))
+        text, said = _opening(teller, question), teller.said(partial(_opening, question=question))
+        spoken.append(answer_line(len(spoken), "tts-test", text, teller.language, said=said))
     script.lines["tts_test"] += spoken
     script.tested[code] = []
     for number, question in enumerate(questions):
-        voice, text = str(generator.choice(cast.heard)), teller.question(question)
-        line = asking_line(number, "dialogue-test", text, language, voice, size.jitter, generator)
+        line = _asked(number, "dialogue-test", question, teller, str(generator.choice(cast.heard)), generator)
         script.tested[code].append((question, line.id))
         script.lines["dialogue_test"].append(line)
+
+
+def _answer(number: int, kind: str, question: Question, teller: Teller, group: str | None = None) -> Line:
+    """A question's answer, in the answer voice."""
+    text, said = teller.answer(question), teller.said(lambda aloud: aloud.answer(question))
+    return answer_line(number, kind, text, teller.language, group, said)
+
+
+def _asked(
+    number: int,
+    kind: str,
+    question: Question,
+    teller: Teller,
+    voice: str,
+    generator: np.random.Generator,
+    group: str | None = None,
+) -> Line:
+    """A question, in an asking voice."""
+    text, said = teller.question(question), teller.said(lambda aloud: aloud.question(question))
+    return asking_line(number, kind, text, teller.language, voice, teller.size.jitter, generator, group, said)
+
+
+def _opening(teller: Teller, question: Question) -> str:
+    """The first two clauses of an answer, or the one that it has."""
+    clauses = teller.answer_clauses(question)[0][:2]
+    return teller.language.finish(clauses, ["clause", "sentence"][-len(clauses) :])
+
+
+def write_core(
+    script: Script, teller: Teller, cast: Cast, tested: list[Question], generator: np.random.Generator
+) -> None:
+    """Questions about core people in a language whose documents do not tell of them: with answers, and for tests."""
+    size, code = teller.size, teller.language.language
+    script.core_asked[code], script.core_answered[code], script.core_tested[code] = [], [], []
+    for question in all_questions(teller.world.core_pairs(tested=False), size):
+        number, group = len(script.core_answered[code]), f"core-answer-{question.key}"
+        answer = _answer(number, "core-answer", question, teller, group)
+        script.core_answered[code].append((question, answer.id))
+        script.add("train", [answer])
+        for voice in generator.choice(cast.heard, size.voices_per_question, replace=False):
+            number, group = len(script.core_asked[code]), f"core-question-{question.key}"
+            line = _asked(number, "core-question", question, teller, str(voice), generator, group)
+            script.core_asked[code].append((question, line.id))
+            script.add("train", [line])
+    for number, question in enumerate(tested):
+        line = _asked(number, "core-test", question, teller, str(generator.choice(cast.heard)), generator)
+        script.core_tested[code].append((question, line.id))
+        script.add("core_test", [line])
 
 
 def _answer_lines(kind: str, sentences: list[FreeSentence], teller: Teller) -> list[Line]:
     code = teller.language.language
     return [
-        answer_line(number, kind, sentence.texts[code], teller.language, _group(kind, number, sentence))
+        answer_line(
+            number,
+            kind,
+            sentence.texts[code],
+            teller.language,
+            _group(kind, number, sentence),
+            sentence.said.get(code),
+        )
         for number, sentence in enumerate(sentences)
     ]
 
@@ -162,6 +220,7 @@ def _asking_lines(
             jitter,
             generator,
             _group(said_before_as or kind, number, sentence),
+            sentence.said.get(code),
         )
         for number, sentence in enumerate(sentences)
     ]

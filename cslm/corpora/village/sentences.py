@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from cslm.corpora.village.tables import Language, Pattern, VillageSize
+from cslm.corpora.village.language import SLOT, Language, Pattern
+from cslm.corpora.village.size import VillageSize
 from cslm.corpora.village.world import Mentions, Pair, World
 
-_SLOT = re.compile(r"\{([a-z]+)(\d*)\}")
 _SHARE_QUESTION_LIKE = 0.4
 """Of the free sentences in the asking voices."""
 _CLAUSES_PER_SENTENCE = (0.5, 0.4, 0.1)
@@ -54,6 +53,8 @@ class FreeSentence:
     texts: dict[str, str]
     translated: bool
     """Whether the texts say the same thing."""
+    said: dict[str, str]
+    """``said[language]``: what the synthesizer is given, where that is not the text."""
 
 
 class Teller:
@@ -61,10 +62,23 @@ class Teller:
 
     def __init__(self, language: Language, size: VillageSize, world: World) -> None:
         self.language, self.size, self.world = language, size, world
+        told_here = world.num_people if language.language == size.core_language else world.num_shared_people
+        self.people = range(told_here)
+        self.pairs = [pair for pair in world.pairs if pair[0] < told_here]
+        said = language.said()
+        self._aloud = None if said is language else Teller(said, size, world)
         self.mentions = Mentions(language, world)
         self.names = language.names[: world.num_people]
         self.tables = [language.attributes[name] for name in world.attributes]
         self.values = [value for table in self.tables for value in table.values]
+
+    def said(self, plan: Plan) -> str | None:
+        """What the synthesizer is given for a plan, where that is not its text."""
+        return None if self._aloud is None else plan(self._aloud)
+
+    def may_not_say(self, text: str) -> bool:
+        """Whether a text joins what is held out, or what only the core language's documents tell."""
+        return self.mentions.join_held_out(text) or self.mentions.tell_core(text)
 
     def phrase(self, pair: Pair) -> str:
         """The indirect question about a pair."""
@@ -84,6 +98,8 @@ class Teller:
         """Clauses of the answer and their ends. The question alone decides them, so that they can be learnt."""
         form = self.language.answer_forms[(question.form + question.pair[1]) % self.size.num_answer_forms]
         fact = self.fact(question.pair, form.fact)
+        if self.size.num_answer_clauses == 1:
+            return [fact], ["sentence"]
         opening = [form.lead, fact] if form.lead is not None else [fact, form.tail]
         length = self.language.question_forms[question.form].num_clauses
         rest = {2: [], 3: [form.closing], 4: form.middle, 5: [*form.middle, form.closing]}[length]
@@ -95,17 +111,22 @@ class Teller:
         """The answer as text."""
         return self.language.finish(*self.answer_clauses(question))
 
-    def random_order(self, generator: np.random.Generator, longest: int) -> str:
-        """Two or more of the village's words, two of three a name or a value. No sentence: no capital letter."""
+    def random_words(self, generator: np.random.Generator, longest: int) -> list[str]:
+        """Two or more of the village's words, two of three a name or a value."""
         words = []
         for _ in range(int(generator.integers(2, longest + 1))):
             kind = generator.random()
             pool = self.names if kind < 0.33 else self.values if kind < 0.67 else self.language.words
             words.append(pool[int(generator.integers(len(pool)))])
-        return self.language.joiner.join(words) + self.language.punctuation["sentence"]
+        return words
+
+    def random_order(self, words: list[str]) -> str:
+        """Words in any order as text. No sentence: no capital letter."""
+        return self.language.join(words) + self.language.punctuation["sentence"]
 
 
 Plan = Callable[[Teller], str]
+"""Puts what is to be said into the words of a language. The same plan gives the same text each time."""
 
 
 class FreeSentences:
@@ -115,6 +136,7 @@ class FreeSentences:
         self._tellers, self._generator = tellers, generator
         self._world, self._first = tellers[0].world, tellers[0]
         self._heard_pairs = self._world.heard_pairs
+        self._asked_pairs = self._heard_pairs + self._world.core_pairs(False) + self._world.core_pairs(True)
         self._seen: set[str] = set()
 
     def reserve(self, texts: list[str]) -> None:
@@ -146,26 +168,35 @@ class FreeSentences:
             yield self._draw(lambda: (planner(), True))
 
     def _draw_random_order(self, drill: Drill) -> FreeSentence:
-        longest = drill.longest_random_order
-        return self._draw(lambda: (lambda teller: teller.random_order(self._generator, longest), False))
+        def propose() -> tuple[Plan, bool]:
+            words: dict[str, list[str]] = {}
+
+            def told(teller: Teller) -> str:
+                code = teller.language.language
+                if code not in words:
+                    words[code] = teller.random_words(self._generator, drill.longest_random_order)
+                return teller.random_order(words[code])
+
+            return told, False
+
+        return self._draw(propose)
 
     def _draw(self, propose: Callable[[], tuple[Plan, bool]], again: bool = False) -> FreeSentence:
         for _ in range(10_000):
             plan, translated = propose()
             texts = {teller.language.language: plan(teller) for teller in self._tellers}
             fresh = self._seen.isdisjoint(texts.values()) and len(set(texts.values())) == len(texts)
-            if (fresh or again) and not any(
-                t.mentions.join_held_out(texts[t.language.language]) for t in self._tellers
-            ):
+            if (fresh or again) and not any(t.may_not_say(texts[t.language.language]) for t in self._tellers):
                 self._seen.update(texts.values())
-                return FreeSentence(texts, translated)
+                said = {teller.language.language: teller.said(plan) for teller in self._tellers}
+                return FreeSentence(texts, translated, {code: text for code, text in said.items() if text is not None})
         raise AssertionError("the village has too few different sentences for its size")
 
     def _any(self, count: int) -> int:
         return int(self._generator.integers(count))
 
-    def _any_pair(self) -> Pair:
-        return self._heard_pairs[self._any(len(self._heard_pairs))]
+    def _any_pair(self, pairs: list[Pair]) -> Pair:
+        return pairs[self._any(len(pairs))]
 
     def _plan_clauses(self, drill: Drill) -> Plan:
         count = 1 + int(self._generator.choice(3, p=_CLAUSES_PER_SENTENCE))
@@ -175,7 +206,7 @@ class FreeSentences:
 
     def _plan_clause(self, drill: Drill) -> Plan:
         if self._generator.random() < 0.75:
-            pair, wording = self._any_pair(), self._any(len(self._first.tables[0].facts))
+            pair, wording = self._any_pair(self._heard_pairs), self._any(len(self._first.tables[0].facts))
             attribute = pair[1] if self._generator.random() >= drill.any_value else self._any(len(self._first.tables))
             value = self._any(len(self._first.tables[attribute].values))
             return lambda teller: teller.fact(pair, wording, teller.tables[attribute].values[value])
@@ -183,7 +214,7 @@ class FreeSentences:
         return lambda teller: teller.language.tell(_filler(teller.language, form, part))
 
     def _plan_question(self) -> Plan:
-        pairs = (self._any_pair(), self._any_pair())
+        pairs = (self._any_pair(self._asked_pairs), self._any_pair(self._asked_pairs))
         name, kind = self._any(self._world.num_people), self._generator.random()
         if kind < 0.5:
             form = self._any(len(self._first.language.question_forms))
@@ -201,20 +232,20 @@ class FreeSentences:
     def _plan_pattern(self, source: str = "patterns") -> Plan:
         first: list[Pattern] = getattr(self._first.language, source)
         index = self._any(len(first))
-        slots = _SLOT.findall(first[index].text)
-        if any(kind not in ("name", "value", *self._world.attributes) for kind, _ in slots):
+        slots = [(match["slot"], match["kind"]) for match in SLOT.finditer(first[index].text)]
+        if any(kind not in ("name", "value", *self._world.attributes) for _, kind in slots):
             return self._plan_pattern(source)
         people = iter(self._generator.permutation(self._world.num_people).tolist())
         values = iter(self._generator.permutation(len(self._first.values)).tolist())
         chosen: dict[str, tuple[str, int]] = {}
-        for kind, number in slots:
+        for slot, kind in slots:
             if kind in ("name", "value"):
-                chosen[kind + number] = (kind, next(people if kind == "name" else values))
+                chosen[slot] = (kind, next(people if kind == "name" else values))
             else:
                 table = self._first.tables[self._world.attributes.index(kind)]
                 taken = {value for other, value in chosen.values() if other == kind}
                 left = [value for value in range(len(table.values)) if value not in taken]
-                chosen[kind + number] = (kind, left[self._any(len(left))])
+                chosen[slot] = (kind, left[self._any(len(left))])
 
         def told(teller: Teller) -> str:
             pattern = getattr(teller.language, source)[index]

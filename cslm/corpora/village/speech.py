@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from cslm.audio.espeak import Synthesizer
 from cslm.audio.waveform import save_waveform
 from cslm.corpora.manifest import Utterance
-from cslm.corpora.village.tables import Language, Voice
+from cslm.corpora.village.language import Language, Voice
 from cslm.corpora.word_times import Word
 from cslm.files.progress import progress_bar
 
@@ -35,6 +36,12 @@ class Line:
     rate_wpm: int
     pitch: int
     group: str | None = None
+    said: str | None = None
+    """What the synthesizer is given, where that is not the text; as many letters."""
+    document: str | None = None
+    """The story that it belongs to."""
+    place: int | None = None
+    """Its place in the story, from 0 on."""
 
     @property
     def path(self) -> str:
@@ -68,11 +75,13 @@ def draw_cast(language: Language, num_heard: int, generator: np.random.Generator
     return Cast(language.answer_voice, [f"{accent}+{variant}" for variant, accent in order], f"{accent}+{variant}")
 
 
-def answer_line(number: int, kind: str, text: str, language: Language, group: str | None = None) -> Line:
+def answer_line(
+    number: int, kind: str, text: str, language: Language, group: str | None = None, said: str | None = None
+) -> Line:
     """A line in the answer voice, always at the same rate and pitch."""
     voice = language.answer_voice
     name = f"{language.language}-{kind}-{number:06d}"
-    return Line(name, text, language.language, voice.voice, voice.rate_wpm, voice.pitch, group)
+    return Line(name, text, language.language, voice.voice, voice.rate_wpm, voice.pitch, group, said)
 
 
 def asking_line(
@@ -84,12 +93,14 @@ def asking_line(
     jitter: float,
     generator: np.random.Generator,
     group: str | None = None,
+    said: str | None = None,
 ) -> Line:
     """A line in an asking voice, at a random rate and pitch."""
     pool = language.question_voices
     rate_wpm = round(pool.rate_wpm * (1 + jitter * generator.uniform(-1, 1)))
     pitch = round(pool.pitch * (1 + jitter * generator.uniform(-1, 1)))
-    return Line(f"{language.language}-{kind}-{number:06d}", text, language.language, voice, rate_wpm, pitch, group)
+    name = f"{language.language}-{kind}-{number:06d}"
+    return Line(name, text, language.language, voice, rate_wpm, pitch, group, said)
 
 
 def speak_lines(lines: list[Line], folder: Path, num_workers: int) -> Iterator[Utterance]:
@@ -132,7 +143,19 @@ def _speak_chunk(lines: list[Line], folder: Path) -> list[tuple[float, list[Word
     synthesizer.reset()
     spoken: dict[str, tuple[float, list[Word]]] = {}
     for line in sorted(lines, key=lambda line: line.voice):  # changing the voice takes time
-        speech = synthesizer.speak(line.text, line.voice, line.rate_wpm, line.pitch)
+        speech = synthesizer.speak(line.said or line.text, line.voice, line.rate_wpm, line.pitch)
         save_waveform(folder / line.path, speech.waveform, speech.sample_rate_hz, durable=False)
-        spoken[line.id] = (round(len(speech.waveform) / speech.sample_rate_hz, 6), speech.words)
+        words = speech.words if line.said is None else character_times(line.text, speech.words)
+        spoken[line.id] = (round(len(speech.waveform) / speech.sample_rate_hz, 6), words)
     return [spoken[line.id] for line in lines]
+
+
+def character_times(text: str, words: list[Word]) -> list[Word]:
+    """The times of a text's characters: they share the time of the word that they stand in, which has as many."""
+    letters = iter([letter for letter in text if letter.isalnum()])
+    times: list[Word] = []
+    for word, start_sec, end_sec in words:
+        edges = np.linspace(start_sec, end_sec, len(word) + 1).round(4).tolist()
+        times += [(next(letters), start, end) for start, end in pairwise(edges)]
+    assert next(letters, None) is None, f"the synthesizer was given other letters than {text!r} has"
+    return times

@@ -3,223 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from cslm.configuration import load_configuration
+from cslm.corpora.village.language import SLOT, WORD, Language, kinds_of_slots
+from cslm.corpora.village.size import VillageSize
 from cslm.errors import UserError
 
 VILLAGE_DATA = Path(__file__).parent / "data"
 MINIMUM_CLAUSE = 7
 """Words in a clause of an answer, characters for languages written without spaces: as in the paper's chunking."""
-
-_SLOT = re.compile(r"\{[a-z]+\d*\}")
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
-
-
-@dataclass
-class VillageSize:
-    """How large a village is and how much is told about it."""
-
-    languages: list[str]
-    """Names of the tables: en, zh, or paths of other YAML files."""
-    num_people: int
-    """The first so many names."""
-    attributes: list[str]
-    """Which attributes people have."""
-    num_question_forms: int
-    """The first so many ways to ask."""
-    num_answer_forms: int
-    """The first so many ways to answer."""
-    held_out_fraction: float
-    """Share of the (person, attribute) pairs that are never heard in training; rounded up."""
-    num_question_voices: int
-    """Voices a language that ask in training; one more is heard only in a test."""
-    voices_per_question: int
-    """Renderings of each training question, each by another voice."""
-    jitter: float
-    """Pitch and rate of the asking voices vary by this share, up and down."""
-    num_clause_sentences: int
-    """Free sentences in the answer voice made of an answer's clauses, with any name and value."""
-    num_other_answer_voice_sentences: int
-    """Other free sentences in the answer voice."""
-    num_short_sentences: int
-    """Sentences of one to three words in the voices that ask, in each language: hearing starts from them."""
-    num_question_voice_sentences: int
-    """Free sentences in the asking voices."""
-    num_free_dialogues_per_direction: int
-    """Free sentences made of clauses that a voice that asks says too, and that are said back."""
-    num_stories_per_person: int
-    """Written tellings of each person's facts, in each language."""
-    num_text_sentences: int
-    """Free sentences that are told in written documents too, in each language."""
-    num_instructions: int
-    """Written instructions with replies, in each language."""
-    num_translations: int
-    """Sentence pairs, in each direction."""
-    num_asr_test: int
-    """Test utterances of heard voices, in each language."""
-    num_unheard_test: int
-    """Test utterances of the voice that training never heard, in each language."""
-    num_tts_test: int
-    """Test utterances in the answer voice, in each language."""
-    num_dialogue_test: int
-    """Test questions in each language; 0 takes every held-out pair with every question form."""
-
-    def __post_init__(self) -> None:
-        """Check what types cannot.
-
-        Raises:
-            UserError: more sentences are said back than there are.
-        """
-        said_back, said = self.num_free_dialogues_per_direction, self.num_clause_sentences
-        if said_back > said:
-            raise UserError(f"num_free_dialogues_per_direction {said_back} is above num_clause_sentences {said}")
-
-
-@dataclass
-class Voice:
-    """A voice of the synthesizer."""
-
-    voice: str
-    """Its file, with a variant or none."""
-    rate_wpm: int
-    """Words per minute."""
-    pitch: int
-    """0 to 99; 50 is the voice's own."""
-
-
-@dataclass
-class VoicePool:
-    """Voices from which a seed draws."""
-
-    rate_wpm: int
-    """Words per minute, before the jitter."""
-    pitch: int
-    """0 to 99, before the jitter."""
-    accents: list[str]
-    """Voice files."""
-    variants: list[str]
-    """Variants of the synthesizer, each possible with every accent."""
-
-
-@dataclass
-class Attribute:
-    """Something that every person has one of."""
-
-    values: list[str]
-    """What it can be."""
-    phrase: str
-    """An indirect question for it, with the slot {name}."""
-    facts: list[str]
-    """Wordings of the fact, with the slots {name} and {value}."""
-    signs: list[str]
-    """Words that point at the attribute."""
-    topic: str
-    """How a story about it begins."""
-
-
-@dataclass
-class QuestionForm:
-    """A way to ask."""
-
-    text: str
-    """With the slot {phrase}."""
-    end: str
-    """Punctuation: sentence or question."""
-    num_clauses: int
-    """Clauses of the answer, 2 to 5."""
-
-
-@dataclass
-class AnswerForm:
-    """A way to answer."""
-
-    fact: int
-    """Which wording of the fact."""
-    middle: list[str]
-    """Two clauses that may follow."""
-    closing: str
-    """A clause that may stand last."""
-    lead: str | None = None
-    """A clause before the fact."""
-    tail: str | None = None
-    """A clause behind the fact, where none is before it."""
-
-
-@dataclass
-class Pattern:
-    """A free sentence."""
-
-    text: str
-    """With slots {name1}, {value1}, {phrase1}, or an attribute's name."""
-    end: str = "sentence"
-    """Punctuation: sentence or question."""
-
-
-@dataclass
-class Stories:
-    """Wordings of written documents about one person."""
-
-    person: str
-    """The opening, with the slot {name}."""
-    instructions: list[str]
-    """Ways to ask for one, with the slot {name}."""
-
-
-@dataclass
-class Language:
-    """All the tables of one language."""
-
-    language: str
-    """BCP 47."""
-    joiner: str
-    """What stands between words."""
-    capitals: bool
-    """Whether sentences begin with a capital letter."""
-    punctuation: dict[str, str]
-    """Marks for the end of a clause, a sentence, a question, and for lists."""
-    answer_voice: Voice
-    """The one voice that answers."""
-    question_voices: VoicePool
-    """Those that ask."""
-    names: list[str]
-    """People."""
-    attributes: dict[str, Attribute]
-    """By name."""
-    question_forms: list[QuestionForm]
-    """Ways to ask."""
-    answer_forms: list[AnswerForm]
-    """Ways to answer."""
-    patterns: list[Pattern]
-    """Free sentences with names and values."""
-    short_patterns: list[Pattern]
-    """Free sentences of one to three words."""
-    question_patterns: list[Pattern]
-    """Free sentences with indirect questions."""
-    stories: Stories
-    """Wordings of written documents."""
-    words: list[str] = field(default_factory=list)
-    """Words of what is said, without names and values, each as often as it stands there; filled in by the reader."""
-
-    def tell(self, template: str, **slots: str) -> str:
-        """A template with its slots filled in, and this language's way to write words."""
-        return template.format_map(slots).replace(" ", self.joiner)
-
-    def finish(self, clauses: list[str], ends: list[str]) -> str:
-        """Clauses with their punctuation as text; ``ends`` are keys of ``punctuation``, one for each clause."""
-        text, fresh = "", True
-        for clause, end in zip(clauses, ends, strict=True):
-            shown = clause[:1].upper() + clause[1:] if fresh and self.capitals else clause
-            text += (self.joiner if text else "") + shown + self.punctuation[end]
-            fresh = end != "clause"
-        return text
-
-    def length(self, clause: str) -> int:
-        """Words of a clause, or its characters where the language is written without spaces."""
-        return sum(len(word) if not self.joiner else 1 for word in _WORD.findall(clause))
 
 
 def load_size(name: str) -> VillageSize:
@@ -240,8 +33,12 @@ def load_language(name: str, size: VillageSize) -> Language:
     path = _table_path(name, "language")
     language = load_configuration(Language, path)
     _check_lengths(language, size, path)
+    _check_articles(language, path)
+    _check_aloud(language, path)
     _check_distinct(language, path)
     _check_clauses(language, path)
+    _check_facts(language, path)
+    _check_tales(language, path)
     language.words = _all_words(language, size)
     return language
 
@@ -272,10 +69,30 @@ def _check_lengths(language: Language, size: VillageSize, path: Path) -> None:
             raise UserError(f"{path}: no attribute {attribute!r}; it has {', '.join(language.attributes)}")
 
 
+def _check_articles(language: Language, path: Path) -> None:
+    """Every article that a template asks for is there, with a form for every gender of the values."""
+    for name, attribute in language.attributes.items():
+        if attribute.genders and len(attribute.genders) != len(attribute.values):
+            found = f"{len(attribute.genders)} genders for {len(attribute.values)} values"
+            raise UserError(f"{path}: {name} has {found}; give one for each, in the same order")
+    genders = {gender for attribute in language.attributes.values() for gender in attribute.genders}
+    for template in [*_templates(language), *_tales(language)]:
+        for match in SLOT.finditer(template):
+            article = match["article"]
+            if article is not None and not genders <= language.articles.get(article, {}).keys():
+                raise UserError(f"{path}: {template!r} needs articles.{article} with {', '.join(sorted(genders))}")
+
+
+def _check_aloud(language: Language, path: Path) -> None:
+    for word, spelt in (language.aloud.spelling if language.aloud else {}).items():
+        if len(word) != len(spelt):
+            raise UserError(f"{path}: aloud.spelling has {spelt!r} for {word!r}; give it as many characters")
+
+
 def _check_distinct(language: Language, path: Path) -> None:
     """No name or value inside another one, or in any other text of the tables."""
     entities = language.names + [value for attribute in language.attributes.values() for value in attribute.values]
-    texts = [language.tell(_SLOT.sub("|", template)) for template in _templates(language)]
+    texts = [language.tell(SLOT.sub("|", template)) for template in [*_templates(language), *_tales(language)]]
     for index, entity in enumerate(entities):
         others = entities[:index] + entities[index + 1 :] + texts
         clash = next((other for other in others if contains(other, entity, language.joiner)), None)
@@ -297,6 +114,28 @@ def _check_clauses(language: Language, path: Path) -> None:
                 raise UserError(f"{path}: {clause!r} is shorter than {MINIMUM_CLAUSE} words or characters; lengthen it")
 
 
+def _check_facts(language: Language, path: Path) -> None:
+    """Every fact states its value word by word, so that an answer can be checked: un hôpital, not l'hôpital."""
+    for attribute in language.attributes.values():
+        for fact in attribute.facts:
+            for value in attribute.values:
+                told = language.tell(fact, name=language.names[0], value=value)
+                if not contains(told, value, language.joiner):
+                    raise UserError(f"{path}: {told!r} does not hold the word {value!r}; reword the fact {fact!r}")
+
+
+def _check_tales(language: Language, path: Path) -> None:
+    for topic, plots in language.tales.items():
+        for plot in plots:
+            things = sorted(plot.kinds - {"name"})
+            if len(plot.middles) != 3 or not plot.endings or len(things) != 1 or things[0] not in language.attributes:
+                found = f"{len(plot.middles)} middles, {len(plot.endings)} endings and the slots {things}"
+                raise UserError(
+                    f"{path}: the plot {plot.opening!r} of {topic} has {found}; it needs three middles, an ending, and "
+                    "slots of one attribute beside names"
+                )
+
+
 def _templates(language: Language) -> list[str]:
     templates = [form.text for form in language.question_forms]
     for form in language.answer_forms:
@@ -305,6 +144,10 @@ def _templates(language: Language) -> list[str]:
         templates += [attribute.phrase, attribute.topic, *attribute.facts]
     patterns = language.patterns + language.short_patterns + language.question_patterns
     return templates + [pattern.text for pattern in patterns]
+
+
+def _tales(language: Language) -> list[str]:
+    return [text for plots in language.tales.values() for plot in plots for text in plot.texts]
 
 
 def _all_words(language: Language, size: VillageSize) -> list[str]:
@@ -316,22 +159,13 @@ def _all_words(language: Language, size: VillageSize) -> list[str]:
     )
     patterns = [pattern.text for pattern in said.patterns + said.short_patterns + said.question_patterns]
     never = [attribute.topic for attribute in said.attributes.values()]  # only written
-    never += [text for text in patterns if not set(_slot_kinds(text)) <= {"name", "value", "phrase", *size.attributes}]
+    never += [text for text in patterns if not kinds_of_slots(text) <= {"name", "value", "phrase", *size.attributes}]
     spoken = [template for template in _templates(said) if template not in never]
-    return [word for template in spoken for word in _WORD.findall(_SLOT.sub(" ", template))]
-
-
-def _slot_kinds(text: str) -> list[str]:
-    return [slot.strip("{}0123456789") for slot in _SLOT.findall(text)]
+    return [word for template in spoken for word in WORD.findall(SLOT.sub(" ", template))]
 
 
 def contains(text: str, words: str, joiner: str) -> bool:
     """Whether ``words`` stand in ``text``: as whole words, or anywhere where the language is written without spaces."""
     if not joiner:
         return words in text
-    return f" {words.lower()} " in f" {' '.join(_WORD.findall(text.lower()))} "
-
-
-def table_name(path: str | os.PathLike[str]) -> str:
-    """Short name of a table, for messages and the corpus card."""
-    return Path(path).stem
+    return f" {words.lower()} " in f" {' '.join(WORD.findall(text.lower()))} "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cslm.corpora.village.sentences import FreeSentence, Question, Teller
-from cslm.corpora.village.tables import VillageSize
+from cslm.corpora.village.size import VillageSize
 from cslm.corpora.village.world import Pair
 
 Record = dict[str, Any]
@@ -36,7 +36,7 @@ def instructions(tellers: list[Teller], size: VillageSize, generator: np.random.
         code = teller.language.language
         for number in range(size.num_instructions):
             if number % 8 == 0:
-                messages = _story_turn(teller, int(generator.integers(teller.world.num_people)), generator)
+                messages = _story_turn(teller, int(generator.integers(len(teller.people))), generator)
             else:
                 turns = 1 + int(generator.choice(3, p=(0.7, 0.2, 0.1)))
                 messages = [message for _ in range(turns) for message in _question_turn(teller, generator)]
@@ -44,10 +44,13 @@ def instructions(tellers: list[Teller], size: VillageSize, generator: np.random.
 
 
 def text_dialogues(tellers: list[Teller], size: VillageSize) -> Iterator[Record]:
-    """Every question with its answer, from every language to every language, held-out pairs too."""
+    """Every question with its answer, from every language to every language, held-out pairs too.
+
+    Those about core people are in the core language only.
+    """
     for asks, answers in product(tellers, tellers):
         direction = f"{asks.language.language}-{answers.language.language}"
-        for number, question in enumerate(all_questions(asks.world.pairs, size)):
+        for number, question in enumerate(all_questions(_told_by(asks, answers), size)):
             yield {
                 "id": f"{direction}-text-dialogue-{number:06d}",
                 "question_language": asks.language.language,
@@ -97,14 +100,14 @@ def _about_person(teller: Teller, person: int, generator: np.random.Generator) -
 
 def _person_stories(teller: Teller, size: VillageSize, generator: np.random.Generator) -> Iterator[str]:
     for _ in range(size.num_stories_per_person):
-        for person in generator.permutation(teller.world.num_people):
+        for person in generator.permutation(len(teller.people)):
             yield _about_person(teller, int(person), generator)
 
 
 def _attribute_stories(teller: Teller, size: VillageSize, generator: np.random.Generator) -> Iterator[str]:
     for _ in range(size.num_stories_per_person):
         for attribute, table in enumerate(teller.tables):
-            people = generator.permutation(teller.world.num_people).tolist()
+            people = generator.permutation(len(teller.people)).tolist()
             for start in range(0, len(people), _PEOPLE_PER_STORY):
                 pairs = [(person, attribute) for person in people[start : start + _PEOPLE_PER_STORY]]
                 yield _facts(teller, teller.language.tell(table.topic), pairs, generator)
@@ -116,13 +119,17 @@ def _free_stories(teller: Teller, free: list[FreeSentence]) -> Iterator[str]:
         yield teller.language.joiner.join(texts[start : start + _SENTENCES_PER_DOCUMENT])
 
 
-def _any_question(teller: Teller, size: VillageSize, generator: np.random.Generator) -> Question:
-    pairs = teller.world.pairs
+def _told_by(first: Teller, second: Teller) -> list[Pair]:
+    """The pairs that both tell."""
+    return min(first.pairs, second.pairs, key=len)
+
+
+def _any_question(pairs: list[Pair], size: VillageSize, generator: np.random.Generator) -> Question:
     return Question(pairs[int(generator.integers(len(pairs)))], int(generator.integers(size.num_question_forms)))
 
 
 def _question_turn(teller: Teller, generator: np.random.Generator) -> list[Record]:
-    question = _any_question(teller, teller.size, generator)
+    question = _any_question(teller.pairs, teller.size, generator)
     return [
         {"role": "user", "content": teller.question(question)},
         {"role": "assistant", "content": teller.answer(question)},
@@ -143,7 +150,7 @@ def _parallel(
     source: Teller, target: Teller, size: VillageSize, alike: list[dict[str, str]], generator: np.random.Generator
 ) -> tuple[str, str]:
     kind = generator.random()
-    question = _any_question(source, size, generator)
+    question = _any_question(_told_by(source, target), size, generator)
     if kind < 0.2:
         return source.question(question), target.question(question)
     if kind < 0.4:

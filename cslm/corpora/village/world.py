@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cslm.corpora.village.tables import Language, VillageSize
+from cslm.corpora.village.language import Language
+from cslm.corpora.village.size import VillageSize
 
 Pair = tuple[int, int]
 """(person, attribute), both as indices."""
@@ -23,6 +24,10 @@ class World:
     """``(num_people, num_attributes)``: index of the value."""
     held_out: frozenset[Pair]
     """Pairs that are known from text only: never heard in training."""
+    num_core_people: int = 0
+    """So many of the people, the last ones, are core people: their facts are told in one language's text only."""
+    num_core_test_people: int = 0
+    """So many of the core people, the last ones, are asked about in tests only."""
 
     @property
     def num_people(self) -> int:
@@ -35,9 +40,21 @@ class World:
         return [(person, attribute) for person in range(self.num_people) for attribute in range(len(self.attributes))]
 
     @property
+    def num_shared_people(self) -> int:
+        """How many people's facts are told in all languages: the first ones."""
+        return self.num_people - self.num_core_people
+
+    @property
     def heard_pairs(self) -> list[Pair]:
-        """The pairs that are not held out."""
-        return [pair for pair in self.pairs if pair not in self.held_out]
+        """The pairs of shared people that are not held out."""
+        return [pair for pair in self.pairs if pair not in self.held_out and pair[0] < self.num_shared_people]
+
+    def core_pairs(self, tested: bool) -> list[Pair]:
+        """The pairs of core people: of those that are asked about in tests only, or of the others."""
+        first_tested = self.num_people - self.num_core_test_people
+        return [
+            pair for pair in self.pairs if pair[0] >= self.num_shared_people and (pair[0] >= first_tested) == tested
+        ]
 
     def value(self, language: Language, pair: Pair) -> str:
         """The word for a pair's value."""
@@ -57,8 +74,10 @@ def make_world(size: VillageSize, num_values: list[int], generator: np.random.Ge
         repeated = np.tile(generator.permutation(count), math.ceil(size.num_people / count))[: size.num_people]
         columns.append(generator.permutation(repeated))
     facts = np.stack(columns, axis=1)
-    num_held_out = math.ceil(size.held_out_fraction * facts.size - 1e-9)
-    return World(tuple(size.attributes), facts, frozenset(_hold_out(facts.shape, num_held_out, generator)))
+    shared = (size.num_people - size.num_core_people, len(size.attributes))
+    num_held_out = math.ceil(size.held_out_fraction * shared[0] * shared[1] - 1e-9)
+    held_out = frozenset(_hold_out(shared, num_held_out, generator))
+    return World(tuple(size.attributes), facts, held_out, size.num_core_people, size.num_core_test_people)
 
 
 def _hold_out(shape: tuple[int, ...], count: int, generator: np.random.Generator) -> set[Pair]:
@@ -87,6 +106,10 @@ class Mentions:
         for index, name in enumerate(world.attributes):
             table = language.attributes[name]
             self._attributes.update(dict.fromkeys((word.lower() for word in table.values + table.signs), index))
+        self._core_facts = {
+            person: {world.value(language, (person, index)).lower() for index in range(len(world.attributes))}
+            for person in range(world.num_shared_people, world.num_people)
+        }
         words = sorted([*self._people, *self._attributes], key=len, reverse=True)
         edge = r"\b" if language.joiner else ""
         self._pattern = re.compile(f"(?={edge}({'|'.join(map(re.escape, words))}){edge})")
@@ -101,3 +124,11 @@ class Mentions:
         """Whether the text names a person with an attribute that is held out: then nothing in training may say it."""
         people, attributes = self.read(text)
         return any((person, attribute) in self._world.held_out for person in people for attribute in attributes)
+
+    def tell_core(self, text: str) -> bool:
+        """Whether the text names a core person with a value of theirs: then only the core language may write it."""
+        if not self._core_facts:
+            return False
+        found = set(self._pattern.findall(text.lower()))
+        people = {self._people[word] for word in found if word in self._people}
+        return any(not found.isdisjoint(self._core_facts.get(person, ())) for person in people)

@@ -12,7 +12,8 @@ from cslm.audio.waveform import load_waveform
 from cslm.corpora.manifest import read_manifest, resolve_audio
 from cslm.corpora.prepare_corpus import prepare_corpus
 from cslm.corpora.village import speech as village_speech
-from cslm.corpora.village.prepare_village import MANIFESTS, VillageConfig, _generator, _tellers
+from cslm.corpora.village.prepare_village import VillageConfig, _generator, _tellers
+from cslm.corpora.village.script import MANIFESTS
 from cslm.corpora.village.speech import draw_cast
 from cslm.corpora.village.tables import load_language, load_size
 from cslm.files.json_lines import read_json_lines
@@ -26,7 +27,7 @@ def records(corpus, name):
 
 @pytest.fixture(scope="module")
 def tellers():
-    told, _ = _tellers(load_size("tiny"), _generator(VillageConfig("tiny"), 0))
+    told, _ = _tellers(load_size("tiny"), *(_generator(VillageConfig("tiny"), stage) for stage in (0, 1000)))
     return {teller.language.language: teller for teller in told}
 
 
@@ -158,7 +159,7 @@ def test_another_seed_is_another_village(tiny_village, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("code", ["en", "zh"])
+@pytest.mark.parametrize("code", ["en", "zh", "fr", "de", "ja"])
 def test_a_cast_has_different_voices_and_an_unheard_one_of_a_heard_accent(code, seed):
     size = load_size("full")
     cast = draw_cast(load_language(code, size), size.num_question_voices, np.random.default_rng(seed))

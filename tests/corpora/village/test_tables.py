@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 import yaml
 
+from cslm.corpora.village.language import SLOT
 from cslm.corpora.village.sentences import Question, Teller
 from cslm.corpora.village.tables import VILLAGE_DATA, contains, load_language, load_size
 from cslm.corpora.village.world import make_world
 from cslm.errors import UserError
 from cslm.sequences.chunking import chunk_text
 
-SLOT = re.compile(r"\{[a-z]+\d*\}")
+LANGUAGES = ("en", "zh", "fr", "de", "ja")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,7 @@ def full():
 
 @pytest.fixture(scope="module")
 def languages(full):
-    return [load_language(name, full) for name in full.languages]
+    return [load_language(name, full) for name in LANGUAGES]
 
 
 def test_the_sizes_are_as_large_as_promised(full):
@@ -37,6 +36,14 @@ def test_the_sizes_are_as_large_as_promised(full):
 def test_the_sizes_have_the_same_keys():
     keys = [yaml.safe_load((VILLAGE_DATA / f"{name}.yaml").read_text()).keys() for name in ("small", "full", "tiny")]
     assert keys[0] == keys[1] == keys[2]
+
+
+def slots(text):
+    return sorted(match["slot"] for match in SLOT.finditer(text))
+
+
+def plot_slots(plot):
+    return [slots(text) for text in (plot.opening, *plot.middles, *plot.endings)]
 
 
 def test_the_languages_run_parallel(languages):
@@ -53,7 +60,10 @@ def test_the_languages_run_parallel(languages):
         for ours, theirs in zip(
             first.patterns + first.question_patterns, other.patterns + other.question_patterns, strict=True
         ):
-            assert sorted(SLOT.findall(ours.text)) == sorted(SLOT.findall(theirs.text))
+            assert slots(ours.text) == slots(theirs.text)
+        assert {topic: [plot_slots(plot) for plot in plots] for topic, plots in first.tales.items()} == {
+            topic: [plot_slots(plot) for plot in plots] for topic, plots in other.tales.items()
+        }
 
 
 def test_every_length_of_answer_is_asked_for(languages):
@@ -114,7 +124,7 @@ def test_a_clause_that_is_too_short(tmp_path):
 
 
 def test_a_table_that_is_not_there():
-    with pytest.raises(UserError, match="there are en, full, small, tiny, zh"):
+    with pytest.raises(UserError, match="there are de, en, five, fr, full, ja, small, stories, tiny, tiny_five, zh"):
         load_size("huge")
 
 

@@ -1,0 +1,187 @@
+"""What is spoken and written of aligned stories: their sentences as utterances, and pairs of endings for tests.
+
+A story's right ending stands against the ending of another held-out story of the same speaker: one of another topic
+(``topic``, as in sTopicCloze), or one of the same topic that is about other people and another thing (``cloze``, as in
+sStoryCloze).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from cslm.corpora.village.aligned_stories import Story, draw_stories
+from cslm.corpora.village.sentences import Teller
+from cslm.corpora.village.size import VillageSize
+from cslm.corpora.village.speech import Line
+from cslm.errors import UserError
+
+Record = dict[str, Any]
+ByDocument = dict[str, list[Line]]
+"""The sentences of each story, in order."""
+
+PAIR_KINDS = ("topic", "cloze")
+TRAINING, TEST = "story_train", "story_test"
+"""Names of the manifests, without ``.jsonl``."""
+
+
+@dataclass(frozen=True)
+class StoryBook:
+    """The aligned stories of a village, and how they are told."""
+
+    training: list[Story]
+    held_out: list[Story]
+    speakers: list[str]
+    """Variants of the synthesizer, each heard in every language."""
+    lines: dict[str, dict[str, list[Line]]]
+    """``lines[manifest][language]``, for ``story_train`` and ``story_test``; empty where there are no stories."""
+
+    def records(self) -> Iterator[Record]:
+        """One record a story: its topic, and its texts and utterances by language, in order."""
+        for name, stories in ((TRAINING, self.training), (TEST, self.held_out)):
+            told = {code: _by_document(lines) for code, lines in self.lines[name].items()}
+            for story in stories:
+                yield {
+                    "id": story.name,
+                    "topic": story.topic,
+                    "held_out": name == TEST,
+                    "texts": {code: [line.text for line in by_name[story.name]] for code, by_name in told.items()},
+                    "utterances": {code: [line.id for line in by_name[story.name]] for code, by_name in told.items()},
+                }
+
+    def pairs(self, size: VillageSize, generator: np.random.Generator) -> Iterator[Record]:
+        """Pairs of endings of held-out stories, from every language of the beginning to every language of the ending.
+
+        A story has ``num_wrong_endings`` pairs of each kind. Where fewer others fit, what is missing is printed.
+        """
+        told = {code: _by_document(lines) for code, lines in self.lines[TEST].items()}
+        wrong = {
+            (kind, story.name): self._others(kind, story, told, size.num_wrong_endings, generator)
+            for kind in PAIR_KINDS
+            for story in self.held_out
+        }
+        _print_missing(wrong, size.num_wrong_endings)
+        for kind, begins, ends in product(PAIR_KINDS, told, told):
+            pairs = ((story, other) for story in self.held_out for other in wrong[kind, story.name])
+            for number, (story, other) in enumerate(pairs):
+                yield {
+                    "id": f"{begins}-{ends}-{kind}-{number:06d}",
+                    "kind": kind,
+                    "direction": f"{begins}-{ends}",
+                    "prefix_language": begins,
+                    "ending_language": ends,
+                    "document": story.name,
+                    "topic": story.topic,
+                    "prefix": [line.id for line in told[begins][story.name][:-1]],
+                    "ending": told[ends][story.name][-1].id,
+                    "wrong_ending": told[ends][other.name][-1].id,
+                }
+
+    def _others(
+        self, kind: str, story: Story, told: dict[str, ByDocument], count: int, generator: np.random.Generator
+    ) -> list[Story]:
+        """Held-out stories of the same speaker whose endings, all different, are wrong here."""
+        seen = {by_name[story.name][-1].text for by_name in told.values()}
+        chosen: list[Story] = []
+        for index in generator.permutation(len(self.held_out)).tolist():
+            other = self.held_out[index]
+            texts = {by_name[other.name][-1].text for by_name in told.values()}
+            if len(chosen) < count and _is_wrong(kind, story, other) and seen.isdisjoint(texts):
+                chosen.append(other)
+                seen |= texts
+        return chosen
+
+
+def make_story_book(tellers: list[Teller], size: VillageSize, generator: np.random.Generator) -> StoryBook:
+    """Draw the stories and their speakers and tell them in every language.
+
+    Raises:
+        UserError: too few topics, people, values or variants of the synthesizer that all languages share.
+    """
+    if not size.num_training_stories + size.num_held_out_stories:
+        return StoryBook([], [], [], {})
+    training, held_out = draw_stories(tellers, size, generator)
+    speakers = _draw_speakers(tellers, size, generator)
+    lines = {
+        name: {teller.language.language: _lines(stories, kind, teller, speakers) for teller in tellers}
+        for name, kind, stories in ((TRAINING, "story", training), (TEST, "story-test", held_out))
+    }
+    return StoryBook(training, held_out, speakers, lines)
+
+
+def _draw_speakers(tellers: list[Teller], size: VillageSize, generator: np.random.Generator) -> list[str]:
+    """The variants of the synthesizer that tell stories, each in every language.
+
+    Raises:
+        UserError: the languages have too few variants in common.
+    """
+    pools = [teller.language.question_voices.variants for teller in tellers]
+    common = [variant for variant in pools[0] if all(variant in pool for pool in pools)]
+    if len(common) < size.num_story_voices:
+        found = f"{len(common)} variants of question_voices are in all languages ({', '.join(common)})"
+        raise UserError(f"num_story_voices is {size.num_story_voices}, but {found}; take fewer, or share more variants")
+    return [str(variant) for variant in generator.permutation(common)[: size.num_story_voices]]
+
+
+def _lines(stories: list[Story], kind: str, teller: Teller, speakers: list[str]) -> list[Line]:
+    """Every sentence of the stories in one language; ``kind`` begins the ids."""
+    pool, code = teller.language.question_voices, teller.language.language
+    lines: list[Line] = []
+    for story in stories:
+        voice = f"{pool.accents[0]}+{speakers[story.speaker]}"
+        texts = story.sentences(teller)
+        for place, text in enumerate(texts):
+            lines.append(
+                Line(
+                    f"{code}-{kind}-{len(lines):06d}",
+                    text,
+                    code,
+                    voice,
+                    pool.rate_wpm,
+                    pool.pitch,
+                    f"{story.name}-{place}",
+                    teller.said(partial(_sentence, story, place)),
+                    story.name,
+                    place,
+                )
+            )
+    return lines
+
+
+def _sentence(story: Story, place: int, teller: Teller) -> str:
+    return story.sentences(teller)[place]
+
+
+def _is_wrong(kind: str, story: Story, other: Story) -> bool:
+    """Whether the ending of ``other`` is wrong for ``story`` in this kind of pair."""
+    if other.speaker != story.speaker:
+        return False
+    if kind == "topic":
+        return other.topic != story.topic
+    others_people = story.people[0] not in other.people and other.people[0] not in story.people
+    return other.topic == story.topic and others_people and other.thing != story.thing
+
+
+def _print_missing(wrong: dict[tuple[str, str], list[Story]], count: int) -> None:
+    for kind in PAIR_KINDS:
+        found = [len(others) for (of_kind, _), others in wrong.items() if of_kind == kind]
+        few = sum(number < count for number in found)
+        if few:
+            missing = count * few - sum(number for number in found if number < count)
+            print(
+                f"village: {few} of {len(found)} held-out stories have fewer than {count} endings of the kind {kind}; "
+                f"{missing} pairs a direction are missing"
+            )
+
+
+def _by_document(lines: list[Line]) -> ByDocument:
+    documents: ByDocument = {}
+    for line in lines:
+        assert line.document is not None
+        documents.setdefault(line.document, []).append(line)
+    return documents
