@@ -70,7 +70,7 @@ def prepare_audio_folder(output: Path, config: AudioFolderConfig) -> None:
     intake = Intake("files")
     count = write_manifest(_utterances(files, output, config, language, intake), output / "manifest.jsonl")
     intake.num_taken = len(files) - len(intake.rejected)
-    intake.finish(output, config.audio_dir)
+    intake.finish(output, config.audio_dir, even_empty=True)
     print(f"{len(files)} files, {count} utterances")
 
 

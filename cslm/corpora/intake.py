@@ -65,8 +65,13 @@ class Intake:
         """Put what was odd about a file that is used on another list."""
         self.noted += [{"id": printable(name), "audio": printable(audio), "note": printable(note)} for note in notes]
 
-    def finish(self, output: Path, source: str) -> None:
-        """Write the lists, and tell how long they are.
+    def finish(self, output: Path, source: str, even_empty: bool = False) -> None:
+        """Write the lists of which there is something to say, and tell how long they are.
+
+        Args:
+            output: folder of the corpus.
+            source: what the corpus is made from.
+            even_empty: write the list of the rejected even where nothing is.
 
         Raises:
             UserError: nothing could be used.
@@ -74,7 +79,8 @@ class Intake:
         if not self.num_taken:
             first = f"; the first: {self.rejected[0]['reason']}" if self.rejected else ""
             raise UserError(f"{source}: not one of {len(self.rejected)} {self.unit} can be read{first}")
-        write_json_lines(self.rejected, output / REJECTED)
+        if self.rejected or even_empty:
+            write_json_lines(self.rejected, output / REJECTED)
         if self.rejected:
             told = f"{len(self.rejected)} {self.unit} left out (see {REJECTED})"
             print(f"{source}: {told}; {self.rejected[0]['id']}: {self.rejected[0]['reason']}")

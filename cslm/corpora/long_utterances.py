@@ -53,7 +53,7 @@ def prepare_long_utterances(output: Path, config: LongUtterancesConfig) -> None:
         reason = f"; the first: {intake.rejected[0]['reason']}" if intake.rejected else ""
         raise UserError(f"{config.manifest}: not one utterance that can be read{reason}")
     intake.num_taken = count
-    intake.finish(output, config.manifest)
+    intake.finish(output, config.manifest, even_empty=True)
     write_json_lines(left_out, output / "texts_left_out.jsonl")
     told = f", {len(left_out)} texts without word times left out (see texts_left_out.jsonl)" if left_out else ""
     print(f"{count} utterances{told}")
