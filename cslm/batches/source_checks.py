@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from cslm.batches.parts import Part, name_hash
 from cslm.batches.source_config import WHOLE, NothingLeftError, SourceConfig
+from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import check_chain
 from cslm.sequences.chains import CHAINS
 from cslm.sequences.interleaving import SPANS
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import TASKS, Settings
-from cslm.units.store import UnitStore
+from cslm.units.store import StoreRow, UnitStore
 
 _ALWAYS_READ = ("task", "weight", "languages", "loss_weight")
 
@@ -82,6 +83,27 @@ def open_store(name: str, config: SourceConfig, form: SequenceFormat) -> UnitSto
     return store
 
 
+def row_of(store: UnitStore, index: int, with_words: bool) -> StoreRow:
+    """A row of a store, its language by its tag."""
+    row = store.row(index, with_words)
+    tag = language_tag(row.language)
+    return row if tag == row.language else dataclasses.replace(row, language=tag)
+
+
+def with_tags(name: str, config: SourceConfig) -> SourceConfig:
+    """The source with its languages by their tags.
+
+    Raises:
+        UserError: one that is no language.
+    """
+    if config.languages is None:
+        return config
+    try:
+        return dataclasses.replace(config, languages=[language_tag(said) for said in config.languages])
+    except UserError as error:
+        raise UserError(f"languages of the source {name}: {error}") from None
+
+
 def kept_rows(
     name: str, store: UnitStore, wanted: Mapping[str, list[str] | None], part: Part = WHOLE
 ) -> npt.NDArray[np.bool_]:
@@ -97,7 +119,7 @@ def kept_rows(
     for column, wanted_values in wanted.items():
         if wanted_values is None:
             continue
-        values = store.column(column).astype(str)
+        values = (store.languages() if column == "language" else store.column(column)).astype(str)
         present = np.unique(values).tolist()
         missing = [value for value in wanted_values if value not in present]
         if missing:
