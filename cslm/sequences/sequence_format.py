@@ -46,8 +46,7 @@ class SequenceFormat:
         """A whole conversation; the assistant's contents and the tokens that end its turns are trained."""
         builder = SequenceBuilder(self.encoder, self.vocabulary, task)
         self._write_turns(builder, turns)
-        last = self.chat.pieces(tuple([turn.role for turn in turns]))[-1]
-        builder.add_template(last.ids, last.num_trained)
+        builder.add_piece(self.chat.pieces(tuple([turn.role for turn in turns]))[-1])
         return builder.finish()
 
     def prompt(self, task: str, turns: list[Turn]) -> Sequence:
@@ -73,8 +72,9 @@ class SequenceFormat:
         # The piece before a content also ends the turn before it, and belongs to that one.
         pieces = self.chat.pieces(tuple([turn.role for turn in turns]))
         for turn, piece in zip(turns, pieces, strict=False):
-            builder.add_template(piece.ids, piece.num_trained)
+            builder.add_piece(piece)
             builder.turn(turn.role, turn.language, trained=turn.role == "assistant")
+            builder.begin_content(piece)
             turn.content(builder)
 
     def span_texts(self, sequence: Sequence) -> list[tuple[Span, str]]:

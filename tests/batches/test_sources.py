@@ -15,6 +15,7 @@ from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import TASKS
 from cslm.sequences.vocabulary import extend_tokenizer
 from tests.conftest import ROOT
+from tests.worlds.real_templates import TEMPLATES
 from tests.worlds.small_village import CODEBOOK_SIZE, byte_level_tokenizer, small_tokenizer
 from tests.worlds.small_world import NUM_GROUPS, write_lines
 
@@ -184,7 +185,7 @@ def test_texts_tokenized_before_change_no_document(world, form, name):
 @pytest.fixture(scope="module")
 def bytes_form():
     """As of real bases, whose tokenizers part a request from its text before the space between them."""
-    tokenizer = byte_level_tokenizer(["<|end|>"], None, "<|end|>", None)
+    tokenizer = byte_level_tokenizer(["<|im_start|>", "<|im_end|>"], None, "<|im_end|>", TEMPLATES["chatml"])
     extend_tokenizer(tokenizer, [CODEBOOK_SIZE])
     return SequenceFormat(tokenizer)
 
