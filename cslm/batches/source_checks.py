@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from cslm.batches.document_index import DocumentIndex
 from cslm.batches.parts import Part, name_hash
 from cslm.batches.source_config import WHOLE, NothingLeftError, SourceConfig
 from cslm.corpora.languages import language_tag
@@ -20,7 +21,7 @@ from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import TASKS, Settings
 from cslm.units.store import StoreRow, UnitStore
 
-_ALWAYS_READ = ("task", "weight", "languages", "loss_weight")
+_ALWAYS_READ = ("task", "weight", "languages", "max_too_long_share", "loss_weight")
 
 
 def check_keys(name: str, config: SourceConfig) -> None:
@@ -161,6 +162,44 @@ def documents_path(name: str, config: SourceConfig) -> Path:
     if config.documents is None:
         raise UserError(f"the source {name} has the task {config.task} and needs documents: give a JSON Lines file")
     return Path(config.documents)
+
+
+def check_languages(name: str, config: SourceConfig, index: DocumentIndex, columns: Iterable[int]) -> None:
+    """Make sure that the documents have every language that is asked for.
+
+    Raises:
+        UserError: one that none of them is in.
+    """
+    present = {language for column in columns for language in index.names[column]}
+    missing = [language for language in config.languages or () if language not in present]
+    if missing:
+        raise UserError(
+            f"the source {name} wants language {', '.join(missing)}, which {config.documents} does not have; it has "
+            f"{', '.join(sorted(present))}"
+        )
+
+
+def writing_tokens(name: str, config: SourceConfig, form: SequenceFormat) -> SequenceFormat:
+    """How a source is written: its texts may write the control tokens that it names.
+
+    Raises:
+        UserError: the tokenizer has no such token, or it is a unit, a marker, or begins or ends turns.
+    """
+    try:
+        return form.writing(config.control_tokens or ())
+    except UserError as error:
+        raise UserError(f"control_tokens of the source {name}: {error}") from None
+
+
+def spelt_tokens(form: SequenceFormat, index: DocumentIndex) -> dict[str, int]:
+    """The control tokens that the texts of documents spell and do not write, and in how many documents."""
+    controls = form.encoder.controls
+    own = form.vocabulary.num_text_ids if form.vocabulary is not None else None
+    return {
+        token: count
+        for token, count in sorted(index.spelt.items())
+        if token in controls and (own is None or controls[token] < own)
+    }
 
 
 def in_languages(config: SourceConfig, *languages: str) -> bool:

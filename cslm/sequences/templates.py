@@ -96,6 +96,11 @@ class ChatWrapper:
         return tuple(part for part in piece.parts[: piece.num_trained] if isinstance(part, int))
 
     @property
+    def special_ids(self) -> frozenset[int]:
+        """The special tokens of the tokenizer."""
+        return self._special_ids
+
+    @property
     def structure_ids(self) -> frozenset[int]:
         """The control tokens that begin and end turns and documents."""
         pieces = self.pieces(("user", "assistant", "user", "assistant"))

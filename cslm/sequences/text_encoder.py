@@ -103,6 +103,10 @@ class TextEncoder:
         encoder._remember()
         return encoder
 
+    def writing(self, control_tokens: Sequence[str]) -> TextEncoder:
+        """The same encoder, whose texts write these control tokens where they spell them."""
+        return TextEncoder(self._tokenizer, control_tokens)
+
     def encode(self, text: str, after: str = "") -> list[int]:
         """The ids of ``after + text``; no special token is added."""
         return self.encode_parts((after + text,), tail=text)[0]

@@ -17,6 +17,7 @@ from cslm.batches.held_out import HeldOut
 from cslm.batches.parts import Part
 from cslm.batches.sources import IndexFolder, Source, SourceConfig, open_sources
 from cslm.batches.stream import BatchSizes, BatchStream, mixture_of
+from cslm.batches.told_before import told_before_training
 from cslm.codecs.card import Card, load_card
 from cslm.codecs.families import load_codec
 from cslm.codecs.fingerprint import UNKNOWN, check_fingerprint
@@ -112,6 +113,9 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
     total_tokens = _begun_with(paths.output) or training.schedule_tokens
     mixture = mixture_of(sources, weights, training.seed, total_tokens, config.caps)
     stream = BatchStream(sources, mixture, sizes, training.seed, tokenizer.pad_token_id or 0)
+    for line in told_before_training(sources, config.sources, sizes.max_length):
+        if rank == 0:
+            print(line, flush=True)
     first = config.training.data.tokenize_texts_first
     if not runs_on_cpu() if first is None else first:
         for source in stream.sources.values():
