@@ -8,10 +8,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_origin, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 import yaml
@@ -20,6 +22,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
 from cslm.files.shipped_files import find_shipped
+from cslm.files.written_yaml import Written, read_written
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -54,7 +57,8 @@ def parse_configuration(
     try:
         namespace = parser.instantiate(parser.parse_args(cleaned))
     except UserError as error:
-        raise UserError(f"{error} (read: {', '.join(files)})" if files else str(error)) from error
+        said = str(error).replace(f'Parser key "config": {program}: ', "")
+        raise UserError(f"{said} (read: {', '.join(files)})" if files else said) from error
     return config_class(**{field.name: namespace[field.name] for field in dataclasses.fields(config_class)})
 
 
@@ -161,21 +165,26 @@ def _with_shipped_files(
 ) -> tuple[list[str], list[str]]:
     """The arguments with every ``--config`` file found and its top-level keys known; and those files."""
     files: list[str] = []
+    contents: list[str] = []
     rest: list[str] = []
     wanted = False
     for argument in arguments:
         if wanted or argument.startswith("--config="):
-            files.append(_find_configuration(argument.removeprefix("--config="), program, config_class))
+            path, content = _find_configuration(argument.removeprefix("--config="), program, config_class)
+            files.append(path)
+            contents.append(json.dumps(content, ensure_ascii=False))
             wanted = False
         elif argument == "--config":
             wanted = True
         else:
             rest.append(argument)
     # Files first: what stands on the command line wins over them, wherever it stands.
-    return [*(f"--config={file}" for file in files), *rest, *(["--config"] if wanted else [])], files
+    meant = _arguments_as_meant(rest, config_class)
+    return [*(f"--config={content}" for content in contents), *meant, *(["--config"] if wanted else [])], files
 
 
-def _find_configuration(name: str, program: str, config_class: type[DataclassInstance]) -> str:
+def _find_configuration(name: str, program: str, config_class: type[DataclassInstance]) -> tuple[str, Any]:
+    """A file and what its settings mean."""
     path, content = _read_configuration(name, program)
     known = {field.name for field in dataclasses.fields(config_class)}
     for key in content:
@@ -184,7 +193,7 @@ def _find_configuration(name: str, program: str, config_class: type[DataclassIns
     for former, new in former_names(config_class).items():
         if _has(content, former):
             raise UserError(f"{path}: {former} is now {new}: write it there")
-    return str(path)
+    return str(path), _as_meant(content, config_class)
 
 
 def _read_configuration(name: str, program: str) -> tuple[Path, dict[Any, Any]]:
@@ -193,7 +202,7 @@ def _read_configuration(name: str, program: str) -> tuple[Path, dict[Any, Any]]:
     if path is None:
         raise UserError(f"{program}: there is no configuration file {name}: give the path of a YAML file")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _LoaderOfDistinctKeys)
+        content = read_written(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -225,16 +234,68 @@ def _refuse_former_flags(arguments: Sequence[str], program: str, names: Mapping[
             raise UserError(f"{program}: {flag} is now --{new}: give it by that name")
 
 
-class _LoaderOfDistinctKeys(yaml.SafeLoader):
-    """Safe YAML in which a key that stands twice is an error: YAML's own loader drops the first without a word."""
+def _as_meant(content: Any, hint: Any) -> Any:
+    """Content of YAML as the type ``hint`` of a setting takes it: a plain ``no`` may be text, and 5e7 a whole number."""
+    if isinstance(content, Written):
+        return _value_as_meant(content, _members(hint))
+    if isinstance(content, list):
+        inner = [get_args(member)[0] for member in _members(hint) if get_origin(member) in (list, tuple)]
+        return [_as_meant(item, inner[0] if inner else Any) for item in content]
+    if isinstance(content, dict):
+        return {key: _as_meant(value, _hint_inside(hint, key)) for key, value in content.items()}
+    return content
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands there twice", key.start_mark)
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
-        return super().construct_mapping(node, deep)
+
+def _value_as_meant(written: Written, members: tuple[Any, ...]) -> Any:
+    text, value = written
+    if value is None or type(value) in members or Any in members:
+        return value
+    if isinstance(value, float) and value.is_integer() and int in members and float not in members:
+        return int(value)
+    return text if str in members else value
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _hint_inside(hint: Any, key: str) -> Any:
+    """The type of what stands under ``key`` in a value of a type; Any where nothing is known."""
+    for member in _members(hint):
+        if dataclasses.is_dataclass(member) and isinstance(member, type):
+            return get_type_hints(member).get(key, Any)
+        if get_origin(member) is dict:
+            return get_args(member)[1]
+    return Any
+
+
+def _arguments_as_meant(arguments: Sequence[str], config_class: type[DataclassInstance]) -> list[str]:
+    """The arguments, with values in brackets and numbers as the settings take them."""
+    meant = []
+    flag = ""
+    for argument in arguments:
+        name, equals, value = argument.partition("=") if argument.startswith("--") else (flag, "", argument)
+        hint: Any = config_class
+        for key in name.removeprefix("--").split("."):
+            hint = _hint_inside(hint, key)
+        takes = bool(name) and (bool(equals) or not argument.startswith("--")) and hint is not Any
+        changed = _argument_as_meant(value, hint) if takes else value
+        meant.append(argument if changed == value else f"{name}={changed}" if equals else changed)
+        flag = argument if argument.startswith("--") and not equals else ""
+    return meant
+
+
+def _argument_as_meant(value: str, hint: Any) -> str:
+    try:
+        content = read_written(value)
+    except yaml.YAMLError:
+        return value
+    if not isinstance(content, Written | list | dict):
+        return value
+    found = _as_meant(content, hint)
+    if isinstance(content, Written):
+        return str(found) if isinstance(found, int) and isinstance(content.value, float) else value
+    return value if found == _as_meant(content, Any) else json.dumps(found, ensure_ascii=False)
 
 
 def _without_local_rank(arguments: Sequence[str]) -> list[str]:
