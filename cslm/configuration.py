@@ -12,8 +12,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_origin, get_type_hints
 
 import docstring_parser
 import yaml
@@ -22,7 +21,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
 from cslm.files.shipped_files import find_shipped
-from cslm.files.written_yaml import Written, read_written
+from cslm.files.written_yaml import Written, as_meant, as_written, expand_path, hint_inside, read_written
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -46,10 +45,11 @@ def parse_configuration(
 
     The fields named in ``positionals`` (required ones, strings or lists of strings) are given without their name, in
     that order. ``--local_rank N``, which the DeepSpeed launcher adds, is accepted and ignored (the environment says
-    the rank).
+    the rank). A ``~`` at the beginning of a path and ``$NAME`` in it are expanded, in files and arguments alike.
 
     Raises:
-        UserError: an unknown key, a wrong type, a missing required key or an unreadable YAML file.
+        UserError: an unknown key, a wrong type, a missing required key, an unreadable YAML file, or a path with a
+            variable that is not set.
     """
     parser = _make_parser(config_class, program, positionals)
     _refuse_former_flags(arguments, program, former_names(config_class))
@@ -193,11 +193,12 @@ def _find_configuration(name: str, program: str, config_class: type[DataclassIns
     for former, new in former_names(config_class).items():
         if _has(content, former):
             raise UserError(f"{path}: {former} is now {new}: write it there")
-    return str(path), _as_meant(content, config_class)
+    return str(path), as_meant(content, config_class)
 
 
 def _read_configuration(name: str, program: str) -> tuple[Path, dict[Any, Any]]:
     """Where a YAML file is, and its keys."""
+    name = expand_path(name)
     path = Path(name) if Path(name).is_file() else find_shipped(name)
     if path is None:
         raise UserError(f"{program}: there is no configuration file {name}: give the path of a YAML file")
@@ -234,52 +235,16 @@ def _refuse_former_flags(arguments: Sequence[str], program: str, names: Mapping[
             raise UserError(f"{program}: {flag} is now --{new}: give it by that name")
 
 
-def _as_meant(content: Any, hint: Any) -> Any:
-    """Content of YAML as the type ``hint`` of a setting takes it: a plain ``no`` may be text, and 5e7 a whole number."""
-    if isinstance(content, Written):
-        return _value_as_meant(content, _members(hint))
-    if isinstance(content, list):
-        inner = [get_args(member)[0] for member in _members(hint) if get_origin(member) in (list, tuple)]
-        return [_as_meant(item, inner[0] if inner else Any) for item in content]
-    if isinstance(content, dict):
-        return {key: _as_meant(value, _hint_inside(hint, key)) for key, value in content.items()}
-    return content
-
-
-def _value_as_meant(written: Written, members: tuple[Any, ...]) -> Any:
-    text, value = written
-    if value is None or type(value) in members or Any in members:
-        return value
-    if isinstance(value, float) and value.is_integer() and int in members and float not in members:
-        return int(value)
-    return text if str in members else value
-
-
-def _members(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-
-
-def _hint_inside(hint: Any, key: str) -> Any:
-    """The type of what stands under ``key`` in a value of a type; Any where nothing is known."""
-    for member in _members(hint):
-        if dataclasses.is_dataclass(member) and isinstance(member, type):
-            return get_type_hints(member).get(key, Any)
-        if get_origin(member) is dict:
-            return get_args(member)[1]
-    return Any
-
-
 def _arguments_as_meant(arguments: Sequence[str], config_class: type[DataclassInstance]) -> list[str]:
     """The arguments, with values in brackets and numbers as the settings take them."""
     meant = []
     flag = ""
     for argument in arguments:
         name, equals, value = argument.partition("=") if argument.startswith("--") else (flag, "", argument)
-        hint: Any = config_class
+        hint: Any = config_class if name else Any
         for key in name.removeprefix("--").split("."):
-            hint = _hint_inside(hint, key)
-        takes = bool(name) and (bool(equals) or not argument.startswith("--")) and hint is not Any
-        changed = _argument_as_meant(value, hint) if takes else value
+            hint = hint_inside(hint, key)
+        changed = _argument_as_meant(value, hint) if equals or not argument.startswith("--") else value
         meant.append(argument if changed == value else f"{name}={changed}" if equals else changed)
         flag = argument if argument.startswith("--") and not equals else ""
     return meant
@@ -287,15 +252,16 @@ def _arguments_as_meant(arguments: Sequence[str], config_class: type[DataclassIn
 
 def _argument_as_meant(value: str, hint: Any) -> str:
     try:
-        content = read_written(value)
+        content = read_written(value) if value[:1] in "[{" or hint is not Any else value
     except yaml.YAMLError:
-        return value
-    if not isinstance(content, Written | list | dict):
-        return value
-    found = _as_meant(content, hint)
-    if isinstance(content, Written):
-        return str(found) if isinstance(found, int) and isinstance(content.value, float) else value
-    return value if found == _as_meant(content, Any) else json.dumps(found, ensure_ascii=False)
+        content = value
+    if isinstance(content, list | dict):
+        found = as_meant(content, hint)
+        return value if found == as_written(content) else json.dumps(found, ensure_ascii=False)
+    if isinstance(content, Written) and isinstance(content.value, float):
+        found = as_meant(content, hint)
+        return str(found) if isinstance(found, int) else value
+    return expand_path(value)
 
 
 def _without_local_rank(arguments: Sequence[str]) -> list[str]:
