@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
 from cslm.files.shipped_files import find_shipped
+from cslm.files.written_yaml import Written, as_meant, as_written, expand_path, hint_inside, read_written
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -43,10 +45,11 @@ def parse_configuration(
 
     The fields named in ``positionals`` (required ones, strings or lists of strings) are given without their name, in
     that order. ``--local_rank N``, which the DeepSpeed launcher adds, is accepted and ignored (the environment says
-    the rank).
+    the rank). A ``~`` at the beginning of a path and ``$NAME`` in it are expanded, in files and arguments alike.
 
     Raises:
-        UserError: an unknown key, a wrong type, a missing required key or an unreadable YAML file.
+        UserError: an unknown key, a wrong type, a missing required key, an unreadable YAML file, or a path with a
+            variable that is not set.
     """
     parser = _make_parser(config_class, program, positionals)
     _refuse_former_flags(arguments, program, former_names(config_class))
@@ -54,7 +57,8 @@ def parse_configuration(
     try:
         namespace = parser.instantiate(parser.parse_args(cleaned))
     except UserError as error:
-        raise UserError(f"{error} (read: {', '.join(files)})" if files else str(error)) from error
+        said = str(error).replace(f'Parser key "config": {program}: ', "")
+        raise UserError(f"{said} (read: {', '.join(files)})" if files else said) from error
     return config_class(**{field.name: namespace[field.name] for field in dataclasses.fields(config_class)})
 
 
@@ -161,21 +165,26 @@ def _with_shipped_files(
 ) -> tuple[list[str], list[str]]:
     """The arguments with every ``--config`` file found and its top-level keys known; and those files."""
     files: list[str] = []
+    contents: list[str] = []
     rest: list[str] = []
     wanted = False
     for argument in arguments:
         if wanted or argument.startswith("--config="):
-            files.append(_find_configuration(argument.removeprefix("--config="), program, config_class))
+            path, content = _find_configuration(argument.removeprefix("--config="), program, config_class)
+            files.append(path)
+            contents.append(json.dumps(content, ensure_ascii=False))
             wanted = False
         elif argument == "--config":
             wanted = True
         else:
             rest.append(argument)
     # Files first: what stands on the command line wins over them, wherever it stands.
-    return [*(f"--config={file}" for file in files), *rest, *(["--config"] if wanted else [])], files
+    meant = _arguments_as_meant(rest, config_class)
+    return [*(f"--config={content}" for content in contents), *meant, *(["--config"] if wanted else [])], files
 
 
-def _find_configuration(name: str, program: str, config_class: type[DataclassInstance]) -> str:
+def _find_configuration(name: str, program: str, config_class: type[DataclassInstance]) -> tuple[str, Any]:
+    """A file and what its settings mean."""
     path, content = _read_configuration(name, program)
     known = {field.name for field in dataclasses.fields(config_class)}
     for key in content:
@@ -184,16 +193,17 @@ def _find_configuration(name: str, program: str, config_class: type[DataclassIns
     for former, new in former_names(config_class).items():
         if _has(content, former):
             raise UserError(f"{path}: {former} is now {new}: write it there")
-    return str(path)
+    return str(path), as_meant(content, config_class)
 
 
 def _read_configuration(name: str, program: str) -> tuple[Path, dict[Any, Any]]:
     """Where a YAML file is, and its keys."""
+    name = expand_path(name)
     path = Path(name) if Path(name).is_file() else find_shipped(name)
     if path is None:
         raise UserError(f"{program}: there is no configuration file {name}: give the path of a YAML file")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _LoaderOfDistinctKeys)
+        content = read_written(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -225,16 +235,33 @@ def _refuse_former_flags(arguments: Sequence[str], program: str, names: Mapping[
             raise UserError(f"{program}: {flag} is now --{new}: give it by that name")
 
 
-class _LoaderOfDistinctKeys(yaml.SafeLoader):
-    """Safe YAML in which a key that stands twice is an error: YAML's own loader drops the first without a word."""
+def _arguments_as_meant(arguments: Sequence[str], config_class: type[DataclassInstance]) -> list[str]:
+    """The arguments, with values in brackets and numbers as the settings take them."""
+    meant = []
+    flag = ""
+    for argument in arguments:
+        name, equals, value = argument.partition("=") if argument.startswith("--") else (flag, "", argument)
+        hint: Any = config_class if name else Any
+        for key in name.removeprefix("--").split("."):
+            hint = hint_inside(hint, key)
+        changed = _argument_as_meant(value, hint) if equals or not argument.startswith("--") else value
+        meant.append(argument if changed == value else f"{name}={changed}" if equals else changed)
+        flag = argument if argument.startswith("--") and not equals else ""
+    return meant
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands there twice", key.start_mark)
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
-        return super().construct_mapping(node, deep)
+
+def _argument_as_meant(value: str, hint: Any) -> str:
+    try:
+        content = read_written(value) if value[:1] in "[{" or hint is not Any else value
+    except yaml.YAMLError:
+        content = value
+    if isinstance(content, list | dict):
+        found = as_meant(content, hint)
+        return value if found == as_written(content) else json.dumps(found, ensure_ascii=False)
+    if isinstance(content, Written) and isinstance(content.value, float):
+        found = as_meant(content, hint)
+        return str(found) if isinstance(found, int) else value
+    return expand_path(value)
 
 
 def _without_local_rank(arguments: Sequence[str]) -> list[str]:

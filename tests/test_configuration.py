@@ -185,3 +185,57 @@ def test_saved_and_read_again(tmp_path):
 def test_plain_values_go_into_yaml():
     plain = to_plain({"a": Path("b"), "c": (1, SpeedConfig())})
     assert yaml.safe_load(yaml.safe_dump(plain)) == plain
+
+
+@pytest.mark.parametrize("name", ["no", "1", "on", "null", "1e3", "2024-01-01"])
+def test_a_source_may_be_called_as_it_is_written(tmp_path, name):
+    path = write(tmp_path, f"output: here\nsources:\n  {name}: {{task: asr}}\n")
+    assert list(load_configuration(RunConfig, path).sources) == [name]
+    save_configuration(load_configuration(RunConfig, path), tmp_path / "saved.yaml")
+    assert list(load_configuration(RunConfig, tmp_path / "saved.yaml").sources) == [name]
+    assert load_configuration(RunConfig, path, f"--sources.{name}.weight=3").sources[name].weight == 3
+
+
+def test_norwegian_became_false(tmp_path):
+    path = write(tmp_path, "output: 2024\nsources: {a: {task: no, languages: [no, on, en]}}\narchitecture: {b: no}\n")
+    run = load_configuration(RunConfig, path)
+    assert (run.output, run.sources["a"].task, run.sources["a"].languages) == ("2024", "no", ["no", "on", "en"])
+    assert run.architecture == {"b": False}
+    given = load_configuration(RunConfig, path, "--sources", "{a: {task: asr, languages: [no]}}")
+    assert given.sources["a"].languages == ["no"]
+
+
+@pytest.mark.parametrize("written", ["5e7", "5.0e+7", "50_000_000"])
+def test_a_whole_number_with_an_exponent_was_refused(tmp_path, written):
+    path = write(tmp_path, f"output: here\nspeed: {{max_steps: {written}, learning_rate: 1e-4}}\n")
+    speed = load_configuration(RunConfig, path).speed
+    assert speed.max_steps == 50_000_000 and isinstance(speed.max_steps, int) and speed.learning_rate == 1e-4
+    assert load_configuration(RunConfig, path, f"--speed.max_steps={written}").speed == speed
+    with pytest.raises(UserError, match=r"max_steps"):
+        load_configuration(RunConfig, path, "--speed.max_steps=1.5")
+
+
+def test_a_home_folder_was_looked_for_below_the_data_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna")
+    monkeypatch.setenv("DATA", "/data")
+    path = write(tmp_path, "output: ~/out\nsources: {a: {task: $DATA/a, languages: ['${DATA}/b', costs $5]}}\n")
+    run = load_configuration(RunConfig, path)
+    assert (run.output, run.sources["a"].task) == ("/home/anna/out", "/data/a")
+    assert run.sources["a"].languages == ["/data/b", "costs $5"]
+    for given in (["--output=~/two"], ["--output", "~/two"], ["--output", "$HOME/two"]):
+        assert load_configuration(RunConfig, path, *given).output == "/home/anna/two"
+    files = parse_configuration(FilesConfig, ["--manifests", '["~/a.jsonl", "$DATA/b.jsonl"]', "--output", "~"], "x")
+    assert files == FilesConfig(["/home/anna/a.jsonl", "/data/b.jsonl"], "/home/anna")
+    asked = parse_configuration(FilesConfig, ["~/a", "${DATA}/b", "--output", "c~d"], "x", ("manifests",))
+    assert asked == FilesConfig(["/home/anna/a", "/data/b"], "c~d")
+    (tmp_path / "run.yaml").rename(tmp_path / "other.yaml")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse_configuration(RunConfig, ["--config", "~/other.yaml"], "x").output == f"{tmp_path}/out"
+
+
+def test_a_variable_that_is_not_set_is_refused(tmp_path, monkeypatch):
+    monkeypatch.delenv("NOWHERE", raising=False)
+    with pytest.raises(UserError, match=r"\$NOWHERE/out: the variable \$NOWHERE is not set"):
+        load_configuration(RunConfig, write(tmp_path, "output: $NOWHERE/out\n"))
+    with pytest.raises(UserError, match=r"the variable \$\{NOWHERE\} is not set"):
+        parse_configuration(FilesConfig, ["a", "--output=x/${NOWHERE}"], "x", ("manifests",))

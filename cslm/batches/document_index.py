@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from array import array
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cslm.batches.documents import JsonLines
-from cslm.batches.parts import document_name, name_hash
+from cslm.batches.parts import name_hash
 from cslm.files.atomic_file import folder_aside
 
-_FORMAT = 1
+_FORMAT = 2
 _ARRAYS = ("offsets", "hashes", "codes")
 _NAMES = "names.json"
+_SPELT = "spelt.json"
+_TOKEN = re.compile(r"<[^<>\s]{1,60}>|\[[^\[\]\s]{1,60}\]")  # what may be a token of some base
+_MOST_SPELT = 10_000
 _POLL_SEC = 0.2
 
 
@@ -47,7 +54,9 @@ class DocumentIndex:
     codes: npt.NDArray[np.int32]
     """place in ``names`` of what its fields say, ``(documents, fields)``"""
     names: list[list[str]]
-    """for each field its different values, in the order in which they first come"""
+    """for each field its different values, in the order in which they first come; of messages the roles, spaced"""
+    spelt: dict[str, int]
+    """in how many documents a word in brackets, such as ``<think>``, is spelt"""
 
 
 def index_documents(documents: JsonLines, fields: tuple[str, ...], kept_in: IndexFolder | None = None) -> DocumentIndex:
@@ -56,7 +65,7 @@ def index_documents(documents: JsonLines, fields: tuple[str, ...], kept_in: Inde
     It holds for the same files (path, size, time of change), the same checked fields and the same ``fields``.
 
     Raises:
-        UserError: a line that is not a JSON object, or lacks a field.
+        UserError: as :meth:`JsonLines.scan`.
     """
     if kept_in is None:
         return _read_all(documents, fields)
@@ -67,24 +76,31 @@ def index_documents(documents: JsonLines, fields: tuple[str, ...], kept_in: Inde
     else:
         while not folder.is_dir():
             time.sleep(_POLL_SEC)
-    names = json.loads((folder / _NAMES).read_text(encoding="utf-8"))
+    names, spelt = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (_NAMES, _SPELT))
     offsets, hashes, codes = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
-    return DocumentIndex(offsets, hashes, codes, names)
+    return DocumentIndex(offsets, hashes, codes, names, spelt)
 
 
 def _read_all(documents: JsonLines, fields: tuple[str, ...]) -> DocumentIndex:
     offsets, hashes, codes = array("q"), array("Q"), array("i")
     seen: list[dict[str, int]] = [{} for _ in fields]
     columns = list(zip(fields, seen, strict=True))
-    for offset, document in documents.scan():
+    spelt: Counter[str] = Counter()
+    for offset, name, document in documents.scan():
         offsets.append(offset)
-        hashes.append(name_hash(document_name(document)))
-        for name, numbers in columns:
-            value = document[name]
-            codes.append(numbers.setdefault(value, len(numbers)))
+        hashes.append(name_hash(name))
+        for field, numbers in columns:
+            codes.append(numbers.setdefault(_said(document, field), len(numbers)))
+        found = {token for text in documents.texts(document) for token in _TOKEN.findall(text)}
+        spelt.update(found if len(spelt) < _MOST_SPELT else found & spelt.keys())
     places = np.array(offsets, dtype=np.int64)
     by_field = np.array(codes, dtype=np.int32).reshape(len(places), len(fields))
-    return DocumentIndex(places, np.array(hashes, dtype=np.uint64), by_field, [list(it) for it in seen])
+    return DocumentIndex(places, np.array(hashes, dtype=np.uint64), by_field, [list(it) for it in seen], dict(spelt))
+
+
+def _said(document: Mapping[str, Any], field: str) -> str:
+    value: Any = document[field]
+    return " ".join(message["role"] for message in value) if field == "messages" else value
 
 
 def documents_key(documents: JsonLines, fields: tuple[str, ...]) -> str:
@@ -101,6 +117,7 @@ def _write(index: DocumentIndex, folder: Path) -> None:
             for name in _ARRAYS:
                 np.save(aside / f"{name}.npy", getattr(index, name))
             (aside / _NAMES).write_text(json.dumps(index.names), encoding="utf-8")
+            (aside / _SPELT).write_text(json.dumps(index.spelt), encoding="utf-8")
     except OSError:
         if not folder.is_dir():
             raise

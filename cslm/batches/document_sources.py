@@ -11,20 +11,26 @@ from cslm.batches.document_index import DocumentIndex, IndexFolder, documents_ke
 from cslm.batches.documents import JsonLines
 from cslm.batches.parts import Part
 from cslm.batches.source_checks import (
+    check_languages,
     checked_settings,
     documents_path,
     in_languages,
     kept_rows,
     not_empty,
     open_store,
+    spelt_tokens,
+    writing_tokens,
 )
 from cslm.batches.source_config import WHOLE, CommonSource, SourceConfig
 from cslm.corpora.text_documents import language_fields
+from cslm.errors import UserError
 from cslm.sequences.chains import CHAINS, Chain
 from cslm.sequences.known_texts import open_known_texts
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import TASKS, Draw, Example
+
+_MOST_NAMED = 3
 
 
 class DialogueSource(CommonSource):
@@ -39,13 +45,16 @@ class DialogueSource(CommonSource):
         kept_in: IndexFolder | None = None,
     ) -> None:
         super().__init__(name, config)
-        self.task, self._form, self._settings = config.task, form, checked_settings(name, config, form)
+        self.task, self._form = config.task, writing_tokens(name, config, form)
+        self._settings = checked_settings(name, config, form)
         self.store = open_store(name, config, form)
         chain = _chain(config)
         self._documents = JsonLines(documents_path(name, config), _fields(config, chain))
         languages = language_fields(TASKS[config.task].fields)
         index = index_documents(self._documents, ("question", "answer", *languages), kept_in)
         columns = range(2, 2 + len(languages))
+        check_languages(name, config, index, columns)
+        self.spelt_tokens = spelt_tokens(self._form, index)
         spoken = kept_rows(name, self.store, {"speaker": config.speakers})
         kept = np.flatnonzero(_kept(config, index, columns, part))
         answer = self._store_rows(index, kept, 1)
@@ -85,13 +94,19 @@ class TextSource(CommonSource):
         kept_in: IndexFolder | None = None,
     ) -> None:
         super().__init__(name, config)
-        self.task, self._form, self.store = config.task, form, None
+        self.task, self._form, self.store = config.task, writing_tokens(name, config, form), None
         self._settings = checked_settings(name, config, form)
         chain = _chain(config)
         self._documents = JsonLines(documents_path(name, config), _fields(config, chain))
-        index = index_documents(self._documents, language_fields(TASKS[config.task].fields), kept_in)
-        columns = range(index.codes.shape[1])
+        languages = language_fields(TASKS[config.task].fields)
+        roles = [field for field in TASKS[config.task].fields if field == "messages"]
+        index = index_documents(self._documents, (*languages, *roles), kept_in)
+        columns = range(len(languages))
+        check_languages(name, config, index, columns)
         kept = np.flatnonzero(_kept(config, index, columns, part))
+        if roles:
+            _check_roles(form, self._documents, index, kept)
+        self.spelt_tokens = spelt_tokens(self._form, index)
         self.num_documents = not_empty(name, config, len(kept))
         self._offsets = index.offsets if len(kept) == len(index.offsets) else index.offsets[kept]
         self.languages = _names_used(index, kept, columns, chain)
@@ -106,7 +121,7 @@ class TextSource(CommonSource):
         texts_of = TASKS[self.task].texts
         if texts_of is None:
             return
-        texts = (text for _, document in self._documents.scan() for text in texts_of(document))
+        texts = (text for found in self._documents.scan() for text in texts_of(found.document))
         name = f"documents {documents_key(self._documents, (self.task,))}"
         self._form = self._form.knowing(open_known_texts(name, texts, self._form.encoder))
 
@@ -129,6 +144,25 @@ def _kept(config: SourceConfig, index: DocumentIndex, columns: Iterable[int], pa
         if not wanted.all():
             kept &= wanted[index.codes[:, column]]
     return kept
+
+
+def _check_roles(form: SequenceFormat, documents: JsonLines, index: DocumentIndex, kept: npt.NDArray[np.int64]) -> None:
+    """Make sure that the chat template takes the conversations ``kept``, by their roles.
+
+    Raises:
+        UserError: it refuses some; the first of each kind is named by file and line.
+    """
+    column = index.codes[:, -1][kept]
+    refused = []
+    for code in np.unique(column).tolist():
+        try:
+            form.chat.pieces(tuple(index.names[-1][code].split()))
+        except UserError as error:
+            alike = kept[column == code]
+            refused.append(f"{documents.where(int(index.offsets[alike[0]]))} (and {len(alike) - 1:,} more): {error}")
+    if refused:
+        more = f"; and {len(refused) - _MOST_NAMED:,} more kinds" if len(refused) > _MOST_NAMED else ""
+        raise UserError("; ".join(refused[:_MOST_NAMED]) + more)
 
 
 def _names_used(

@@ -8,20 +8,40 @@ from collections.abc import Iterator
 from functools import lru_cache
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from cslm.corpora.text_documents import HEADER
+from cslm.batches.parts import document_name
+from cslm.corpora.languages import language_tag
+from cslm.corpora.messages import plain_messages, said_messages
+from cslm.corpora.text_documents import HEADER, half_of_a_character
 from cslm.errors import UserError
+from cslm.files.gzip_files import unpacked_gzip
 
+_IDS = ("question", "answer")  # of a unit store
 _MOST_OPEN = 64
+_MOST_NAMED = 5
+_MOST_BAD = 1000  # then no further line is looked at
+
+
+class Found(NamedTuple):
+    """A document that was read through."""
+
+    offset: int
+    """its place"""
+    name: str
+    """what it is called, which hangs on all that its line says"""
+    document: dict[str, Any]
+    """what it says"""
 
 
 class JsonLines:
     """Documents, one JSON object a line, each with the same text fields (``messages`` is a list).
 
-    They are those of one file, or of all ``*.jsonl`` of a folder in the order of their names, as if they were one file.
+    They are those of one file, or of all ``*.jsonl`` of a folder in the order of their names, as if they were one file;
+    ``*.jsonl.gz`` are unpacked first. Languages are read as tags, messages as ``role`` and ``content``, whether the
+    file has them in ``messages`` or, as ShareGPT, in ``conversations``.
 
     Raises:
         UserError: there is no such file or folder, it holds no JSON Lines, or its header names other files.
@@ -31,23 +51,33 @@ class JsonLines:
         self.path = path
         self.fields = fields
         self.files = _files_of(path)
-        sizes = [file.stat().st_size for file in self.files]
+        self._plain = [unpacked_gzip(file) if file.suffix == ".gz" else file for file in self.files]
+        sizes = [file.stat().st_size for file in self._plain]
         self._starts = np.cumsum([0, *sizes])
-        self._open = lru_cache(maxsize=_MOST_OPEN)(lambda number: FileIO(self.files[number]))
+        self._open = lru_cache(maxsize=_MOST_OPEN)(lambda number: FileIO(self._plain[number]))
+        self._languages = [name for name in fields if name.endswith("language")]
 
-    def scan(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Every document with its place, checked; empty lines are passed over.
+    def scan(self) -> Iterator[Found]:
+        """Every document, checked; empty lines are passed over.
 
         Raises:
-            UserError: a line that is not a JSON object, or lacks a field.
+            UserError: at the end, lines that are not JSON objects, lack a field, or hold what no sequence can; the
+                first of them are named, and how many there are.
         """
-        for start, path in zip(self._starts.tolist(), self.files, strict=False):
-            offset = start
-            with path.open("rb") as file:
-                for number, line in enumerate(file, start=1):
-                    if line.strip():
-                        yield offset, self._parse(line, f"{path}, line {number}")
-                    offset += len(line)
+        bad: list[str] = []
+        for where, offset, line in self._lines():
+            try:
+                raw = _object(line)
+                found = Found(offset, document_name(raw), self._document(raw))
+            except UserError as error:
+                bad.append(f"{where}: {error}")
+                if len(bad) == _MOST_BAD:
+                    break
+                continue
+            yield found
+        if bad:
+            more = f"; and {len(bad) - _MOST_NAMED:,} more" if len(bad) > _MOST_NAMED else ""
+            raise UserError(f"{'; '.join(bad[:_MOST_NAMED])}{more}: mend or remove {'them' if bad[1:] else 'the line'}")
 
     def read(self, offset: int) -> dict[str, Any]:
         """The document at a place that :meth:`scan` gave."""
@@ -60,24 +90,70 @@ class JsonLines:
             if not more:
                 break
             data += more
-        document: dict[str, Any] = json.loads(data.partition(b"\n")[0])
+        return self._document(json.loads(data.partition(b"\n")[0]))
+
+    def where(self, offset: int) -> str:
+        """File and line of a place that :meth:`scan` gave."""
+        return next(where for where, found, _ in self._lines() if found == offset)
+
+    def texts(self, document: dict[str, Any]) -> Iterator[str]:
+        """What a document says in its text fields and messages."""
+        for name in self.fields:
+            if name == "messages":
+                yield from (message["content"] for message in document[name])
+            elif name not in (*self._languages, *_IDS):
+                yield document[name]
+
+    def _lines(self) -> Iterator[tuple[str, int, bytes]]:
+        """File and line, place, and content of the lines that are not empty."""
+        for start, path, plain in zip(self._starts.tolist(), self.files, self._plain, strict=False):
+            offset = start
+            with plain.open("rb") as file:
+                for number, line in enumerate(file, start=1):
+                    if line.strip():
+                        yield f"{path}, line {number}", offset, line
+                    offset += len(line)
+
+    def _document(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """What a line says in our words.
+
+        Raises:
+            UserError: a field that is missing, or that holds no text, no language or no conversation.
+        """
+        document = dict(raw)
+        for name in self.fields:
+            if name == "messages":
+                messages = plain_messages(said_messages(raw))
+                if isinstance(messages, str):
+                    raise UserError(messages)
+                if raw.get("tools"):
+                    raise UserError("tools are named, which are not written: write them into a message")
+                document[name] = messages
+            elif not isinstance(raw.get(name), str):
+                found = "is missing" if name not in raw else f"is {json.dumps(raw[name], ensure_ascii=False)[:60]}"
+                raise UserError(f"the field {name} {found}; it must be text")
+        for name in self._languages:
+            document[name] = language_tag(raw[name])
         return document
 
-    def _parse(self, line: bytes, where: str) -> dict[str, Any]:
-        try:
-            document = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{where}: not JSON ({error}); mend or remove the line") from None
-        if not isinstance(document, dict):
-            raise UserError(f"{where}: a {type(document).__name__} where an object was expected")
-        for name in self.fields:
-            wanted = list if name == "messages" else str
-            if not isinstance(document.get(name), wanted):
-                found = "is missing" if name not in document else f"is {document[name]!r}"
-                raise UserError(
-                    f"{where}: the field {name} {found}; it must be {'a list' if wanted is list else 'text'}"
-                )
-        return document
+
+def _object(line: bytes) -> dict[str, Any]:
+    """The object of a line.
+
+    Raises:
+        UserError: it holds none, or half of a Unicode character, which can be written nowhere.
+    """
+    try:
+        raw = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"not JSON ({error})") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"a {type(raw).__name__} where an object was expected")
+    if b"\\ud" in line or b"\\uD" in line or b"\xed" in line:
+        half = half_of_a_character(raw)
+        if half is not None:
+            raise UserError(f"half of a Unicode character ({half})")
+    return raw
 
 
 def _files_of(path: Path) -> list[Path]:
@@ -85,9 +161,12 @@ def _files_of(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f"there is no file {path}: give a JSON Lines file of documents, or a folder of such files")
-    files = sorted(path.glob("*.jsonl"))
+    files = sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")])
     if not files:
         raise UserError(f"{path} holds no *.jsonl: give a folder of JSON Lines files of documents")
+    twice = sorted({file.name for file in files} & {f"{file.name}.gz" for file in files})
+    if twice:
+        raise UserError(f"{path} holds {twice[0]} beside the same name without .gz: keep one of the two")
     if (path / HEADER).is_file():
         _check_header(path, files)
     return files

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from cslm.batches.document_index import DocumentIndex
 from cslm.batches.parts import Part, name_hash
 from cslm.batches.source_config import WHOLE, NothingLeftError, SourceConfig
+from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import check_chain
 from cslm.sequences.chains import CHAINS
 from cslm.sequences.interleaving import SPANS
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import TASKS, Settings
-from cslm.units.store import UnitStore
+from cslm.units.store import StoreRow, UnitStore
 
-_ALWAYS_READ = ("task", "weight", "languages", "loss_weight")
+_ALWAYS_READ = ("task", "weight", "languages", "max_too_long_share", "loss_weight")
 
 
 def check_keys(name: str, config: SourceConfig) -> None:
@@ -82,6 +84,27 @@ def open_store(name: str, config: SourceConfig, form: SequenceFormat) -> UnitSto
     return store
 
 
+def row_of(store: UnitStore, index: int, with_words: bool) -> StoreRow:
+    """A row of a store, its language by its tag."""
+    row = store.row(index, with_words)
+    tag = language_tag(row.language)
+    return row if tag == row.language else dataclasses.replace(row, language=tag)
+
+
+def with_tags(name: str, config: SourceConfig) -> SourceConfig:
+    """The source with its languages by their tags.
+
+    Raises:
+        UserError: one that is no language.
+    """
+    if config.languages is None:
+        return config
+    try:
+        return dataclasses.replace(config, languages=[language_tag(said) for said in config.languages])
+    except UserError as error:
+        raise UserError(f"languages of the source {name}: {error}") from None
+
+
 def kept_rows(
     name: str, store: UnitStore, wanted: Mapping[str, list[str] | None], part: Part = WHOLE
 ) -> npt.NDArray[np.bool_]:
@@ -97,7 +120,7 @@ def kept_rows(
     for column, wanted_values in wanted.items():
         if wanted_values is None:
             continue
-        values = store.column(column).astype(str)
+        values = (store.languages() if column == "language" else store.column(column)).astype(str)
         present = np.unique(values).tolist()
         missing = [value for value in wanted_values if value not in present]
         if missing:
@@ -139,6 +162,44 @@ def documents_path(name: str, config: SourceConfig) -> Path:
     if config.documents is None:
         raise UserError(f"the source {name} has the task {config.task} and needs documents: give a JSON Lines file")
     return Path(config.documents)
+
+
+def check_languages(name: str, config: SourceConfig, index: DocumentIndex, columns: Iterable[int]) -> None:
+    """Make sure that the documents have every language that is asked for.
+
+    Raises:
+        UserError: one that none of them is in.
+    """
+    present = {language for column in columns for language in index.names[column]}
+    missing = [language for language in config.languages or () if language not in present]
+    if missing:
+        raise UserError(
+            f"the source {name} wants language {', '.join(missing)}, which {config.documents} does not have; it has "
+            f"{', '.join(sorted(present))}"
+        )
+
+
+def writing_tokens(name: str, config: SourceConfig, form: SequenceFormat) -> SequenceFormat:
+    """How a source is written: its texts may write the control tokens that it names.
+
+    Raises:
+        UserError: the tokenizer has no such token, or it is a unit, a marker, or begins or ends turns.
+    """
+    try:
+        return form.writing(config.control_tokens or ())
+    except UserError as error:
+        raise UserError(f"control_tokens of the source {name}: {error}") from None
+
+
+def spelt_tokens(form: SequenceFormat, index: DocumentIndex) -> dict[str, int]:
+    """The control tokens that the texts of documents spell and do not write, and in how many documents."""
+    controls = form.encoder.controls
+    own = form.vocabulary.num_text_ids if form.vocabulary is not None else None
+    return {
+        token: count
+        for token, count in sorted(index.spelt.items())
+        if token in controls and (own is None or controls[token] < own)
+    }
 
 
 def in_languages(config: SourceConfig, *languages: str) -> bool:

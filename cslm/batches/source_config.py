@@ -50,6 +50,11 @@ class SourceConfig:
     """of a code-switched document"""
     unit_noise: float = 0.0
     """share of the units to be spoken that are read as others, from 0 to below 1: speaks what the text says, sooner"""
+    control_tokens: list[str] | None = None
+    """control tokens of the base that the texts write as such, e.g. ["<think>", "</think>"]; in all other texts they
+    are learnt as plain pieces"""
+    max_too_long_share: float = 0.5
+    """refused if a greater share of its documents is longer than max_length and would be left out, from 0 to 1"""
     loss_weight: float = 1.0
     """how often each learnt token counts: a source that learns few of its tokens (asr, heard spans) may need more"""
 
@@ -87,6 +92,16 @@ class Source(Protocol):
         ...
 
     @property
+    def sampled_lengths(self) -> list[tuple[int, bool]]:
+        """number of ids of each document of that sample, and whether it may be cut"""
+        ...
+
+    @property
+    def spelt_tokens(self) -> dict[str, int]:
+        """control tokens that its texts spell and do not write, and in how many documents"""
+        ...
+
+    @property
     def store(self) -> UnitStore | None:
         """the unit store, for a source that has one"""
         ...
@@ -115,9 +130,12 @@ class CommonSource:
     """
 
     num_documents: int
+    spelt_tokens: dict[str, int]
 
     def __init__(self, name: str, config: SourceConfig) -> None:
-        self._unit_noise, self._loss_weight = config.unit_noise, config.loss_weight
+        self._unit_noise, self._loss_weight, self.spelt_tokens = config.unit_noise, config.loss_weight, {}
+        if not 0 <= config.max_too_long_share <= 1:
+            raise UserError(f"the source {name} has max_too_long_share {config.max_too_long_share}: give 0 to 1")
         if not 0 <= self._unit_noise < 1:
             raise UserError(f"the source {name} has unit_noise {self._unit_noise}: give 0 or more, and less than 1")
         if not 0 < self._loss_weight < float("inf"):
@@ -140,6 +158,11 @@ class CommonSource:
     @property
     def mean_length(self) -> float:
         """Mean number of ids of a document, from an evenly spaced sample."""
+        return sum(length for length, _ in self._sample[0]) / len(self._sample[0])
+
+    @property
+    def sampled_lengths(self) -> list[tuple[int, bool]]:
+        """Number of ids of each document of that sample, and whether it may be cut: it has no turns."""
         return self._sample[0]
 
     @property
@@ -148,12 +171,15 @@ class CommonSource:
         return self._sample[1]
 
     @cached_property
-    def _sample(self) -> tuple[float, dict[str, float]]:
+    def _sample(self) -> tuple[list[tuple[int, bool]], dict[str, float]]:
         places = np.unique(np.linspace(0, self.num_documents - 1, _LENGTH_SAMPLE).round().astype(np.int64)).tolist()
         languages: Counter[str] = Counter()
+        lengths = []
         for place in places:
-            for span in self.clean_sequence(place, place).spans:
+            document = self.clean_sequence(place, place)
+            lengths.append((len(document), all(span.role == "document" for span in document.spans)))
+            for span in document.spans:
                 languages[span.language] += span.stop - span.start
         total = languages.total()
         spoken = {language: count / total for language, count in languages.items() if language}
-        return total / len(places), spoken
+        return lengths, spoken

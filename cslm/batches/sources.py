@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from cslm.batches.document_index import IndexFolder
 from cslm.batches.document_sources import DialogueSource, TextSource
 from cslm.batches.parts import Part
-from cslm.batches.source_checks import check_keys
+from cslm.batches.source_checks import check_keys, with_tags
 from cslm.batches.source_config import WHOLE, NothingLeftError, Source, SourceConfig
 from cslm.batches.utterance_sources import GroupSource, UtteranceSource
 from cslm.batches.weights import is_never_drawn
@@ -46,6 +46,7 @@ def open_sources(
     """
     for name, config in configs.items():
         check_keys(name, config)
+    configs = {name: with_tags(name, config) for name, config in configs.items()}
     sources: dict[str, Source] = {}
     for name, config in configs.items():
         if is_never_drawn(config.weight):

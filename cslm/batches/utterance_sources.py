@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from cslm.batches.document_index import IndexFolder
 from cslm.batches.parts import Part
-from cslm.batches.source_checks import checked_settings, kept_rows, not_empty, open_store
+from cslm.batches.source_checks import checked_settings, kept_rows, not_empty, open_store, row_of
 from cslm.batches.source_config import WHOLE, CommonSource, SourceConfig
 from cslm.sequences.known_texts import open_known_texts
 from cslm.sequences.sequence import Sequence
@@ -35,7 +35,7 @@ class UtteranceSource(CommonSource):
         keep = kept_rows(name, self.store, {"language": config.languages, "speaker": config.speakers}, part)
         self._rows = np.flatnonzero(keep).astype(np.int64)
         self.num_documents = not_empty(name, config, len(self._rows))
-        self.languages = sorted(set(self.store.column("language")[keep].tolist()))
+        self.languages = sorted(set(self.store.languages()[keep].tolist()))
 
     def know_texts(self) -> None:
         """Tokenize the texts of the store once per machine, where the task reads them whole."""
@@ -49,7 +49,7 @@ class UtteranceSource(CommonSource):
     def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``."""
         task = TASKS[self.task]
-        utterance = self.store.row(int(self._rows[index]), with_words=task.reads_words)
+        utterance = row_of(self.store, int(self._rows[index]), task.reads_words)
         found = Example({}, (utterance,), self.store.frame_rate_hz, str(self.store.path))
         return task.write(self._form, found, Draw(draw_seed, progress, self._settings))
 
@@ -71,7 +71,7 @@ class GroupSource(CommonSource):
         super().__init__(name, config)
         self.task, self._form, self._settings = config.task, form, checked_settings(name, config, form)
         self.store = open_store(name, config, form)
-        groups, languages = self.store.column("group"), self.store.column("language")
+        groups, languages = self.store.column("group"), self.store.languages()
         wanted = {"language": config.languages, "speaker": config.speakers}
         keep = kept_rows(name, self.store, wanted, part) & (groups != None)  # noqa: E711 (element by element)
         rows = np.flatnonzero(keep).astype(np.int64)
@@ -95,7 +95,7 @@ class GroupSource(CommonSource):
         inside = slice(int(self._starts[group]), int(self._starts[group + 1]))
         languages = self._language[inside]
         candidates = self._rows[inside][languages == generator.choice(np.unique(languages))]
-        return self.store.row(int(generator.choice(candidates)), with_words=with_words)
+        return row_of(self.store, int(generator.choice(candidates)), with_words)
 
 
 def _numbered(values: npt.NDArray[Any]) -> tuple[list[str], npt.NDArray[np.int64]]:

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
 
 SHAPES = ("linear", "cosine", "steps")
@@ -149,19 +150,22 @@ class Caps:
         languages: of each source, how its tokens are shared among languages.
 
     Raises:
-        UserError: a cap on what no source has.
+        UserError: a cap on what no source has, on no language, or on one twice.
     """
 
     def __init__(self, config: CapsConfig, tasks: Sequence[str], languages: Sequence[Mapping[str, float]]) -> None:
         known = {"languages": {name for shares in languages for name in shares}, "tasks": set(tasks)}
-        for kind, caps in (("languages", config.languages), ("tasks", config.tasks)):
+        by_tag = {language_tag(name): cap for name, cap in config.languages.items()}
+        if len(by_tag) < len(config.languages):
+            raise UserError(f"caps.languages names one language twice: {', '.join(config.languages)}")
+        for kind, caps in (("languages", by_tag), ("tasks", config.tasks)):
             for name in caps.keys() - known[kind]:
                 raise UserError(f"caps.{kind} names {name!r}; the sources have {', '.join(sorted(known[kind]))}")
-        parts = {f"the language {name}": [shares.get(name, 0.0) for shares in languages] for name in config.languages}
+        parts = {f"the language {name}": [shares.get(name, 0.0) for shares in languages] for name in by_tag}
         parts |= {f"the task {name}": [float(task == name) for task in tasks] for name in config.tasks}
         self._names = list(parts)
         self._parts = np.array(list(parts.values())).reshape(len(parts), len(tasks))
-        self._caps = np.array([*config.languages.values(), *config.tasks.values()])
+        self._caps = np.array([*by_tag.values(), *config.tasks.values()])
 
     def apply(self, shares: Shares) -> Shares:
         """Shares of tokens by source, summing to 1, under every cap; sources alike in it keep their proportions.

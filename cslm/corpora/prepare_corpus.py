@@ -14,6 +14,7 @@ import yaml
 from cslm.configuration import parse_configuration, save_configuration, to_plain
 from cslm.corpora.intake import check_rejected_share
 from cslm.errors import UserError
+from cslm.files.written_yaml import expand_path
 
 CORPORA = {
     "village": "cslm.corpora.village.prepare_village:prepare_village",
@@ -90,7 +91,7 @@ def main(arguments: list[str]) -> None:
         arguments = [arguments[0], "-", "--help"]
     elif len(arguments) < 2 or any(argument.startswith("-") for argument in arguments[:2]):
         raise UserError(usage)
-    name, output = arguments[0], Path(arguments[1])
+    name, output = arguments[0], Path(expand_path(arguments[1]))
     made = prepare_corpus(name, output, arguments[2:])
     print(f"{output}: {'made' if made else 'is already there, made with the same options'}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from cslm.corpora.languages import language_tag
+from cslm.corpora.messages import plain_messages
 from cslm.errors import UserError
 from cslm.files.json_lines import write_json_lines
 
 HEADER = "header.json"
 PROGRESS = ".progress.json"
+_HALF = re.compile("[\ud800-\udfff]")
 
 TEXT_FIELDS: dict[str, tuple[str, ...]] = {
     "text": ("language", "text"),
@@ -29,9 +32,6 @@ TEXT_FIELDS: dict[str, tuple[str, ...]] = {
 }
 """Kind of documents to their fields: texts, but for ``messages``. The tasks that read them are named alike
 (``cslm.sequences.tasks``)."""
-
-ROLES = {"system": "system", "user": "user", "assistant": "assistant", "human": "user", "gpt": "assistant"}
-"""Name of a role in a data set to ours."""
 
 
 def language_fields(fields: tuple[str, ...]) -> tuple[str, ...]:
@@ -48,9 +48,11 @@ def as_document(task: str, values: dict[str, Any]) -> dict[str, Any] | str:
     for name in TEXT_FIELDS[task]:
         value = values.get(name)
         if name == "messages":
-            value = _messages(value)
+            value = plain_messages(value)
             if isinstance(value, str):
                 return value
+            if not all(message["content"].strip() for message in value):
+                return "an empty message"
         elif not isinstance(value, str):
             return f"{name} is missing" if value is None else f"{name} is no text"
         elif not value.strip():
@@ -64,23 +66,13 @@ def as_document(task: str, values: dict[str, Any]) -> dict[str, Any] | str:
     return document
 
 
-def _messages(value: Any) -> list[dict[str, str]] | str:
-    """Messages with a known role and a content, the assistant's among them; or the reason why they are not."""
-    if not isinstance(value, list):
-        return "messages is missing" if value is None else "messages is no list"
-    messages = []
-    for message in value:
-        if not isinstance(message, dict):
-            return "a message without role and content"
-        role, content = message.get("role", message.get("from")), message.get("content", message.get("value"))
-        if role not in ROLES:
-            return f"a message of the role {role!r}"
-        if not isinstance(content, str) or not content.strip():
-            return "an empty message"
-        messages.append({"role": ROLES[role], "content": content})
-    if not any(message["role"] == "assistant" for message in messages):
-        return "no message of the assistant"
-    return messages
+def half_of_a_character(value: Any) -> str | None:
+    """The first half of a Unicode character in a value (no text can be written with it), as JSON escapes it."""
+    if isinstance(value, str):
+        found = _HALF.search(value)
+        return None if found is None else f"\\u{ord(found[0]):04x}"
+    parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((half for half in map(half_of_a_character, parts) if half is not None), None)
 
 
 @dataclass
@@ -162,11 +154,10 @@ class _Shard:
             if isinstance(document, str):
                 self.dropped[document] += 1
                 continue
-            try:
-                self._left -= len(json.dumps(document, ensure_ascii=False).encode("utf-8")) + 1
-            except UnicodeEncodeError:
+            if half_of_a_character(document) is not None:
                 self.dropped["half of a Unicode character"] += 1
                 continue
+            self._left -= len(json.dumps(document, ensure_ascii=False).encode("utf-8")) + 1
             return document
         return None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cslm.corpora.languages import language_tag
 from cslm.corpora.manifest import read_manifest, resolve_audio
 from cslm.decoder.decoder_config import DecoderConfig
 from cslm.decoder.mel_cache import AudioPart, MelCache, build_mel_cache
@@ -42,16 +43,19 @@ def choose_rows(
         max_utterances: of each voice; more are thinned out at random by ``seed``.
 
     Raises:
-        UserError: a voice of which the store has nothing.
+        UserError: a voice of which the store has nothing, no language, or one that is named twice.
     """
-    languages, speakers = store.column("language"), store.column("speaker")
+    languages, speakers = store.languages(), store.column("speaker")
     rows, indices = [], []
+    spoken = [language_tag(language) for language in voices]
+    if len(set(spoken)) < len(spoken):
+        raise UserError(f"voices names one language twice: {', '.join(voices)} are {', '.join(spoken)}")
     for index, (language, names) in enumerate(voices.items()):
-        chosen = np.flatnonzero(languages == language)
+        chosen = np.flatnonzero(languages == spoken[index])
         if names is not None:
             chosen = chosen[np.isin(speakers[chosen].astype(str), list(names))]
         if len(chosen) == 0:
-            known = sorted({str(name) for name in speakers[languages == language]})
+            known = sorted({str(name) for name in speakers[languages == spoken[index]]})
             raise UserError(
                 f"voices.{language} is {names}, but {store.path} has no such utterance; "
                 f"its speakers of {language}: {', '.join(known[:20]) or 'none'}"

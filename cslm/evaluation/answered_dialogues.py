@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cslm.audio.waveform import save_waveform
+from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
 from cslm.evaluation.recognizers import Clip
 from cslm.evaluation.score_contract import Record
@@ -39,7 +40,7 @@ def read_test_dialogues(scored: ScoredModel, questions: str, dialogues: str) -> 
             raise UserError(f"{path}, line {number}: misses the field {missing[0]!r}: prepare the corpus again")
         if dialogue["question"] not in audio:
             raise UserError(f"{path}, line {number}: {questions} holds no question {dialogue['question']!r}")
-        groups.setdefault(dialogue["direction"], []).append(dialogue)
+        groups.setdefault(dialogue["direction"], []).append(_with_tags(dialogue, f"{path}, line {number}"))
     if not groups:
         raise UserError(f"{path} holds no dialogue: prepare the corpus again")
     chosen = [dialogue for group in groups.values() for dialogue in spread(group, scored.config.max_items)]
@@ -131,6 +132,15 @@ def _listen_otherwise(scored: ScoredModel, dialogues: Sequence[Record], joined: 
     for index, text in zip(chosen, texts, strict=True):
         heard[index] = text
     return heard
+
+
+def _with_tags(dialogue: Record, where: str) -> Record:
+    """The dialogue with both languages by their tags."""
+    try:
+        tags = {name: language_tag(str(dialogue[name])) for name in ("question_language", "answer_language")}
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    return {**dialogue, **tags}
 
 
 def _reply(dialogue: Record, answer: SpokenAnswer, num_chunks: int, heard: str, wav: str) -> Record:

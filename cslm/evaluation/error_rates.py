@@ -14,8 +14,7 @@ from typing import Any
 import jiwer
 import numpy as np
 
-CHARACTER_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "km", "my"})
-"""Languages (the primary subtag) that are written without spaces between words: scored by character."""
+from cslm.corpora.languages import is_unspaced
 
 _NUM_RESAMPLES = 1000
 
@@ -42,7 +41,7 @@ class ErrorCounts:
 
 def by_character(language: str) -> bool:
     """Whether error rates in this language (BCP 47) count characters instead of words."""
-    return language.split("-")[0].lower() in CHARACTER_LANGUAGES
+    return is_unspaced(language)
 
 
 def rate_name(language: str) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cslm.audio.waveform import resample, to_int16
+from cslm.corpora.languages import language_tag
 from cslm.errors import MissingExtraError, UserError
 from cslm.evaluation.bigram import write_bigram_arpa
 from cslm.evaluation.error_rates import normalize
@@ -58,7 +59,7 @@ class PocketSphinxRecognizer:
 
     def hears(self, language: str) -> bool:
         """English."""
-        return language.split("-")[0].lower() == "en"
+        return language_tag(language).split("-")[0] == "en"
 
     def transcribe(self, clips: Sequence[Clip], languages: Sequence[str]) -> list[str]:
         """The text of each clip, in lower case; no samples, no text."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from cslm.audio.waveform import load_waveform
+from cslm.corpora.languages import language_tag
 from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
 from cslm.errors import UserError
 from cslm.evaluation.ears import ear_class
@@ -133,11 +134,15 @@ def spread(items: Sequence[Item], most: int | None) -> list[Item]:
     return [items[round(index)] for index in np.linspace(0, len(items) - 1, most)]
 
 
+def _is_english(language: str) -> bool:
+    return language_tag(language).split("-")[0] == "en"
+
+
 def _other_ear(given: OtherEarConfig | None, root: Path) -> Recognizer | None:
     if given is None:
         return None
     lines = [line for name in given.sentences for _, line in read_json_lines(root / name)]
-    english = [line for line in lines if str(line.get("language", "")).startswith("en")]
+    english = [line for line in lines if "language" in line and _is_english(str(line["language"]))]
     sentences = [str(line["text"]) for line in english if "text" in line]
     if not sentences:
         raise UserError(f"ears.other.sentences: {', '.join(given.sentences)} hold no text with language en")

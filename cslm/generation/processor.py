@@ -18,6 +18,7 @@ from cslm.codecs.codec import UnitCodec
 from cslm.codecs.families import load_codec
 from cslm.codecs.fingerprint import UNKNOWN, check_fingerprint
 from cslm.codecs.units import Units, merge_repeats
+from cslm.corpora.languages import language_tag
 from cslm.decoder.speech_decoder import CONFIG_FILE, SpeechDecoder
 from cslm.errors import UserError
 from cslm.model.backbone import load_text_tokenizer
@@ -213,15 +214,19 @@ class CSLMProcessor:
         return decoder.decode_batch(segments, [self.voice(language)] * len(segments), generator)
 
     def voice(self, language: str) -> str:
-        """The decoder's voice for a language: of that very name, or of its primary subtag.
+        """The decoder's voice for a language: of that very name, of that tag, or of its primary subtag.
 
         Raises:
             UserError: there is none.
         """
         voices = self.speech_decoder().voices
-        for name in (language, language.split("-")[0]):
-            if name in voices:
-                return name
+        if language in voices:
+            return language
+        tag = language_tag(language)
+        named = {language_tag(voice): voice for voice in voices}
+        for name in (tag, tag.split("-")[0]):
+            if name in named:
+                return named[name]
         raise UserError(f"the speech decoder has no voice for the language {language!r}, only {', '.join(voices)}")
 
     def speech_decoder(self) -> SpeechDecoder:

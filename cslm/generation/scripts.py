@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 
+from cslm.corpora.languages import language_tag
+
 LANGUAGE_SCRIPTS = {
     "zh": ("CJK",),
     "yue": ("CJK",),
+    "wuu": ("CJK",),
+    "nan": ("CJK",),
+    "hak": ("CJK",),
     "ja": ("CJK", "HIRAGANA", "KATAKANA"),
     "ko": ("HANGUL",),
     "ru": ("CYRILLIC",),
@@ -20,7 +25,7 @@ LANGUAGE_SCRIPTS = {
 
 def script_share(text: str, language: str) -> float:
     """The share of the letters of a text that are in the script of the language; 0.0 for a text without letters."""
-    scripts = LANGUAGE_SCRIPTS.get(language.split("-")[0].lower(), ("LATIN",))
+    scripts = LANGUAGE_SCRIPTS.get(language_tag(language).split("-")[0], ("LATIN",))
     letters = [c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c).startswith("L")]
     inside = sum(unicodedata.name(letter, "").startswith(scripts) for letter in letters)
     return inside / len(letters) if letters else 0.0

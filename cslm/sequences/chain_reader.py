@@ -84,6 +84,7 @@ class ChainReader:
         self._encoder, self._vocabulary = form.encoder, form.vocabulary
         known = {} if self._vocabulary is None else self._vocabulary.markers
         self._marker_ids = frozenset(known.values())
+        self._words = form.word_ids
         marked = ((segment.marker, segment) for segment in chain.segments)
         self._segments = {known[marker]: segment for marker, segment in marked if marker in known}
         self._labelled = any(segment.label for segment in chain.segments)
@@ -122,7 +123,7 @@ class ChainReader:
         if token_id in self._marker_ids:
             assert vocabulary is not None
             self._take_marker(token_id, token_id == vocabulary.sosp, token_id == vocabulary.eosp)
-        elif token_id not in self._encoder.control_ids:
+        elif token_id not in self._encoder.control_ids or token_id in self._words:
             self._end_speech()
             self._run.append(token_id)
             if self._labelled:

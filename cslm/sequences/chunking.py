@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from cslm.codecs.units import Units, cut
+from cslm.corpora.languages import is_unspaced
 from cslm.corpora.word_times import Word, word_starts
 
 MINIMUM_WORDS = 7
-UNSPACED_LANGUAGES = frozenset({"zh", "yue", "wuu", "nan", "ja", "th", "lo", "km", "my"})
 
 _CLOSERS = "\"'”’»)\\]）】」』》"
 _CUT = re.compile(rf"[,.;:!?…—]+[{_CLOSERS}]*(?=\s|$)|[，。；：！？、…—]+[{_CLOSERS}]*")
@@ -48,7 +48,7 @@ def chunk_text(text: str, language: str, minimum: int = MINIMUM_WORDS) -> list[s
 
 def count_words(text: str, language: str) -> int:
     """Words of a text; characters in a language that is written without spaces."""
-    if language.lower().split("-")[0] in UNSPACED_LANGUAGES:
+    if is_unspaced(language):
         return len(_UNSPACED_WORD.findall(text))
     return len(text.split())
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence as Seq
 from typing import TYPE_CHECKING
 
+from cslm.corpora.messages import ROLES
 from cslm.errors import UserError
 from cslm.sequences.sequence import Sequence, SequenceBuilder
 from cslm.sequences.sequence_format import Content, SequenceFormat, Turn
@@ -17,8 +18,6 @@ from cslm.sequences.wordings import Request, worded_request
 
 if TYPE_CHECKING:
     from cslm.codecs.units import Units
-
-ROLES = ("system", "user", "assistant")
 
 
 def asr(form: SequenceFormat, units: Units, text: str, language: str, wording: int = 0) -> Sequence:
@@ -82,10 +81,11 @@ def message_turns(messages: Seq[dict[str, str]], language: str) -> list[Turn]:
     """
     turns = []
     for message in messages:
-        role, content = message.get("role"), message.get("content")
-        if role not in ROLES or not isinstance(content, str):
+        role, content = ROLES.get(message.get("role", "")), message.get("content")
+        if role is None or not isinstance(content, str):
             raise UserError(
-                f"a message has role {role!r} and content {content!r}: give one of {', '.join(ROLES)} and text"
+                f"a message has role {message.get('role')!r} and content {content!r}: give one of {', '.join(ROLES)} "
+                "and text"
             )
         turns.append(Turn(role, language, writes(content)))  # type: ignore[arg-type]
     return turns

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cslm.codecs.units import Units
+from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import TASKS, Asked, task_of
@@ -34,9 +35,10 @@ def prompt_for(
         wording: which of the ten instructions of ``asr``, ``tts`` and ``translation``.
 
     Raises:
-        UserError: an unknown task, one that nobody can ask for, or its input is missing.
+        UserError: an unknown task, one that nobody can ask for, its input is missing, or no language.
     """
-    return _prompt(form, task, Asked(language, units, text, (), answer_language, wording))
+    answered = None if answer_language is None else language_tag(answer_language)
+    return _prompt(form, task, Asked(language_tag(language), units, text, (), answered, wording))
 
 
 def chat_prompt(form: SequenceFormat, messages: Seq[dict[str, str]], language: str = "en") -> npt.NDArray[np.int32]:
@@ -45,7 +47,7 @@ def chat_prompt(form: SequenceFormat, messages: Seq[dict[str, str]], language: s
     Raises:
         UserError: a message without a known role or a content.
     """
-    return _prompt(form, "instruction", Asked(language, messages=messages))
+    return _prompt(form, "instruction", Asked(language_tag(language), messages=messages))
 
 
 def _prompt(form: SequenceFormat, task: str, asked: Asked) -> npt.NDArray[np.int32]:

@@ -10,14 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Sequence as Seq
 
     from cslm.codecs.units import Units
+    from cslm.sequences.templates import TemplatePiece
     from cslm.sequences.text_encoder import TextEncoder
     from cslm.sequences.vocabulary import SpeechVocabulary
 
 Modality = Literal["text", "speech", "marker", "template", "audio"]
-Role = Literal["system", "user", "assistant", "document"]
+Role = Literal["system", "developer", "user", "assistant", "tool", "document"]
 LEARNT_MODALITIES: tuple[Modality, ...] = ("text", "speech", "marker", "template")
 """what a model may learn to write: never ``audio``, whose ids only keep places for vectors"""
 
@@ -92,10 +94,22 @@ class Sequence:
         return Sequence(self.ids[start:stop], self.trained[start:stop], spans, self.task, read, self.loss_weight, clips)
 
 
+@dataclass(slots=True)
+class _Words:
+    """Text that is still to be tokenized, together with what stands beside it."""
+
+    text: str
+    tail: str
+    """its end, which may be a known text"""
+    span: tuple[Modality, str, Role, bool]
+
+
 class SequenceBuilder:
     """Grows one sequence. Every call appends ids and their mask together; a mask is never found by scanning ids.
 
     A role and a language are set once for the turn being written (:meth:`turn`), and hold until they are set again.
+    Texts of a conversation and of its template that no token stands between are tokenized together, as the tokenizer
+    writes them; those of a plain document each by itself.
     """
 
     def __init__(self, encoder: TextEncoder, vocabulary: SpeechVocabulary | None, task: str) -> None:
@@ -109,9 +123,13 @@ class SequenceBuilder:
         self._role: Role = "document"
         self._language = ""
         self._learns = False
-
-    def __len__(self) -> int:
-        return len(self._ids)
+        self._words: list[_Words] = []
+        self._context = ""  # text before them, behind the last token, that has its ids
+        self._behind_token = False
+        self._strips = ("", "")  # what the template leaves out of the content at its beginning and at its end
+        self._begins = False  # whether nothing of the content is there yet
+        self._lead = ""  # what goes with its first word
+        self._asked = False  # whether the text behind the last token holds a content
 
     @property
     def has_speech(self) -> bool:
@@ -132,11 +150,22 @@ class SequenceBuilder:
 
     def add_text(self, text: str, after: str = "") -> None:
         """``after + text`` of a corpus or a user: it never becomes a unit, a marker or a control token."""
-        self._append(self._encoder.encode(text, after), "text", self._learns)
+        if self._role == "document":
+            self._write_words()
+            self._append(self._encoder.encode(text, after), "text", self._learns)
+            return
+        if self._begins and self._strips[0]:
+            after = _stripped(after, self._strips[0], str.lstrip)
+            text = text if after else _stripped(text, self._strips[0], str.lstrip)
+        if after + text:
+            self._begins = False
+            self._words.append(_Words(self._lead + after + text, text, self._text_span()))
+            self._lead = ""
 
     def add_units(self, units: Units) -> None:
         """``<sosp>``, the units frame by frame, ``<eosp>``."""
         vocabulary = self._speech_vocabulary()
+        self._break()
         self._append((vocabulary.sosp,), "marker", self._learns)
         self._append(array("i", vocabulary.unit_ids(units.ids).tobytes()), "speech", self._learns)
         self._append((vocabulary.eosp,), "marker", self._learns)
@@ -145,35 +174,96 @@ class SequenceBuilder:
         """A marker of a chain by its surface form, such as ``[question]``."""
         markers = self._speech_vocabulary().markers
         assert form in markers, f"the tokenizer has no marker {form}"
+        self._break()
         self._append((markers[form],), "marker", self._learns)
 
     def add_template(self, ids: Seq[int], num_trained: int = 0) -> None:
-        """A piece of a chat template; the first ``num_trained`` ids are learnt (the token that ends a turn)."""
+        """What begins or ends a plain document; the first ``num_trained`` ids are learnt."""
+        self._write_words()
         if num_trained:
             self._append(ids[:num_trained], "template", True)
         self._append(ids[num_trained:] if num_trained else ids, "template", False)
 
+    def add_piece(self, piece: TemplatePiece) -> None:
+        """A piece of a chat template, which ends the content before it; what ends an assistant's turn is learnt."""
+        if self._words and self._words[-1].span[0] == "text" and self._strips[1]:
+            last = self._words[-1]
+            last.text = _stripped(last.text, self._strips[1], str.rstrip)
+            last.tail = _stripped(last.tail, self._strips[1], str.rstrip)
+        for index, part in enumerate(piece.parts):
+            learns = index < piece.num_trained
+            if isinstance(part, str):
+                self._words.append(_Words(part, "", ("template", self._language, self._role, learns)))
+            else:
+                self._break()
+                self._append((part,), "template", learns)
+
+    def begin_content(self, piece: TemplatePiece) -> None:
+        """What follows is the content behind a piece, whose :meth:`turn` was begun."""
+        if self._role == "assistant":
+            header = self._words[-1].text if self._words and self._words[-1].span[0] == "template" else ""
+            self._write_words()  # a prompt ends here
+            if header:  # what is tokenized next touches no more than that
+                self._context, self._behind_token, self._asked = header, True, False
+        self._strips, self._begins, self._lead = piece.strips, True, piece.lead
+
     def add_audio(self, num_places: int, placeholder_id: int, clip: Clip) -> None:
         """Places that are never learnt, for as many vectors made of ``clip``."""
         assert num_places > 0, "a clip without a place"
+        self._break()
         start = len(self._ids)
         self._append([placeholder_id] * num_places, "audio", False)
         self._clips.append(PlacedClip(start, start + num_places, self._language, clip))
 
     def finish(self) -> Sequence:
         """The sequence as built so far."""
+        self._write_words()
         ids = np.frombuffer(self._ids, dtype=np.int32).copy() if self._ids else np.zeros(0, dtype=np.int32)
         trained = np.frombuffer(bytes(self._trained), dtype=np.bool_)
         return Sequence(ids, trained, tuple(self._spans), self._task, clips=tuple(self._clips))
 
+    def _break(self) -> None:
+        """A token follows: no text before it touches one behind it."""
+        if self._lead:
+            self._words.append(_Words(self._lead, "", self._text_span()))
+        self._write_words()
+        self._context, self._behind_token, self._asked, self._begins, self._lead = "", True, False, False, ""
+
+    def _text_span(self) -> tuple[Modality, str, Role, bool]:
+        return "text", self._language, self._role, self._learns
+
+    def _write_words(self) -> None:
+        if not self._words:
+            return
+        texts, last = [words.text for words in self._words], self._words[-1]
+        asked = [words.span[0] == "text" for words in self._words]
+        tail = "" if self._asked or any(asked[:-1]) else last.tail
+        self._asked = self._asked or any(asked)
+        found = self._encoder.encode_parts(texts, self._context, self._behind_token, tail)
+        for words, ids in zip(self._words, found, strict=True):
+            self._append_span(ids, *words.span)
+        self._context += "".join(texts)
+        self._words = []
+
     def _append(self, ids: Seq[int], modality: Modality, trained: bool) -> None:
+        self._append_span(ids, modality, self._language, self._role, trained)
+
+    def _append_span(self, ids: Seq[int], modality: Modality, language: str, role: Role, trained: bool) -> None:
         start = len(self._ids)
         self._ids.extend(ids)
         stop = len(self._ids)
         if stop > start:
             self._trained.extend((b"\1" if trained else b"\0") * (stop - start))
-            self._spans.append(Span(start, stop, modality, self._language, self._role, trained))
+            span = Span(start, stop, modality, language, role, trained)
+            if modality == "template" and self._spans and self._spans[-1][2:] == span[2:]:
+                span = span._replace(start=self._spans.pop().start)
+            self._spans.append(span)
 
     def _speech_vocabulary(self) -> SpeechVocabulary:
         assert self._vocabulary is not None, f"the task {self._task} writes speech, but there is no speech vocabulary"
         return self._vocabulary
+
+
+def _stripped(text: str, space: str, strip: Callable[..., str]) -> str:
+    """A text without empty lines at one of its ends; where ``space`` is a blank, without any space there."""
+    return strip(text, None if space == " " else space)

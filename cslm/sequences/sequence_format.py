@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cslm.errors import UserError
 from cslm.sequences.known_texts import KnownTexts
 from cslm.sequences.sequence import Role, Sequence, SequenceBuilder, Span
 from cslm.sequences.templates import ChatWrapper
@@ -42,12 +44,40 @@ class SequenceFormat:
         form.encoder = self.encoder.knowing(known)
         return form
 
+    @property
+    def word_ids(self) -> frozenset[int]:
+        """Control tokens that stand inside a text, as ``<think>`` does in a reply: neither special nor of speech."""
+        controls = frozenset(self.encoder.controls.values()) - self.chat.special_ids
+        if self.vocabulary is None:
+            return controls
+        return frozenset(token_id for token_id in controls if token_id < self.vocabulary.num_text_ids)
+
+    def writing(self, control_tokens: Seq[str]) -> SequenceFormat:
+        """The same format, whose texts write these control tokens where they spell them.
+
+        Raises:
+            UserError: there is no such token, or it is a unit, a marker, or begins or ends turns and documents.
+        """
+        if not control_tokens:
+            return self
+        encoder = self.encoder.writing(control_tokens)
+        for token in control_tokens:
+            token_id = self.encoder.controls.get(token)
+            if token_id is None:
+                raise UserError(f"{token!r} is no control token of the tokenizer, but plain text: leave it out")
+            if self.vocabulary is not None and token_id >= self.vocabulary.num_text_ids:
+                raise UserError(f"{token!r} is a unit or a marker of speech, which no text may write: leave it out")
+            if token_id in self.chat.structure_ids:
+                raise UserError(f"{token!r} begins or ends turns, which no text may write: leave it out")
+        form = copy.copy(self)
+        form.encoder = encoder
+        return form
+
     def conversation(self, task: str, turns: list[Turn]) -> Sequence:
         """A whole conversation; the assistant's contents and the tokens that end its turns are trained."""
         builder = SequenceBuilder(self.encoder, self.vocabulary, task)
         self._write_turns(builder, turns)
-        last = self.chat.pieces(tuple([turn.role for turn in turns]))[-1]
-        builder.add_template(last.ids, last.num_trained)
+        builder.add_piece(self.chat.pieces(tuple([turn.role for turn in turns]))[-1])
         return builder.finish()
 
     def prompt(self, task: str, turns: list[Turn]) -> Sequence:
@@ -73,8 +103,9 @@ class SequenceFormat:
         # The piece before a content also ends the turn before it, and belongs to that one.
         pieces = self.chat.pieces(tuple([turn.role for turn in turns]))
         for turn, piece in zip(turns, pieces, strict=False):
-            builder.add_template(piece.ids, piece.num_trained)
+            builder.add_piece(piece)
             builder.turn(turn.role, turn.language, trained=turn.role == "assistant")
+            builder.begin_content(piece)
             turn.content(builder)
 
     def span_texts(self, sequence: Sequence) -> list[tuple[Span, str]]:

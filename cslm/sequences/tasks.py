@@ -123,7 +123,7 @@ class Task:
     write: Callable[[SequenceFormat, Example, Draw], Sequence]
     """makes the sequence of a document, a pure function of these three"""
     reads: tuple[str, ...]
-    """the keys of a source that it reads, besides task, weight, languages and loss_weight, which all do"""
+    """the keys of a source that it reads, besides those that all do: task, weight, languages, loss_weight, ..."""
     fields: tuple[str, ...] = ()
     """of its documents: texts, but for ``messages``; those that end in ``language`` hold one"""
     request: Callable[[Asked], list[Turn]] | None = None
@@ -256,6 +256,7 @@ def _texts_of_instruction(document: Mapping[str, Any]) -> Iterator[str]:
 
 _DIALOGUE_FIELDS = ("question", "question_language", "question_text", "answer", "answer_language", "answer_text")
 _STORE = ("store", "speakers")
+_TEXTS = ("documents", "control_tokens")
 
 TASKS: dict[str, Task] = {
     "asr": Task("utterances", _asr, _STORE, request=_ask_asr, texts=_text_itself),
@@ -265,18 +266,18 @@ TASKS: dict[str, Task] = {
     ),
     "code_switched": Task("groups", _code_switched, (*_STORE, "unit_noise", "num_sentences")),
     "dialogue": Task(
-        "spoken_documents", _dialogue, (*_STORE, "unit_noise", "documents", "order"), _DIALOGUE_FIELDS, _ask_dialogue,
+        "spoken_documents", _dialogue, (*_STORE, "unit_noise", *_TEXTS, "order"), _DIALOGUE_FIELDS, _ask_dialogue,
         reads_words=True,
     ),
     "translation": Task(
-        "documents", _translation, ("documents",), TEXT_FIELDS["translation"], _ask_translation, _texts_of_translation
+        "documents", _translation, _TEXTS, TEXT_FIELDS["translation"], _ask_translation, _texts_of_translation
     ),
     "instruction": Task(
-        "documents", _instruction, ("documents",), TEXT_FIELDS["instruction"], _ask_instruction, _texts_of_instruction
+        "documents", _instruction, _TEXTS, TEXT_FIELDS["instruction"], _ask_instruction, _texts_of_instruction
     ),
-    "text": Task("documents", _text, ("documents",), TEXT_FIELDS["text"], texts=_text_itself),
+    "text": Task("documents", _text, _TEXTS, TEXT_FIELDS["text"], texts=_text_itself),
     "text_dialogue": Task(
-        "documents", _text_dialogue, ("documents", "order"), TEXT_FIELDS["text_dialogue"], _ask_text_dialogue
+        "documents", _text_dialogue, (*_TEXTS, "order"), TEXT_FIELDS["text_dialogue"], _ask_text_dialogue
     ),
 }  # fmt: skip
 """Name to task."""

@@ -1,20 +1,25 @@
-"""Chat templates as pieces of ids, found through sentinels, so that contents never pass through a template as text.
+"""Chat templates as pieces, found through sentinels, so that contents never pass through a template as text.
 
-A template is rendered once with a sentinel in the place of every content; what stands between the sentinels is
-tokenized with its control tokens, and the contents go through :class:`~cslm.sequences.text_encoder.TextEncoder`. A
-beginning-of-text token stands where the template writes it, once. Of a template only the token that ends an assistant's
-turn is learnt; system text, headers and user turns never are.
+A template is rendered once with a sentinel in the place of every content; what stands between the sentinels is cut at
+its control tokens. The text between two of these, of the template and of contents, is tokenized together
+(:class:`~cslm.sequences.sequence.SequenceBuilder`), so that the ids are those of ``apply_chat_template``. A
+beginning-of-text token stands where the template writes it, once. Of a template only what ends an assistant's turn is
+learnt, and the space that a template writes before a reply where it does not end a prompt with it; system text, headers
+and user turns never are.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
 from cslm.errors import UserError
+from cslm.sequences.text_encoder import is_control
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,23 +33,34 @@ DEFAULT_CHAT_TEMPLATE = (
 )
 
 # Some templates write today's date; ours is always this one, so that the same input gives the same ids.
-_DATE = "26 Jul 2024"
+_TODAY = datetime(2024, 7, 26)
+_CODES = [f"%{pad}{code}" for code in "aAbBcdHIjmMpSUwWxXyYf" for pad in ("", "-")]
+_CLOCK = (  # stands in for the function of that name that transformers gives to templates
+    "{% macro strftime_now(form) %}{{ form"
+    + "".join(f".replace('{code}', '{_TODAY.strftime(code)}')" for code in _CODES)
+    + " }}{% endmacro %}{{ '' }}"
+)
 _SENTINEL = re.compile("\ue000(\\d+)\ue001")
+_BEFORE, _BEHIND = 2, 3  # spaces around a sentinel on which it is tried what a template strips
+_NAMED_TOKEN = re.compile(r"<\|[^<>|\s]+\|>")
 
 
 @dataclass(frozen=True, slots=True)
 class TemplatePiece:
-    """What a template writes between two contents.
+    """What a template writes between two contents."""
 
-    Its first ``num_trained`` ids end an assistant's turn, and are learnt.
-    """
-
-    ids: tuple[int, ...]
-    num_trained: int
+    parts: tuple[str | int, ...]
+    """texts, and ids of control tokens, in their order"""
+    num_trained: int = 0
+    """so many of the parts end an assistant's turn, and are learnt"""
+    lead: str = ""
+    """space that it writes right before the content, and not at the end of a prompt: it goes with the content"""
+    strips: tuple[str, str] = ("", "")
+    """what is left out at the beginning and at the end of the content that follows: nothing, lines, or any ``" "``"""
 
 
 class ChatWrapper:
-    """The chat template of a tokenizer, or a given one, as pieces of ids.
+    """The chat template of a tokenizer, or a given one, as pieces.
 
     A tokenizer without a template gets ``chat_template``, or a plain default, so that it is saved with the checkpoint.
     """
@@ -53,9 +69,10 @@ class ChatWrapper:
         if chat_template is not None or not tokenizer.chat_template:
             tokenizer.chat_template = chat_template or DEFAULT_CHAT_TEMPLATE
         self._tokenizer = tokenizer
-        self._control_ids = frozenset(tokenizer.all_special_ids) | frozenset(
-            token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special
-        )
+        added = {token_id: (str(token), token.special) for token_id, token in tokenizer.added_tokens_decoder.items()}
+        special = {token_id for token_id, (_, is_special) in added.items() if is_special}
+        self._special_ids = frozenset(tokenizer.all_special_ids) | special
+        self._control_ids = self._special_ids | {it for it, (content, _) in added.items() if is_control(content, False)}
         self._pieces: dict[tuple[str, ...], tuple[TemplatePiece, ...]] = {}
         if tokenizer.eos_token_id is None:
             raise UserError(
@@ -66,7 +83,7 @@ class ChatWrapper:
         """The pieces of a conversation of ``roles``: one before each content, and one after the last.
 
         Raises:
-            UserError: the template refuses these roles, or leaves a content out.
+            UserError: the template refuses these roles, leaves a content out, or writes tokens that are none.
         """
         if roles not in self._pieces:
             self._pieces[roles] = self._find_pieces(roles)
@@ -74,45 +91,140 @@ class ChatWrapper:
 
     @property
     def end_of_turn_ids(self) -> tuple[int, ...]:
-        """The ids that end an assistant's turn; generation stops at the last of them."""
+        """The control tokens that end an assistant's turn; generation stops at the last of them."""
         piece = self.pieces(("user", "assistant"))[-1]
-        return piece.ids[: piece.num_trained]
+        return tuple(part for part in piece.parts[: piece.num_trained] if isinstance(part, int))
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """The special tokens of the tokenizer."""
+        return self._special_ids
+
+    @property
+    def structure_ids(self) -> frozenset[int]:
+        """The control tokens that begin and end turns and documents."""
+        pieces = self.pieces(("user", "assistant", "user", "assistant"))
+        written = {part for piece in pieces for part in piece.parts if isinstance(part, int)}
+        return frozenset(written & self._special_ids) | frozenset(self._tokenizer.all_special_ids)
 
     def document_ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """What begins a plain document (a beginning of text, if the template has one) and what ends it."""
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
-        first = self.pieces(("user", "assistant"))[0].ids[:1]
+        first = self.pieces(("user", "assistant"))[0].parts[:1]
         return ((bos,) if bos is not None and first == (bos,) else ()), (eos,)
 
     def _find_pieces(self, roles: tuple[str, ...]) -> tuple[TemplatePiece, ...]:
         texts = self._render(roles)
+        strips = [*self._find_strips(roles, texts), ("", "")]
         pieces = []
         for index, text in enumerate(texts):
-            ids = tuple(self._tokenizer.encode(text, add_special_tokens=False)) if text else ()
-            if index and roles[index - 1] == "assistant":
-                pieces.append(self._turn_end(ids))
-            else:
-                pieces.append(TemplatePiece(ids, 0))
+            replies = index < len(roles) and roles[index] == "assistant"
+            lead = self._find_lead(roles[:index], text) if replies else ""
+            parts = self._cut(text.removesuffix(lead))
+            ends_turn = index > 0 and roles[index - 1] == "assistant"
+            parts, num_trained = self._turn_end(parts) if ends_turn else (parts, 0)
+            pieces.append(TemplatePiece(parts, num_trained, lead, strips[index]))
         return tuple(pieces)
 
-    def _turn_end(self, ids: tuple[int, ...]) -> TemplatePiece:
-        for index, token_id in enumerate(ids):
-            if token_id in self._control_ids:
-                return TemplatePiece(ids, index + 1)
-        return TemplatePiece((self._tokenizer.eos_token_id, *ids), 1)
+    def _cut(self, text: str) -> tuple[str | int, ...]:
+        """A text of a template at its control tokens.
+
+        Raises:
+            UserError: it spells a token that the tokenizer does not have.
+        """
+        found = self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+        controls = [(i, place) for i, place in zip(found.ids, found.offsets, strict=True) if i in self._control_ids]
+        parts: list[str | int] = []
+        place = 0
+        for token_id, (start, stop) in controls:
+            parts += [text[place:start], token_id]
+            place = stop
+        parts.append(text[place:])
+        unknown = _NAMED_TOKEN.search("".join(part if isinstance(part, str) else " " for part in parts))
+        if unknown is not None:
+            raise UserError(
+                f"the chat template of {self._name} writes {unknown[0]}, and the tokenizer has no such token: give the "
+                "template of this tokenizer, or documents without that role"
+            )
+        return tuple(part for part in parts if part != "")
+
+    def _turn_end(self, parts: tuple[str | int, ...]) -> tuple[tuple[str | int, ...], int]:
+        for index, part in enumerate(parts):
+            if part in self._special_ids:
+                return parts, index + 1
+        return (self._tokenizer.eos_token_id, *parts), 1
+
+    def _find_lead(self, roles: tuple[str, ...], text: str) -> str:
+        """The space at the end of ``text``, which goes before a reply, that a prompt for that reply does not have."""
+        try:
+            prompt = self._split(self._apply(_messages(roles), add_generation_prompt=True))[-1] if roles else text
+        except (TemplateError, TypeError):
+            return ""
+        lead = text.removeprefix(prompt)
+        return lead if text.startswith(prompt) and lead.isspace() else ""
+
+    def _find_strips(self, roles: tuple[str, ...], texts: list[str]) -> list[tuple[str, str]]:
+        """For each content what the template strips from its beginning and from its end."""
+        stripped = [("", "")] * len(roles)
+        for space in ("\n", " "):  # one that strips blanks strips lines too
+            found = self._split(self._apply(_messages(roles, space)))
+            more = [len(padded) - len(text) for padded, text in zip(found, texts, strict=False)]
+            if len(found) != len(texts) or not set(more) <= {0, _BEFORE, _BEHIND, _BEFORE + _BEHIND}:
+                continue
+            for index, (before, behind) in enumerate(pairwise(more)):
+                left, right = stripped[index]
+                left = space if before not in (_BEFORE, _BEFORE + _BEHIND) else left
+                right = space if behind not in (_BEHIND, _BEFORE + _BEHIND) else right
+                stripped[index] = (left, right)
+        return stripped
 
     def _render(self, roles: tuple[str, ...]) -> list[str]:
-        messages = [{"role": role, "content": f"\ue000{index}\ue001"} for index, role in enumerate(roles)]
-        name = self._tokenizer.name_or_path or "(unnamed)"
         try:
-            rendered = self._tokenizer.apply_chat_template(messages, tokenize=False, date_string=_DATE)
-        except TemplateError as error:
+            rendered = self._apply(_messages(roles))
+        except (TemplateError, TypeError) as error:
             raise UserError(
-                f"the chat template of {name} refuses a conversation of {', '.join(roles)}: {error}"
+                f"the chat template of {self._name} refuses a conversation of {', '.join(roles)}: {error}"
             ) from error
-        parts = _SENTINEL.split(str(rendered))
-        if parts[1::2] != [str(index) for index in range(len(roles))]:
+        if _SENTINEL.findall(rendered) != [str(index) for index in range(len(roles))]:
             raise UserError(
-                f"the chat template of {name} does not write the contents of {', '.join(roles)} once, in order"
+                f"the chat template of {self._name} does not write the contents of {', '.join(roles)} once, in order"
             )
-        return parts[0::2]
+        return self._split(rendered)
+
+    def _split(self, rendered: str) -> list[str]:
+        """What stands before, between and after the contents."""
+        return _SENTINEL.split(rendered)[0::2]
+
+    def _apply(self, messages: list[dict[str, str]], add_generation_prompt: bool = False) -> str:
+        return apply_template(self._tokenizer, messages, add_generation_prompt=add_generation_prompt)
+
+    @property
+    def _name(self) -> str:
+        return self._tokenizer.name_or_path or "(unnamed)"
+
+
+def apply_template(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], add_generation_prompt: bool = False
+) -> str:
+    """What the chat template of a tokenizer makes of messages, on the day that all our conversations take place.
+
+    Raises:
+        jinja2.TemplateError: the template refuses them.
+    """
+    template = tokenizer.get_chat_template()
+    rendered = tokenizer.apply_chat_template(
+        messages,
+        tokenize=False,
+        chat_template=_CLOCK + template if "strftime_now" in template else template,
+        add_generation_prompt=add_generation_prompt,
+        date_string=_TODAY.strftime("%d %b %Y"),
+    )
+    return str(rendered)
+
+
+def _messages(roles: tuple[str, ...], space: str = "") -> list[dict[str, str]]:
+    """Messages of these roles with a sentinel in the place of each content, and perhaps space around it."""
+    return [
+        {"role": role, "content": f"{space * _BEFORE}\ue000{index}\ue001{space * _BEHIND}"}
+        for index, role in enumerate(roles)
+    ]

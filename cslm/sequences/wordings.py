@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from cslm.corpora.languages import language_tag
+
 FALLBACK = "en"
 
 
@@ -84,7 +86,7 @@ def _wordings() -> dict[str, dict[str, Any]]:
 
 
 def _tag(language: str) -> str:
-    tag = language.lower()
+    tag = language_tag(language)
     return tag if tag in _wordings() else tag.split("-")[0]
 
 
@@ -97,4 +99,5 @@ def _block(language: str, task: str = "input") -> dict[str, Any]:
 
 def _name(block: dict[str, Any], language: str) -> str:
     names: dict[str, str] = block["names"]
-    return names.get(language.lower()) or names.get(language.lower().split("-")[0]) or language
+    tag = language_tag(language)
+    return names.get(tag) or names.get(tag.split("-")[0]) or tag

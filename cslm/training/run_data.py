@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +17,12 @@ from cslm.batches.held_out import HeldOut
 from cslm.batches.parts import Part
 from cslm.batches.sources import IndexFolder, Source, SourceConfig, open_sources
 from cslm.batches.stream import BatchSizes, BatchStream, mixture_of
+from cslm.batches.told_before import told_before_training
 from cslm.batches.weights import is_never_drawn, weight_at
 from cslm.codecs.card import Card, load_card
 from cslm.codecs.families import load_codec
 from cslm.codecs.fingerprint import UNKNOWN, check_fingerprint
+from cslm.corpora.fitted_texts import fitted_texts
 from cslm.decoder.speech_decoder import CONFIG_FILE, SpeechDecoder
 from cslm.errors import UserError
 from cslm.model.backbone import load_text_tokenizer
@@ -37,8 +39,6 @@ from cslm.training.state import find_latest
 
 INDEX_FOLDER = ".documents"
 """of a run: where its documents begin, what they are called and which languages they are in"""
-
-_TEXT_KEYS = ("text", "question_text", "answer_text", "source", "target")
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,10 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
     total_tokens = _begun_with(paths.output) or training.schedule_tokens
     mixture = mixture_of(sources, weights, training.seed, total_tokens, config.caps)
     stream = BatchStream(sources, mixture, sizes, training.seed, tokenizer.pad_token_id or 0)
+    told = told_before_training(sources, config.sources, sizes.max_length) if scratch is None else ()
+    for line in told:
+        if rank == 0:
+            print(line, flush=True)
     first = config.training.data.tokenize_texts_first
     if not runs_on_cpu() if first is None else first:
         for source in stream.sources.values():
@@ -184,26 +188,10 @@ def open_text_tokenizer(
     files = [paths.file(name) for name in config.text_tokenizer.texts]
     if rank == 0 and not folder.is_dir():
         wordings = [text for text in all_wordings(config.text_tokenizer.languages) for _ in range(20)]
-        train_text_tokenizer([*_texts(files), *wordings], config.text_tokenizer.vocab_size, folder)
+        train_text_tokenizer([*fitted_texts(files), *wordings], config.text_tokenizer.vocab_size, folder)
     while not folder.is_dir():
         time.sleep(0.2)
     return load_text_tokenizer(str(folder))
-
-
-def _texts(files: list[Path]) -> Iterator[str]:
-    """The texts of JSON Lines files (fields such as text, question_text, messages) and the lines of others."""
-    for file in files:
-        with file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if file.suffix != ".jsonl":
-                    yield line.rstrip("\n")
-                    continue
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise UserError(f"{file}, line {number}: not JSON ({error})") from None
-                yield from (row[key] for key in _TEXT_KEYS if isinstance(row.get(key), str))
-                yield from (message["content"] for message in row.get("messages", ()))
 
 
 def open_format(config: LanguageModelConfig, paths: RunPaths, tokenizer: PreTrainedTokenizerBase) -> SequenceFormat:

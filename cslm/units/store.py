@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
 from cslm.files.atomic_file import folder_at
 from cslm.units.mapped_shard import MappedShard
@@ -143,6 +144,19 @@ class UnitStore:
         if name in _REPEATED_STRINGS:
             return np.concatenate([_shared_strings(chunk) for chunk in chunks] or [np.zeros(0, object)])
         return np.concatenate([chunk.to_numpy(zero_copy_only=False) for chunk in chunks] or [np.zeros(0)])
+
+    def languages(self) -> NDArray[Any]:
+        """The language of each utterance by its tag, ``(num_utterances,)``, whatever form of it the store has.
+
+        Raises:
+            UserError: one that is no language.
+        """
+        said, places = np.unique(self.column("language").astype(str), return_inverse=True)
+        try:
+            tags = np.array([language_tag(language) for language in said.tolist()], dtype=object)
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}; make its manifest and the store again") from None
+        return tags[places] if len(places) else np.zeros(0, dtype=object)
 
     def index_of(self, utterance_id: str) -> int:
         """Row of an utterance by its id.

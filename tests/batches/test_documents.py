@@ -35,8 +35,8 @@ def shards(tmp_path: Path) -> Path:
 def test_a_folder_is_the_one_file_that_its_shards_make(shards, tmp_path):
     (tmp_path / "one.jsonl").write_bytes(b"".join(path.read_bytes() for path in sorted(shards.glob("*.jsonl"))))
     folder, file = (JsonLines(path, ("text",)) for path in (shards, tmp_path / "one.jsonl"))
-    assert list(folder.scan()) == list(file.scan()) and [text for _, text in folder.scan()] == DOCUMENTS
-    places = [offset for offset, _ in folder.scan()]
+    assert list(folder.scan()) == list(file.scan()) and [found.document for found in folder.scan()] == DOCUMENTS
+    places = [found.offset for found in folder.scan()]
     backwards = list(range(30))[::-1]
     assert [folder.read(places[number]) for number in backwards] == [DOCUMENTS[number] for number in backwards]
 
@@ -46,7 +46,7 @@ def test_more_shards_than_files_may_be_open(tmp_path, monkeypatch):
     for number in range(7):
         write_lines(tmp_path / f"{number}.jsonl", [{"text": str(number)}])
     lines = JsonLines(tmp_path, ("text",))
-    places = [offset for offset, _ in lines.scan()]
+    places = [found.offset for found in lines.scan()]
     for _ in range(2):
         assert [lines.read(offset)["text"] for offset in places] == list("0123456")
 
@@ -55,7 +55,7 @@ def test_a_last_line_without_its_end_belongs_to_its_own_shard(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one"}')
     (tmp_path / "b.jsonl").write_text('{"text": "two"}\n')
     lines = JsonLines(tmp_path, ("text",))
-    assert [lines.read(offset)["text"] for offset, _ in lines.scan()] == ["one", "two"]
+    assert [lines.read(found.offset)["text"] for found in lines.scan()] == ["one", "two"]
 
 
 def test_a_source_trains_on_a_folder(shards, form):

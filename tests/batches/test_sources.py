@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from cslm.batches.documents import JsonLines
-from cslm.batches.source_checks import check_keys
+from cslm.batches.source_checks import _ALWAYS_READ, check_keys
 from cslm.batches.sources import SourceConfig, open_sources
 from cslm.corpora.text_documents import TEXT_FIELDS
 from cslm.errors import UserError
@@ -15,6 +15,7 @@ from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import TASKS
 from cslm.sequences.vocabulary import extend_tokenizer
 from tests.conftest import ROOT
+from tests.worlds.real_templates import TEMPLATES
 from tests.worlds.small_village import CODEBOOK_SIZE, byte_level_tokenizer, small_tokenizer
 from tests.worlds.small_world import NUM_GROUPS, write_lines
 
@@ -156,7 +157,7 @@ def test_documents_are_read_at_their_places(tmp_path):
     write_lines(path, [{"text": text} for text in texts])
     path.write_bytes(path.read_bytes().rstrip(b"\n"))
     lines = JsonLines(path, ("text",))
-    offsets = [offset for offset, _ in lines.scan()]
+    offsets = [found.offset for found in lines.scan()]
     assert [lines.read(offset)["text"] for offset in reversed(offsets)] == texts[::-1]
 
 
@@ -184,7 +185,7 @@ def test_texts_tokenized_before_change_no_document(world, form, name):
 @pytest.fixture(scope="module")
 def bytes_form():
     """As of real bases, whose tokenizers part a request from its text before the space between them."""
-    tokenizer = byte_level_tokenizer(["<|end|>"], None, "<|end|>", None)
+    tokenizer = byte_level_tokenizer(["<|im_start|>", "<|im_end|>"], None, "<|im_end|>", TEMPLATES["chatml"])
     extend_tokenizer(tokenizer, [CODEBOOK_SIZE])
     return SequenceFormat(tokenizer)
 
@@ -194,7 +195,7 @@ def texts_of_documents(source) -> set[str]:
     store, documents = source.store, getattr(source, "_documents", None)
     if documents is None:
         return {str(store.column("text")[row]) for row in source._rows}
-    whole = [document for _, document in documents.scan()]
+    whole = [found.document for found in documents.scan()]
     names = [name for name in TASKS[source.task].fields if not name.endswith("language")]
     texts = {document[name] for document in whole for name in names if name != "messages"}
     return texts | {message["content"] for document in whole for message in document.get("messages", ())}
@@ -220,12 +221,12 @@ def test_every_text_of_a_document_is_found_tokenized(world, bytes_form, name, mo
 
 
 def kept_out(task: str) -> list[str]:
-    read = (*TASKS[task].reads, "task", "weight", "languages", "loss_weight")
+    read = (*TASKS[task].reads, *_ALWAYS_READ)
     return [field.name for field in dataclasses.fields(SourceConfig) if field.name not in read]
 
 
 GIVEN = {"store": "units", "documents": "d.jsonl", "speakers": ["a"], "order": "full", "spans": "heard"}
-GIVEN |= {"span_words": 3.0, "num_sentences": 2, "unit_noise": 0.1}
+GIVEN |= {"span_words": 3.0, "num_sentences": 2, "unit_noise": 0.1, "control_tokens": ["<think>"]}
 
 
 @pytest.mark.parametrize(("task", "key"), [(task, key) for task in TASKS for key in kept_out(task)])

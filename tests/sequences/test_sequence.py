@@ -26,18 +26,18 @@ def test_ids_and_mask_grow_together_and_spans_cover_them(form, steps):
     builder = SequenceBuilder(form.encoder, form.vocabulary, "test")
     expected: list[bool] = []
     for kind, role, trained, size in steps:
-        before = len(builder)
+        before = len(builder.finish())
         builder.turn(role, "en", trained)
         if kind == "text":
             builder.add_text("Anna " * size)
         elif kind == "units":
             builder.add_units(some_units(size))
-            assert len(builder) == before + size + 2
+            assert len(builder.finish()) == before + size + 2
         elif kind == "marker":
             builder.add_marker("[answer]")
         else:
             builder.add_template(list(range(size)), num_trained=size // 2)
-        added = len(builder) - before
+        added = len(builder.finish()) - before
         expected += [index < size // 2 for index in range(added)] if kind == "template" else [trained] * added
     sequence = builder.finish()
     assert sequence.ids.dtype == np.int32 and sequence.trained.dtype == np.bool_

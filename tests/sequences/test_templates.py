@@ -4,8 +4,9 @@ import pytest
 
 from cslm.errors import UserError
 from cslm.sequences.conversations import instruction
+from cslm.sequences.prompts import chat_prompt
 from cslm.sequences.sequence_format import SequenceFormat
-from cslm.sequences.templates import ChatWrapper
+from cslm.sequences.templates import ChatWrapper, apply_template
 from tests.worlds.small_village import byte_level_tokenizer
 
 # What the templates of these families do, in short: a date, trimmed contents, a system text of their own, a first
@@ -69,14 +70,15 @@ def test_a_conversation_reads_as_the_template_writes_it(name):
     tokenizer, end_of_turn = family(name)
     form = SequenceFormat(tokenizer)
     sequence = instruction(form, MESSAGES, "en")
-    rendered = tokenizer.apply_chat_template(MESSAGES, tokenize=False, date_string="26 Jul 2024")
+    rendered = apply_template(tokenizer, MESSAGES)
     assert tokenizer.decode(sequence.ids) == rendered
+    assert sequence.ids.tolist() == tokenizer.encode(rendered, add_special_tokens=False)
     if name != "llama-2" and tokenizer.bos_token is not None:
         assert sequence.ids.tolist().count(tokenizer.bos_token_id) == 1
         assert sequence.ids[0] == tokenizer.bos_token_id
     learnt = tokenizer.decode(sequence.ids[sequence.trained])
     space = " " if name == "llama-2" else ""
-    assert learnt == f"Hello, Boris.{space}{end_of_turn}See you.{space}{end_of_turn}"
+    assert learnt == f"{space}Hello, Boris.{space}{end_of_turn}{space}See you.{space}{end_of_turn}"
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -85,9 +87,7 @@ def test_generation_starts_where_training_put_the_reply(name):
     form = SequenceFormat(tokenizer)
     whole = instruction(form, MESSAGES[:2], "en")
     first_trained = int(whole.trained.argmax())
-    prompt = form.chat.pieces(("user", "assistant"))
-    ids = [*prompt[0].ids, *form.encoder.encode("Hi Anna."), *prompt[1].ids]
-    assert whole.ids[:first_trained].tolist() == ids
+    assert whole.ids[:first_trained].tolist() == chat_prompt(form, MESSAGES[:1]).tolist()
     assert form.chat.end_of_turn_ids[-1] == tokenizer.convert_tokens_to_ids(end_of_turn)
 
 
@@ -139,4 +139,4 @@ def test_a_template_without_a_token_at_the_end_gets_the_end_of_text():
     tokenizer.chat_template = "{% for message in messages %}{{ message['content'] + '\n' }}{% endfor %}"
     piece = ChatWrapper(tokenizer).pieces(("user", "assistant"))[-1]
     assert piece.num_trained == 1
-    assert piece.ids[0] == tokenizer.eos_token_id
+    assert piece.parts == (tokenizer.eos_token_id, "\n")

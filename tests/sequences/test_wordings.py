@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from cslm.errors import UserError
 from cslm.sequences.wordings import all_wordings, dialogue_request, num_wordings, worded_request, worded_tasks
 
 
@@ -43,7 +44,18 @@ def test_a_language_without_a_block_is_asked_for_in_english_by_name():
     assert worded_request("asr", 0, "fr").before == "Write down this French speech. This is input: "
     assert dialogue_request("fr", "fr").before.startswith("Please answer the questions in the user's speech in French.")
     assert dialogue_request("en", "fr").before.startswith("Please answer the questions in the user's speech in French.")
-    assert worded_request("tts", 0, "x-made-up").before.startswith("Read this x-made-up text")
+    assert worded_request("tts", 0, "wuu").before.startswith("Read this Wu Chinese text")
+
+
+def test_other_tags_of_a_language_were_asked_for_in_english():
+    for said in ("zh_CN", "cmn", "zho", "zh-Hans", "ZH"):
+        assert worded_request("asr", 3, said) == worded_request("asr", 3, "zh")
+        assert dialogue_request(said, "zh") == dialogue_request("zh", "zh")
+
+
+def test_what_is_no_language_is_refused():
+    with pytest.raises(UserError, match="'english' is"):
+        worded_request("asr", 0, "english")
 
 
 def test_regions_speak_their_language():
