@@ -100,12 +100,13 @@ def _dotted(content: dict[Any, Any], prefix: str = "") -> list[str]:
 
 
 def former_names(config_class: type[DataclassInstance]) -> dict[str, str]:
-    """New names by the former ones, dots between, of the settings in the sections of ``config_class``.
+    """New names by the former ones, dots between, of the settings of ``config_class`` and of its sections.
 
-    A section names those of its settings in ``FORMER_NAMES``.
+    Each class names those of its own settings in ``FORMER_NAMES``.
     """
+    own: dict[str, str] = getattr(config_class, "FORMER_NAMES", {})
     sections = {name: hint for name, hint in get_type_hints(config_class).items() if dataclasses.is_dataclass(hint)}
-    return {
+    return own | {
         f"{name}.{former}": f"{name}.{new}"
         for name, section in sections.items()
         for former, new in getattr(section, "FORMER_NAMES", {}).items()
@@ -187,10 +188,13 @@ def _find_configuration(name: str, program: str, config_class: type[DataclassIns
     """A file and what its settings mean."""
     path, content = _read_configuration(name, program)
     known = {field.name for field in dataclasses.fields(config_class)}
+    names = former_names(config_class)
     for key in content:
         if str(key).split(".")[0] not in known:
+            if str(key) in names:
+                raise UserError(f"{path}: {key} is now {names[str(key)]}: write it there")
             raise UserError(f"{path}: unknown key {key!r}: known are {', '.join(sorted(known))}")
-    for former, new in former_names(config_class).items():
+    for former, new in names.items():
         if _has(content, former):
             raise UserError(f"{path}: {former} is now {new}: write it there")
     return str(path), as_meant(content, config_class)
@@ -230,8 +234,11 @@ def _taken(content: dict[str, Any], path: Sequence[str]) -> Any:
 def _refuse_former_flags(arguments: Sequence[str], program: str, names: Mapping[str, str]) -> None:
     for argument, following in itertools.zip_longest(arguments, arguments[1:]):
         flag, _, given = argument.partition("=")
-        new, value = names.get(flag.removeprefix("--")), given or following or ""
-        if flag.startswith("--") and new is not None and not value.startswith("{"):
+        key = flag.removeprefix("--")
+        top = key.split(".")[0]
+        new = names[top] + key.removeprefix(top) if top in names else names.get(key)
+        is_group_of_today = top not in names and (given or following or "").startswith("{")
+        if flag.startswith("--") and new is not None and not is_group_of_today:
             raise UserError(f"{program}: {flag} is now --{new}: give it by that name")
 
 

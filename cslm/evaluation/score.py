@@ -11,7 +11,7 @@ from typing import Any
 
 from cslm.configuration import given_keys, parse_configuration, save_configuration
 from cslm.errors import UserError
-from cslm.evaluation.score_config import RENAMED, ScoreConfig
+from cslm.evaluation.score_config import ScoreConfig
 from cslm.evaluation.score_contract import Record, Score, check_files
 from cslm.evaluation.scored_model import ScoredModel, open_scored_model
 from cslm.evaluation.scores import SCORES, config_class, named_scores
@@ -66,10 +66,6 @@ def parse_score_configuration(arguments: list[str]) -> ScoreConfig:
         UserError: an unknown score or key, a wrong type, or a key that is called otherwise now.
     """
     keys = given_keys(arguments, "score")
-    for key in keys:
-        if key.split(".")[0] in RENAMED:
-            old = key.split(".")[0]
-            raise UserError(f"score: the key {old} is called {RENAMED[old]} now")
     named = dict.fromkeys(key.split(".")[1] for key in keys if key.startswith("scores."))
     asks_for_help = {"-h", "--help"} & set(arguments)
     return parse_configuration(config_class(SCORES if asks_for_help else named), arguments, "score", ("checkpoint",))

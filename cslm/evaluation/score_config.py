@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from cslm.errors import UserError
 from cslm.generation.decoding import DecodingConfig
-
-RENAMED = {
-    "asr_test": "scores.asr.sets.test",
-    "asr_unheard_voice": "scores.asr.sets.unheard_voice",
-    "asr_sets": "scores.asr.sets",
-    "tts_test": "scores.tts.manifest",
-    "dialogue_test": "scores.dialogue.questions",
-    "test_dialogues": "scores.dialogue.dialogues",
-    "recognize_by": "scores.dialogue.recognize_by",
-    "asr": "ears.own",
-    "tts": "scores.tts.decoding",
-    "dialogue": "scores.dialogue.decoding",
-    "other_ear": "ears.other",
-}
-"""Keys of before -> what they are called now."""
 
 
 @dataclass
@@ -54,6 +39,21 @@ class ScoreConfig:
 
     Relative paths of test sets, decoder and card start from ``data_root``; checkpoint and output stand as they are.
     """
+
+    FORMER_NAMES: ClassVar[dict[str, str]] = {
+        "asr_test": "scores.asr.sets.test",
+        "asr_unheard_voice": "scores.asr.sets.unheard_voice",
+        "asr_sets": "scores.asr.sets",
+        "tts_test": "scores.tts.manifest",
+        "dialogue_test": "scores.dialogue.questions",
+        "test_dialogues": "scores.dialogue.dialogues",
+        "recognize_by": "scores.dialogue.recognize_by",
+        "asr": "ears.own",
+        "tts": "scores.tts.decoding",
+        "dialogue": "scores.dialogue.decoding",
+        "other_ear": "ears.other",
+    }
+    """keys of before, and what they are called now"""
 
     checkpoint: str
     """folder of the checkpoint"""

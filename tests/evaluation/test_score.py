@@ -159,8 +159,8 @@ def test_only_what_is_named_is_scored(checkpoint: Path, run: Path) -> None:
         ({"decoder": "no_decoder"}, "no_decoder"),
         ({"ears": {"other": {"recognizer": "whisper", "sentences": ["asr_test.jsonl"]}}}, "pocketsphinx"),
         ({"beam": 4}, "beam"),
-        ({"asr_test": "asr_test.jsonl"}, r"the key asr_test is called scores\.asr\.sets\.test now"),
-        ({"other_ear": {"recognizer": "fake"}}, r"the key other_ear is called ears\.other now"),
+        ({"asr_test": "asr_test.jsonl"}, r"asr_test is now scores\.asr\.sets\.test"),
+        ({"other_ear": {"recognizer": "fake"}}, r"other_ear is now ears\.other"),
     ],
 )
 def test_what_cannot_be_scored_gets_one_line(
@@ -172,7 +172,7 @@ def test_what_cannot_be_scored_gets_one_line(
 
 
 def test_a_flag_of_before_names_the_new_one(checkpoint: Path, run: Path) -> None:
-    with pytest.raises(UserError, match=r"the key tts is called scores\.tts\.decoding now"):
+    with pytest.raises(UserError, match=r"--tts\.max_new_tokens is now --scores\.tts\.decoding\.max_new_tokens"):
         score(checkpoint, run, "--tts.max_new_tokens", "5")
 
 
