@@ -16,7 +16,7 @@ from cslm.corpora.intake import MAX_REJECTED_SHARE, Intake
 from cslm.corpora.languages import language_tag
 from cslm.corpora.manifest import Utterance, write_manifest
 from cslm.corpora.written_audio import write_audio
-from cslm.errors import UserError
+from cslm.errors import UserError, first_line
 from cslm.files.progress import progress_bar
 
 
@@ -104,11 +104,6 @@ def hub_faults() -> tuple[type[Exception], ...]:
     from huggingface_hub import errors
 
     return (OSError, getattr(errors, "HTTPError", OSError))
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def cell_of(row: dict[str, Any], column: str) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cslm.corpora.hugging_face import cell_of, first_line, hub_faults, open_data_set
+from cslm.corpora.hugging_face import cell_of, hub_faults, open_data_set
 from cslm.corpora.languages import language_tag
 from cslm.corpora.text_documents import (
     TEXT_FIELDS,
@@ -22,7 +22,7 @@ from cslm.corpora.text_documents import (
     sha256_of,
     write_shards,
 )
-from cslm.errors import UserError
+from cslm.errors import UserError, first_line
 from cslm.files.progress import progress_bar
 
 BYTES_OF_A_MB = 1_000_000

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModel
 
-from cslm.errors import UserError
+from cslm.errors import UserError, first_line
 from cslm.files.progress import without_progress_bar
 
 
@@ -75,8 +75,3 @@ def check_whole(used: Collection[str], missing: set[str], source: str, where: st
     absent = sorted(set(used) & missing)
     if absent:
         raise UserError(f"{where}: {source} has no weights for {absent[0]} and {len(absent) - 1} more: is it whole?")
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message: transformers' fill pages."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -20,9 +20,9 @@ from transformers import AutoFeatureExtractor
 
 from cslm.encoders.audio_batches import AudioBatches
 from cslm.encoders.convolutions import TimeFirstConvolutions, frames_after, samples_for_a_frame
-from cslm.encoders.pretrained_model import check_whole, first_line, pretrained_config, pretrained_model
+from cslm.encoders.pretrained_model import check_whole, pretrained_config, pretrained_model
 from cslm.encoders.runtime import Runtime
-from cslm.errors import UserError
+from cslm.errors import UserError, first_line
 
 # model_type of the checkpoint -> what it reads.
 MODELS = {"hubert": "waveform", "wav2vec2": "waveform", "wavlm": "waveform", "wav2vec2-bert": "filter bank"}

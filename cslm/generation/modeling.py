@@ -16,8 +16,7 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from cslm.codecs.units import Units
-from cslm.encoders.pretrained_model import first_line
-from cslm.errors import UserError
+from cslm.errors import UserError, first_line
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.processor import Audio, CSLMProcessor
 from cslm.generation.speech_tasks import Grammars, SpeechTasks, num_head_rows

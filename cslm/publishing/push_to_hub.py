@@ -12,8 +12,8 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HFValidationError
 
 from cslm.configuration import parse_configuration
-from cslm.corpora.hugging_face import first_line, hub_faults
-from cslm.errors import UserError
+from cslm.corpora.hugging_face import hub_faults
+from cslm.errors import UserError, first_line
 from cslm.files.atomic_file import write_atomically
 from cslm.model.checkpoint import SPEECH_FOLDER, check_checkpoint
 from cslm.publishing.model_card import WRITTEN_BY_US, model_card
