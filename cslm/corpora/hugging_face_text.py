@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cslm.corpora.hugging_face import first_line, hub_faults, open_data_set
+from cslm.corpora.languages import language_tag
 from cslm.corpora.text_documents import (
     TEXT_FIELDS,
     Progress,
@@ -115,6 +116,8 @@ def _check(config: HuggingFaceTextConfig) -> None:
     unsaid = [n for n in language_fields(known) if not config.values.get(n) and n not in config.columns]
     if unsaid:
         raise UserError(f"no language: give --values.{unsaid[0]} en (BCP 47), or its column --columns.{unsaid[0]}")
+    for name in language_fields(tuple(config.values)):
+        language_tag(config.values[name])
     if config.shard_mb < 1 or (config.max_documents is not None and config.max_documents < 1):
         raise UserError("shard_mb and max_documents must be at least 1")
 
