@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -74,6 +75,9 @@ class ChatWrapper:
         special = {token_id for token_id, (_, is_special) in added.items() if is_special}
         self._special_ids = frozenset(tokenizer.all_special_ids) | special
         self._control_ids = self._special_ids | {it for it, (content, _) in added.items() if is_control(content, False)}
+        decoder = tokenizer.added_tokens_decoder
+        self._takes_space_before = frozenset(it for it, token in decoder.items() if token.lstrip)
+        self._takes_space_behind = frozenset(it for it, token in decoder.items() if token.rstrip)
         self._pieces: dict[tuple[str, ...], tuple[TemplatePiece, ...]] = {}
         if tokenizer.eos_token_id is None:
             raise UserError(
@@ -140,7 +144,15 @@ class ChatWrapper:
             lead = self._find_lead(roles[:index], text) if replies else ""
             piece = self.piece(text.removesuffix(lead), index > 0 and roles[index - 1] == "assistant")
             pieces.append(dataclasses.replace(piece, lead=lead, strips=strips[index]))
-        return tuple(pieces)
+        return tuple(self._with_greedy_tokens(pieces))
+
+    def _with_greedy_tokens(self, pieces: list[TemplatePiece]) -> Iterator[TemplatePiece]:
+        """The pieces; a token that takes the space beside it takes that of a content too."""
+        for piece, following in zip(pieces, [*pieces[1:], TemplatePiece(())], strict=True):
+            left, right = piece.strips
+            left = " " if piece.parts and piece.parts[-1] in self._takes_space_behind else left
+            right = " " if following.parts and following.parts[0] in self._takes_space_before else right
+            yield dataclasses.replace(piece, strips=(left, right))
 
     def _cut(self, text: str) -> tuple[str | int, ...]:
         """A text of a template at its control tokens.

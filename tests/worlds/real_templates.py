@@ -169,10 +169,10 @@ BACKENDS: dict[str, Callable[[], Tokenizer]] = {
 }
 
 
-def real_tokenizer(kind: str, template: str) -> PreTrainedTokenizerBase:
-    """A tokenizer of a kind with a template of :data:`TEMPLATES`."""
+def real_tokenizer(kind: str, template: str, tokens: list[AddedToken] | None = None) -> PreTrainedTokenizerBase:
+    """A tokenizer of a kind with a template of :data:`TEMPLATES`; ``tokens`` say how the controls are found."""
     backend = Tokenizer.from_str(_backend(kind))
-    backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in CONTROLS])
+    backend.add_special_tokens(tokens or [AddedToken(token, normalized=False, special=True) for token in CONTROLS])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>",
         clean_up_tokenization_spaces=False,
