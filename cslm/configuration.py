@@ -262,9 +262,10 @@ def _argument_as_meant(value: str, hint: Any) -> str:
         content = read_written(value) if value[:1] in "[{" or hint is not Any else value
     except yaml.YAMLError:
         content = value
-    if isinstance(content, list | dict):
+    if isinstance(content, list | dict) and hint is not str:
         found = as_meant(content, hint)
-        return value if found == as_written(content) else json.dumps(found, ensure_ascii=False)
+        same = hint is Any and found == as_written(content)
+        return value if same else json.dumps(found, ensure_ascii=False)
     if isinstance(content, Written) and isinstance(content.value, float):
         found = as_meant(content, hint)
         return str(found) if isinstance(found, int) else value

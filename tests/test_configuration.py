@@ -205,6 +205,25 @@ def test_norwegian_became_false(tmp_path):
     assert given.sources["a"].languages == ["no"]
 
 
+@dataclass
+class VoicesConfig:
+    """Who speaks."""
+
+    name: str = ""
+    """what it is called"""
+    voices: dict[str, list[str] | None] = field(default_factory=dict)
+    """by language"""
+
+
+def test_a_voice_for_norwegian_was_a_traceback(tmp_path):
+    (tmp_path / "v.yaml").write_text("voices: {no: null, en: [1, on]}\n")
+    wanted = {"no": None, "en": ["1", "on"]}
+    assert load_configuration(VoicesConfig, tmp_path / "v.yaml").voices == wanted
+    assert parse_configuration(VoicesConfig, ["--voices", "{no: null, en: [1, on]}"], "x").voices == wanted
+    assert parse_configuration(VoicesConfig, ["--voices.no", "null"], "x").voices == {"no": None}
+    assert parse_configuration(VoicesConfig, ["--name", "[a]"], "x").name == "[a]"
+
+
 @pytest.mark.parametrize("written", ["5e7", "5.0e+7", "50_000_000"])
 def test_a_whole_number_with_an_exponent_was_refused(tmp_path, written):
     path = write(tmp_path, f"output: here\nspeed: {{max_steps: {written}, learning_rate: 1e-4}}\n")

@@ -112,9 +112,17 @@ class TextSource(CommonSource):
         self.languages = _names_used(index, kept, columns, chain)
 
     def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
-        """The document ``index``."""
-        found = Example(self._documents.read(int(self._offsets[index])))
-        return TASKS[self.task].write(self._form, found, Draw(draw_seed, progress, self._settings))
+        """The document ``index``.
+
+        Raises:
+            UserError: it cannot be written, by file and line.
+        """
+        offset = int(self._offsets[index])
+        found = Example(self._documents.read(offset))
+        try:
+            return TASKS[self.task].write(self._form, found, Draw(draw_seed, progress, self._settings))
+        except UserError as error:
+            raise UserError(f"{self._documents.where(offset)}: {error}") from None
 
     def know_texts(self) -> None:
         """Tokenize the texts of the documents once per machine, where the task reads them whole."""

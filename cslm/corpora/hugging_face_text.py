@@ -111,6 +111,8 @@ def _check(config: HuggingFaceTextConfig) -> None:
     unsaid = [n for n in language_fields(known) if not config.values.get(n) and n not in config.columns]
     if unsaid:
         raise UserError(f"no language: give --values.{unsaid[0]} en (BCP 47), or its column --columns.{unsaid[0]}")
+    for name in language_fields(tuple(config.values)):
+        language_tag(config.values[name])
     if config.shard_mb < 1 or (config.max_documents is not None and config.max_documents < 1):
         raise UserError("shard_mb and max_documents must be at least 1")
 

@@ -184,7 +184,7 @@ class SequenceBuilder:
             self._append(ids[:num_trained], "template", True)
         self._append(ids[num_trained:] if num_trained else ids, "template", False)
 
-    def add_piece(self, piece: TemplatePiece) -> None:
+    def add_piece(self, piece: TemplatePiece, modality: Modality = "template") -> None:
         """A piece of a chat template, which ends the content before it; what ends an assistant's turn is learnt."""
         if self._words and self._words[-1].span[0] == "text" and self._strips[1]:
             last = self._words[-1]
@@ -193,10 +193,10 @@ class SequenceBuilder:
         for index, part in enumerate(piece.parts):
             learns = index < piece.num_trained
             if isinstance(part, str):
-                self._words.append(_Words(part, "", ("template", self._language, self._role, learns)))
+                self._words.append(_Words(part, "", (modality, self._language, self._role, learns)))
             else:
                 self._break()
-                self._append((part,), "template", learns)
+                self._append((part,), modality, learns)
 
     def begin_content(self, piece: TemplatePiece) -> None:
         """What follows is the content behind a piece, whose :meth:`turn` was begun."""

@@ -35,6 +35,8 @@ class SequenceFormat:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, chat_template: str | None = None) -> None:
         self.encoder = TextEncoder(tokenizer)
+        self.written: tuple[str, ...] = ()
+        """control tokens of the base that texts may write"""
         self.chat = ChatWrapper(tokenizer, chat_template)
         self.vocabulary: SpeechVocabulary | None = from_tokenizer(tokenizer) if has_speech(tokenizer) else None
 
@@ -70,7 +72,7 @@ class SequenceFormat:
             if token_id in self.chat.structure_ids:
                 raise UserError(f"{token!r} begins or ends turns, which no text may write: leave it out")
         form = copy.copy(self)
-        form.encoder = encoder
+        form.encoder, form.written = encoder, tuple(control_tokens)
         return form
 
     def conversation(self, task: str, turns: list[Turn]) -> Sequence:

@@ -39,6 +39,7 @@ from cslm.sequences.interleaving import MEAN_SPAN_WORDS, code_switched, interlea
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_format import SequenceFormat, Turn
 from cslm.sequences.text_encoder import after_space
+from cslm.sequences.thoughts import conversation_with_tokens, writes_tokens
 from cslm.units.store import StoreRow
 
 SourceKind = Literal["utterances", "groups", "documents", "spoken_documents"]
@@ -198,7 +199,10 @@ def _translation(form: SequenceFormat, example: Example, draw: Draw) -> Sequence
 
 
 def _instruction(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
-    return instruction(form, example.document["messages"], example.document["language"])
+    messages, language = example.document["messages"], example.document["language"]
+    if writes_tokens(form, messages):
+        return conversation_with_tokens(form, messages, language)
+    return instruction(form, messages, language)
 
 
 def _text(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:

@@ -10,7 +10,9 @@ and user turns never are.
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -40,7 +42,7 @@ _CLOCK = (  # stands in for the function of that name that transformers gives to
     + "".join(f".replace('{code}', '{_TODAY.strftime(code)}')" for code in _CODES)
     + " }}{% endmacro %}{{ '' }}"
 )
-_SENTINEL = re.compile("\ue000(\\d+)\ue001")
+SENTINEL = re.compile("\ue000(\\d+)\ue001")
 _BEFORE, _BEHIND = 2, 3  # spaces around a sentinel on which it is tried what a template strips
 _NAMED_TOKEN = re.compile(r"<\|[^<>|\s]+\|>")
 
@@ -73,6 +75,9 @@ class ChatWrapper:
         special = {token_id for token_id, (_, is_special) in added.items() if is_special}
         self._special_ids = frozenset(tokenizer.all_special_ids) | special
         self._control_ids = self._special_ids | {it for it, (content, _) in added.items() if is_control(content, False)}
+        decoder = tokenizer.added_tokens_decoder
+        self._takes_space_before = frozenset(it for it, token in decoder.items() if token.lstrip)
+        self._takes_space_behind = frozenset(it for it, token in decoder.items() if token.rstrip)
         self._pieces: dict[tuple[str, ...], tuple[TemplatePiece, ...]] = {}
         if tokenizer.eos_token_id is None:
             raise UserError(
@@ -113,6 +118,23 @@ class ChatWrapper:
         first = self.pieces(("user", "assistant"))[0].parts[:1]
         return ((bos,) if bos is not None and first == (bos,) else ()), (eos,)
 
+    def piece(self, text: str, ends_turn: bool = False) -> TemplatePiece:
+        """A text of the template as a piece; one that ends an assistant's turn is learnt up to its first token.
+
+        Raises:
+            UserError: it spells a token that the tokenizer does not have.
+        """
+        parts, num_trained = self._turn_end(self._cut(text)) if ends_turn else (self._cut(text), 0)
+        return TemplatePiece(parts, num_trained)
+
+    def apply(self, messages: list[dict[str, str]], add_generation_prompt: bool = False) -> str:
+        """What the template makes of messages.
+
+        Raises:
+            jinja2.TemplateError: the template refuses them.
+        """
+        return apply_template(self._tokenizer, messages, add_generation_prompt=add_generation_prompt)
+
     def _find_pieces(self, roles: tuple[str, ...]) -> tuple[TemplatePiece, ...]:
         texts = self._render(roles)
         strips = [*self._find_strips(roles, texts), ("", "")]
@@ -120,11 +142,17 @@ class ChatWrapper:
         for index, text in enumerate(texts):
             replies = index < len(roles) and roles[index] == "assistant"
             lead = self._find_lead(roles[:index], text) if replies else ""
-            parts = self._cut(text.removesuffix(lead))
-            ends_turn = index > 0 and roles[index - 1] == "assistant"
-            parts, num_trained = self._turn_end(parts) if ends_turn else (parts, 0)
-            pieces.append(TemplatePiece(parts, num_trained, lead, strips[index]))
-        return tuple(pieces)
+            piece = self.piece(text.removesuffix(lead), index > 0 and roles[index - 1] == "assistant")
+            pieces.append(dataclasses.replace(piece, lead=lead, strips=strips[index]))
+        return tuple(self._with_greedy_tokens(pieces))
+
+    def _with_greedy_tokens(self, pieces: list[TemplatePiece]) -> Iterator[TemplatePiece]:
+        """The pieces; a token that takes the space beside it takes that of a content too."""
+        for piece, following in zip(pieces, [*pieces[1:], TemplatePiece(())], strict=True):
+            left, right = piece.strips
+            left = " " if piece.parts and piece.parts[-1] in self._takes_space_behind else left
+            right = " " if following.parts and following.parts[0] in self._takes_space_before else right
+            yield dataclasses.replace(piece, strips=(left, right))
 
     def _cut(self, text: str) -> tuple[str | int, ...]:
         """A text of a template at its control tokens.
@@ -157,7 +185,7 @@ class ChatWrapper:
     def _find_lead(self, roles: tuple[str, ...], text: str) -> str:
         """The space at the end of ``text``, which goes before a reply, that a prompt for that reply does not have."""
         try:
-            prompt = self._split(self._apply(_messages(roles), add_generation_prompt=True))[-1] if roles else text
+            prompt = self._split(self.apply(_messages(roles), add_generation_prompt=True))[-1] if roles else text
         except (TemplateError, TypeError):
             return ""
         lead = text.removeprefix(prompt)
@@ -167,7 +195,7 @@ class ChatWrapper:
         """For each content what the template strips from its beginning and from its end."""
         stripped = [("", "")] * len(roles)
         for space in ("\n", " "):  # one that strips blanks strips lines too
-            found = self._split(self._apply(_messages(roles, space)))
+            found = self._split(self.apply(_messages(roles, space)))
             more = [len(padded) - len(text) for padded, text in zip(found, texts, strict=False)]
             if len(found) != len(texts) or not set(more) <= {0, _BEFORE, _BEHIND, _BEFORE + _BEHIND}:
                 continue
@@ -180,12 +208,12 @@ class ChatWrapper:
 
     def _render(self, roles: tuple[str, ...]) -> list[str]:
         try:
-            rendered = self._apply(_messages(roles))
+            rendered = self.apply(_messages(roles))
         except (TemplateError, TypeError) as error:
             raise UserError(
                 f"the chat template of {self._name} refuses a conversation of {', '.join(roles)}: {error}"
             ) from error
-        if _SENTINEL.findall(rendered) != [str(index) for index in range(len(roles))]:
+        if SENTINEL.findall(rendered) != [str(index) for index in range(len(roles))]:
             raise UserError(
                 f"the chat template of {self._name} does not write the contents of {', '.join(roles)} once, in order"
             )
@@ -193,10 +221,7 @@ class ChatWrapper:
 
     def _split(self, rendered: str) -> list[str]:
         """What stands before, between and after the contents."""
-        return _SENTINEL.split(rendered)[0::2]
-
-    def _apply(self, messages: list[dict[str, str]], add_generation_prompt: bool = False) -> str:
-        return apply_template(self._tokenizer, messages, add_generation_prompt=add_generation_prompt)
+        return SENTINEL.split(rendered)[0::2]
 
     @property
     def _name(self) -> str:
@@ -222,9 +247,14 @@ def apply_template(
     return str(rendered)
 
 
+def sentinel(number: int) -> str:
+    """What stands in a template in the place of a text; :data:`SENTINEL` finds it again."""
+    return f"\ue000{number}\ue001"
+
+
 def _messages(roles: tuple[str, ...], space: str = "") -> list[dict[str, str]]:
     """Messages of these roles with a sentinel in the place of each content, and perhaps space around it."""
     return [
-        {"role": role, "content": f"{space * _BEFORE}\ue000{index}\ue001{space * _BEHIND}"}
+        {"role": role, "content": f"{space * _BEFORE}{sentinel(index)}{space * _BEHIND}"}
         for index, role in enumerate(roles)
     ]

@@ -13,10 +13,12 @@ from cslm.batches.sources import SourceConfig, open_sources
 from cslm.batches.told_before import told_before_training
 from cslm.errors import UserError
 from cslm.sequences.sequence_format import SequenceFormat
+from cslm.sequences.templates import apply_template
 from cslm.sequences.vocabulary import extend_tokenizer
-from tests.worlds.real_templates import TEMPLATES, real_tokenizer
+from tests.worlds.real_templates import BACKENDS, QWEN_3, TEMPLATES, real_tokenizer
 from tests.worlds.small_village import CODEBOOK_SIZE, byte_level_tokenizer
 from tests.worlds.small_world import write_lines
+from tokenizers import AddedToken
 
 ASKED, ANSWERED = {"role": "user", "content": "Who is Anna?"}, {"role": "assistant", "content": "A baker."}
 GOOD = {"language": "en", "messages": [ASKED, ANSWERED]}
@@ -178,6 +180,36 @@ def test_tokens_that_a_source_lists_are_learnt_and_no_others(thinking):
     assert not {form.vocabulary.unit_id(12)} & set(learnt)
     plain = opened(path, form).sequence(1, 0)
     assert think not in plain.ids and tokenizer.decode(plain.ids) == tokenizer.decode(sequence.ids)
+
+
+THOUGHTS = [
+    "<think>\nHm.\n</think>\n\nA baker.",
+    "<think>\n\n</think>\n\nA baker.",
+    "<think>Hm, 12.\n\nYes.</think>A <think> baker.\n",
+    "A baker.",
+    " <think> </think> ",
+]
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+@pytest.mark.parametrize("template", ["chatml", "gemma", "qwen-3"])
+def test_thoughts_stood_twice_where_the_template_writes_them_itself(tmp_path, kind, template):
+    tokenizer = real_tokenizer(kind, "chatml")
+    tokenizer.chat_template = QWEN_3 if template == "qwen-3" else TEMPLATES[template]
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in ("<think>", "</think>")])
+    form = SequenceFormat(tokenizer)
+    talks = [talk(ASKED, {"role": "assistant", "content": thought}) for thought in THOUGHTS]
+    talks += [talk(*one["messages"], *other["messages"]) for one in talks for other in talks]
+    source = opened(write_lines(tmp_path / "t.jsonl", talks), form, control_tokens=["<think>", "</think>"])
+    for place, one in enumerate(talks):
+        sequence = source.sequence(place, 0)
+        rendered = apply_template(tokenizer, one["messages"])
+        wanted = tokenizer.encode(rendered, add_special_tokens=False)
+        assert sequence.ids.tolist() == wanted, rendered
+        prompt = tokenizer.encode(apply_template(tokenizer, one["messages"][:1], True), add_special_tokens=False)
+        assert not sequence.trained[: len(prompt)].any()
+        if "<think>" in one["messages"][1]["content"]:
+            assert sequence.trained[len(prompt)]
 
 
 @pytest.mark.parametrize(

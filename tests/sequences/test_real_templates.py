@@ -13,7 +13,8 @@ from cslm.sequences.conversations import instruction
 from cslm.sequences.prompts import chat_prompt
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.templates import apply_template
-from tests.worlds.real_templates import BACKENDS, TEMPLATES, real_tokenizer
+from tests.worlds.real_templates import BACKENDS, CONTROLS, TEMPLATES, real_tokenizer
+from tokenizers import AddedToken
 
 PAIRS = [(kind, template) for kind in BACKENDS for template in TEMPLATES]
 
@@ -85,6 +86,16 @@ def test_a_prompt_changed_with_the_day():
         tokenizer.chat_template = template + (TEMPLATES["chatml"] if template.startswith("{{ strf") else "")
         form = SequenceFormat(tokenizer)
         assert today in form.render(written(form, "Hi.", "Hello.")[1])
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+@pytest.mark.parametrize("template", ["phi-3", "zephyr", "chatml", "llama-2"])
+def test_tokens_that_take_the_space_beside_them_take_that_of_contents(kind, template):
+    greedy = [AddedToken(token, rstrip=True, lstrip=token == "<|end|>", normalized=False) for token in CONTROLS]
+    form = SequenceFormat(real_tokenizer(kind, template, greedy))
+    for first, reply in ((" \n Hi. ", "Hello. \n"), ("Hi.", " Hello.")):
+        messages, sequence = written(form, first, reply, "\nBye.\n", "See you.")
+        assert sequence.ids.tolist() == ids_of_a_user(form, messages), form.render(sequence)
 
 
 def test_a_role_without_its_token_was_written_as_plain_pieces():

@@ -70,6 +70,24 @@ VICUNA = (
     "{{ 'ASSISTANT: ' + message['content'].strip() + eos_token + '\\n' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
+QWEN_3 = (
+    "{%- set ns = namespace(multi_step_tool=true, last_query_index=messages|length - 1) %}"
+    "{%- for message in messages[::-1] %}{%- set index = (messages|length - 1) - loop.index0 %}"
+    "{%- if ns.multi_step_tool and message.role == 'user' and message.content is string and not("
+    "message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>')) %}"
+    "{%- set ns.multi_step_tool = false %}{%- set ns.last_query_index = index %}{%- endif %}{%- endfor %}"
+    "{%- for message in messages %}{%- set content = message.content %}"
+    "{%- if (message.role == 'user') or (message.role == 'system') %}"
+    "{{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}"
+    "{%- elif message.role == 'assistant' %}{%- set reasoning_content = '' %}{%- if '</think>' in content %}"
+    "{%- set reasoning_content = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}"
+    "{%- set content = content.split('</think>')[-1].lstrip('\\n') %}{%- endif %}"
+    "{%- if loop.index0 > ns.last_query_index %}{%- if loop.last or (not loop.last and reasoning_content) %}"
+    "{{- '<|im_start|>' + message.role + '\\n<think>\\n' + reasoning_content.strip('\\n') + '\\n</think>\\n\\n' + "
+    "content.lstrip('\\n') }}{%- else %}{{- '<|im_start|>' + message.role + '\\n' + content }}{%- endif %}"
+    "{%- else %}{{- '<|im_start|>' + message.role + '\\n' + content }}{%- endif %}{{- '<|im_end|>\\n' }}"
+    "{%- endif %}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
+)
 TEMPLATES = {
     "llama-2": LLAMA_2, "llama-3": LLAMA_3, "mistral": MISTRAL, "chatml": CHATML, "gemma": GEMMA, "phi-3": PHI_3,
     "zephyr": ZEPHYR, "vicuna": VICUNA,
@@ -151,10 +169,10 @@ BACKENDS: dict[str, Callable[[], Tokenizer]] = {
 }
 
 
-def real_tokenizer(kind: str, template: str) -> PreTrainedTokenizerBase:
-    """A tokenizer of a kind with a template of :data:`TEMPLATES`."""
+def real_tokenizer(kind: str, template: str, tokens: list[AddedToken] | None = None) -> PreTrainedTokenizerBase:
+    """A tokenizer of a kind with a template of :data:`TEMPLATES`; ``tokens`` say how the controls are found."""
     backend = Tokenizer.from_str(_backend(kind))
-    backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in CONTROLS])
+    backend.add_special_tokens(tokens or [AddedToken(token, normalized=False, special=True) for token in CONTROLS])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>",
         clean_up_tokenization_spaces=False,
