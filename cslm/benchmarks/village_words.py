@@ -101,18 +101,21 @@ def warped_distances(first: list[np.ndarray], second: list[np.ndarray]) -> np.nd
 
 def table(sounds: Sequence[WordSounds], count: int) -> str:
     """The closest pairs of each language and kind, and how clear the voices are, as text for a page."""
-    lines = ["| language | kind | closest pairs (1.0: one word in two voices) |", "|---|---|---|"]
+    kinds = list(dict.fromkeys(kind for one in sounds for kind in one.kinds))
+    lines = [f"| | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|"]
     for one in sounds:
-        for kind in one.kinds:
-            pairs = ", ".join(
-                f"{first} {second} {distance:.2f}" for distance, first, second in one.closest(kind, count)
-            )
-            lines.append(f"| {one.language} | {kind} | {pairs} |")
-    lines += ["", "| language | words told, by voice |", "|---|---|"]
+        pairs = [one.closest(kind, count) if kind in one.kinds else [] for kind in kinds]
+        cells = [", ".join(_pair(*pair) for pair in of_kind) for of_kind in pairs]
+        lines.append(f"| {one.language} | {' | '.join(cells)} |")
+    lines += ["", "| | words told, by voice |", "|---|---|"]
     for one in sounds:
         told = ", ".join(f"{voice.split('+')[-1]} {share:.0%}" for voice, share in one.clearness.items())
         lines.append(f"| {one.language} | {told} |")
     return "\n".join(lines)
+
+
+def _pair(distance: float, first: str, second: str) -> str:
+    return f"{first} {second} {distance:.2f}"
 
 
 def _words(language: Language) -> tuple[dict[str, list[int]], list[str]]:
