@@ -24,8 +24,14 @@ _NOT_WRITTEN = (
 
 
 def said_messages(document: Mapping[str, Any]) -> Any:
-    """The messages of a document: its field ``messages``, or ``conversations``, as ShareGPT calls it."""
-    return document["messages"] if "messages" in document else document.get("conversations")
+    """The messages of a document: its field ``messages``, or ``conversations``, as ShareGPT calls it.
+
+    Beside ``conversations`` a field ``system`` is what the system says first.
+    """
+    if "messages" in document:
+        return document["messages"]
+    messages, system = document.get("conversations"), document.get("system")
+    return [{"role": "system", "content": system}, *messages] if system and isinstance(messages, list) else messages
 
 
 def plain_messages(value: Any) -> list[dict[str, str]] | str:

@@ -104,6 +104,9 @@ def test_conversations_as_sharegpt_has_them_are_read(tmp_path, form):
     path = write_lines(tmp_path / "s.jsonl", [{"id": "1", "language": "en", "conversations": talks}])
     other = write_lines(tmp_path / "m.jsonl", [{"id": "1", **GOOD}])
     assert opened(path, form).sequence(0, 0).ids.tolist() == opened(other, form).sequence(0, 0).ids.tolist()
+    said = {"id": "1", "language": "en", "system": "Be brief.", "conversations": talks}
+    path = write_lines(tmp_path / "s.jsonl", [said])
+    assert "Be brief." in form.render(opened(path, form).sequence(0, 0))
 
 
 def test_compressed_documents_are_read(tmp_path, form, monkeypatch):
