@@ -108,7 +108,7 @@ class ChatWrapper:
     @property
     def structure_ids(self) -> frozenset[int]:
         """The control tokens that begin and end turns and documents."""
-        pieces = self.pieces(("user", "assistant", "user", "assistant"))
+        pieces = self.pieces(("user", "assistant"))
         written = {part for piece in pieces for part in piece.parts if isinstance(part, int)}
         return frozenset(written & self._special_ids) | frozenset(self._tokenizer.all_special_ids)
 

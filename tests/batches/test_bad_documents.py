@@ -47,6 +47,7 @@ def talk(*messages, **fields):
         (talk(ASKED), "no message of the assistant"),
         (talk("Hi."), "a message without role and content"),
         (talk(ASKED, {**ANSWERED, "tool_calls": [{"name": "f"}]}), "a message with tool_calls, which is not written"),
+        (talk(ASKED, {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}), "a message with tool_calls"),
         (talk(ASKED, {**ANSWERED, "weight": 0}), "a message with weight, which is not written"),
         (talk(ASKED, ANSWERED, tools=[{"name": "f"}]), "tools are named, which are not written"),
         ({"language": "en"}, "messages is missing"),
@@ -89,7 +90,10 @@ def test_roles_that_the_template_refuses_are_named_with_a_line(tmp_path):
 
 @pytest.mark.parametrize("role", ["tool", "developer"])
 def test_tools_and_developers_speak_where_the_template_lets_them(tmp_path, role):
-    path = write_lines(tmp_path / "t.jsonl", [talk(ASKED, {"role": role, "content": "Look: 12."}, ANSWERED)])
+    path = write_lines(
+        tmp_path / "t.jsonl",
+        [talk(ASKED, {"role": role, "content": "Look: 12.", "name": "f", "tool_call_id": "1"}, ANSWERED)],
+    )
     form = SequenceFormat(real_tokenizer("byte-level", "chatml"))
     sequence = opened(path, form).sequence(0, 0)
     assert f"<|im_start|>{role}\nLook: 12.<|im_end|>" in form.render(sequence)
