@@ -34,7 +34,7 @@ class SourceConfig:
     store: str | None = None
     """folder of a unit store"""
     documents: str | None = None
-    """JSON Lines file of documents"""
+    """JSON Lines file of documents (.jsonl, .jsonl.gz), or a folder of such files"""
     languages: list[str] | None = None
     """only these languages (of both sides, where there are two)"""
     speakers: list[str] | None = None

@@ -108,7 +108,7 @@ class ChatWrapper:
     @property
     def structure_ids(self) -> frozenset[int]:
         """The control tokens that begin and end turns and documents."""
-        pieces = self.pieces(("user", "assistant", "user", "assistant"))
+        pieces = self.pieces(("user", "assistant"))
         written = {part for piece in pieces for part in piece.parts if isinstance(part, int)}
         return frozenset(written & self._special_ids) | frozenset(self._tokenizer.all_special_ids)
 
@@ -183,13 +183,19 @@ class ChatWrapper:
         return (self._tokenizer.eos_token_id, *parts), 1
 
     def _find_lead(self, roles: tuple[str, ...], text: str) -> str:
-        """The space at the end of ``text``, which goes before a reply, that a prompt for that reply does not have."""
+        """The space at the end of ``text``, which goes before a reply, that a prompt for that reply does not have.
+
+        A template that writes no prompts leaves it to us where they end: before that space.
+        """
         try:
-            prompt = self._split(self.apply(_messages(roles), add_generation_prompt=True))[-1] if roles else text
+            before, prompt = (self.apply(_messages(roles), prompted) if roles else text for prompted in (False, True))
         except (TemplateError, TypeError):
             return ""
-        lead = text.removeprefix(prompt)
-        return lead if text.startswith(prompt) and lead.isspace() else ""
+        tail = self._split(prompt)[-1]
+        lead = text.removeprefix(tail)
+        if text.startswith(tail) and (lead.isspace() or not lead):
+            return lead
+        return text[len(text.rstrip(" ")) :] if before == prompt else ""
 
     def _find_strips(self, roles: tuple[str, ...], texts: list[str]) -> list[tuple[str, str]]:
         """For each content what the template strips from its beginning and from its end."""

@@ -22,6 +22,7 @@ MAY_CHANGE = (
     "validation.keep_best",
 )  # fmt: skip
 """Keys that may differ when a run is resumed: where it lies, when it stops, what machine it runs on."""
+_MAY_CHANGE_IN_SOURCES = ".max_too_long_share"
 
 
 def check_output(output: Path, config: Any) -> None:
@@ -47,7 +48,8 @@ def check_output(output: Path, config: Any) -> None:
         raise UserError(f"{path} is not YAML ({error}): give another output folder") from None
     wanted = _flat(to_plain(config))
     for key in sorted(found.keys() | wanted.keys()):
-        if found.get(key) != wanted.get(key) and key not in MAY_CHANGE:
+        may_change = key in MAY_CHANGE or key.endswith(_MAY_CHANGE_IN_SOURCES)
+        if found.get(key) != wanted.get(key) and not may_change:
             raise UserError(
                 f"{output} holds another run: {key} is {found.get(key)!r} there and {wanted.get(key)!r} here: "
                 "give another output folder, or delete that one"

@@ -47,6 +47,7 @@ def talk(*messages, **fields):
         (talk(ASKED), "no message of the assistant"),
         (talk("Hi."), "a message without role and content"),
         (talk(ASKED, {**ANSWERED, "tool_calls": [{"name": "f"}]}), "a message with tool_calls, which is not written"),
+        (talk(ASKED, {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}), "a message with tool_calls"),
         (talk(ASKED, {**ANSWERED, "weight": 0}), "a message with weight, which is not written"),
         (talk(ASKED, ANSWERED, tools=[{"name": "f"}]), "tools are named, which are not written"),
         ({"language": "en"}, "messages is missing"),
@@ -89,7 +90,10 @@ def test_roles_that_the_template_refuses_are_named_with_a_line(tmp_path):
 
 @pytest.mark.parametrize("role", ["tool", "developer"])
 def test_tools_and_developers_speak_where_the_template_lets_them(tmp_path, role):
-    path = write_lines(tmp_path / "t.jsonl", [talk(ASKED, {"role": role, "content": "Look: 12."}, ANSWERED)])
+    path = write_lines(
+        tmp_path / "t.jsonl",
+        [talk(ASKED, {"role": role, "content": "Look: 12.", "name": "f", "tool_call_id": "1"}, ANSWERED)],
+    )
     form = SequenceFormat(real_tokenizer("byte-level", "chatml"))
     sequence = opened(path, form).sequence(0, 0)
     assert f"<|im_start|>{role}\nLook: 12.<|im_end|>" in form.render(sequence)
@@ -104,6 +108,9 @@ def test_conversations_as_sharegpt_has_them_are_read(tmp_path, form):
     path = write_lines(tmp_path / "s.jsonl", [{"id": "1", "language": "en", "conversations": talks}])
     other = write_lines(tmp_path / "m.jsonl", [{"id": "1", **GOOD}])
     assert opened(path, form).sequence(0, 0).ids.tolist() == opened(other, form).sequence(0, 0).ids.tolist()
+    said = {"id": "1", "language": "en", "system": "Be brief.", "conversations": talks}
+    path = write_lines(tmp_path / "s.jsonl", [said])
+    assert "Be brief." in form.render(opened(path, form).sequence(0, 0))
 
 
 def test_compressed_documents_are_read(tmp_path, form, monkeypatch):

@@ -14,10 +14,11 @@ from cslm.sequences.known_texts import KnownTexts
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import TASKS
 from cslm.sequences.vocabulary import extend_tokenizer
+from cslm.units.store import write_store
 from tests.conftest import ROOT
 from tests.worlds.real_templates import TEMPLATES
 from tests.worlds.small_village import CODEBOOK_SIZE, byte_level_tokenizer, small_tokenizer
-from tests.worlds.small_world import NUM_GROUPS, write_lines
+from tests.worlds.small_world import NUM_GROUPS, rows, write_lines
 
 
 @pytest.fixture(scope="module")
@@ -252,3 +253,25 @@ def test_the_sources_of_every_recipe_read_the_keys_that_they_give(path):
     sources = yaml.safe_load(path.read_text(encoding="utf-8")).get("sources") or {}
     for name, values in sources.items():
         check_keys(name, SourceConfig(**values))
+
+
+def test_a_store_with_other_tags_is_filtered_and_written_by_the_one_of_its_language(tmp_path, form):
+    said = {"en": "EN", "zh": "zh_CN"}
+    spoken = [dataclasses.replace(row, language=said[row.language]) for row in rows()]
+    facts = {"fingerprint": "small", "card": "small", "codebook_sizes": (CODEBOOK_SIZE,), "frame_rate_hz": 25.0}
+    for name, stored in (("plain", rows()), ("other", spoken)):
+        write_store(str(tmp_path / name), stored, **facts)
+    for task in ("asr", "code_switched"):
+        pair = [
+            open_sources({"a": SourceConfig(task, 1, str(tmp_path / name), languages=languages)}, form)["a"]
+            for name, languages in (("plain", ["zh", "en"]), ("other", ["cmn", "en"]))
+        ]
+        assert pair[0].languages == pair[1].languages == ["en", "zh"]
+        assert [pair[0].sequence(it, it).spans for it in range(9)] == [
+            pair[1].sequence(it, it).spans for it in range(9)
+        ]
+    with pytest.raises(UserError, match="other: 'Klingon' is"):
+        write_store(
+            str(tmp_path / "none" / "other"), [dataclasses.replace(row, language="Klingon") for row in rows()], **facts
+        )
+        open_sources({"a": SourceConfig("asr", 1, str(tmp_path / "none" / "other"))}, form)

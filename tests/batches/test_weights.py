@@ -89,3 +89,13 @@ def test_consumed_tokens_follow_the_caps(world, form):
     assert consumed["asr"] / total == pytest.approx(0.2, abs=0.02)
     assert consumed["tts"] / total == pytest.approx(0.1, abs=0.02)
     assert consumed["translation"] == pytest.approx(consumed["text"], rel=0.1)  # both have the weight 1
+
+
+def test_a_cap_on_another_tag_of_a_language_was_on_what_no_source_has():
+    tasks, languages = ["asr", "text"], [{"zh": 1.0}, {"en": 1.0}]
+    capped = Caps(CapsConfig(languages={"zh_CN": 0.4}), tasks, languages).apply(np.array([0.5, 0.5]))
+    assert capped == pytest.approx([0.4, 0.6])
+    with pytest.raises(UserError, match="caps.languages names one language twice: zh, zh_CN"):
+        Caps(CapsConfig(languages={"zh": 0.4, "zh_CN": 0.5}), tasks, languages)
+    with pytest.raises(UserError, match="'chinese' is"):
+        Caps(CapsConfig(languages={"chinese": 0.4}), tasks, languages)

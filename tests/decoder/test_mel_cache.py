@@ -78,3 +78,12 @@ def test_rows_are_chosen_by_voice(tones):
     assert (rows == again).all() and (rows != other).any()
     with pytest.raises(UserError, match=r"voices\.en is \['nobody'\].*its speakers of en: low"):
         choose_rows(store, {"en": ["nobody"]}, None, seed=0)
+
+
+def test_a_voice_by_another_tag_of_its_language_is_that_voice(tones):
+    store = UnitStore.open(tones / "units")
+    rows, voices = choose_rows(store, {"zh_CN": None, "EN": ["low"]}, 4, seed=0)
+    again, same = choose_rows(store, {"zh": None, "en": ["low"]}, 4, seed=0)
+    assert (rows == again).all() and (voices == same).all()
+    with pytest.raises(UserError, match="voices names one language twice: zh, cmn are zh, zh"):
+        choose_rows(store, {"zh": None, "cmn": None}, 4, seed=0)

@@ -64,3 +64,9 @@ def test_the_interval_holds_the_rate_and_narrows_with_more_items() -> None:
     widths = [score["wer_interval"][1] - score["wer_interval"][0] for score in scores]
     assert scores[0]["wer_interval"][0] <= scores[0]["wer"] <= scores[0]["wer_interval"][1]
     assert widths[1] < widths[0] and [score["n"] for score in scores] == [8, 400]
+
+
+@pytest.mark.parametrize("said", ["zh_CN", "cmn", "zho", "wuu", "nan", "ja-JP"])
+def test_the_error_rate_of_other_tags_was_a_word_error_rate_of_1(said: str) -> None:
+    assert rate_name(said) == "cer"
+    assert text_errors(["我们去学校。"], ["我们去学。"], said).rate == pytest.approx(1 / 5)

@@ -54,3 +54,8 @@ def test_wilson_intervals() -> None:
     assert (round(low, 3), round(high, 3)) == (0.49, 0.943)
     assert wilson_interval(0, 5)[0] == 0.0 and wilson_interval(5, 5)[1] == 1.0
     assert share_scores([], "x") == {} and share_scores([True, False], "x")["x"] == 0.5
+
+
+@pytest.mark.parametrize("said", ["zh_CN", "cmn", "wuu", "nan"])
+def test_answers_in_other_tags_of_chinese_were_off_target(said: str) -> None:
+    assert not is_off_target("安娜是面包师。", said) and states_fact("安娜是面包师。", ["面包师"], ["医生"], said)

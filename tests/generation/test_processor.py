@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,3 +48,20 @@ def test_a_reply_in_a_chain_of_ones_own_is_read(tmp_path: Path, monkeypatch: pyt
     ids += [v.answer, *encode(": Anna.")]
     reply = processor.decode(ids, "four_parts")
     assert reply.texts == {"question_text": "谁？", "question_text_en": "Who?"} and reply.answer == "Anna."
+
+
+def test_a_prompt_in_another_tag_of_a_language_is_that_of_the_language(tmp_path: Path) -> None:
+    processor = CSLMProcessor(small_tokenizer(tmp_path / "text"))
+    asked = [processor.prompt("text_dialogue", it, text="谁？", answer_language=it) for it in ("zh", "zh_CN", "cmn")]
+    assert asked[0].tolist() == asked[1].tolist() == asked[2].tolist()
+    with pytest.raises(UserError, match="'english' is"):
+        processor.prompt("text_dialogue", "en", text="Who?", answer_language="english")
+
+
+def test_a_voice_is_found_by_any_tag_of_its_language(tmp_path: Path) -> None:
+    processor = CSLMProcessor(small_tokenizer(tmp_path / "text"))
+    processor.decoder = SimpleNamespace(voices=("en", "zh_CN"))  # type: ignore[assignment]
+    found = {said: processor.voice(said) for said in ("zh", "cmn", "zho", "zh-Hant", "EN", "en-GB")}
+    assert found == {"zh": "zh_CN", "cmn": "zh_CN", "zho": "zh_CN", "zh-Hant": "zh_CN", "EN": "en", "en-GB": "en"}
+    with pytest.raises(UserError, match="no voice for the language 'wuu', only en, zh_CN"):
+        processor.voice("wuu")

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cslm.errors import UserError
 from cslm.sequences.chunking import chunk_text, count_words, join_chunks, speak_chunks
 from tests.worlds.small_village import chinese_answer, english_answer, some_units, word_times
 
@@ -91,3 +92,14 @@ def test_a_word_that_runs_over_a_cut_is_not_torn():
     words = [("one", 0.0, 1.0), ("two three", 1.0, 2.0), ("four", 2.0, 3.0)]
     spoken = speak_chunks(["one two,", " three,", " four"], units, words, 25.0)
     assert [chunk for chunk, _ in spoken] == ["one two, three,", " four"]
+
+
+@pytest.mark.parametrize("said", ["zh_CN", "cmn", "zho", "zh-Hant-TW", "wuu", "nan", "hak", "yue"])
+def test_an_answer_in_another_tag_of_chinese_was_one_chunk(said):
+    text = "好的，在这个村子里安娜是老师，大家都喜欢听这件事。好。"
+    assert chunk_text(text, said) == chunk_text(text, "zh") and len(chunk_text(text, said)) == 2
+
+
+def test_words_of_no_language_are_not_counted():
+    with pytest.raises(UserError, match="'chinese' is"):
+        count_words("我们去", "chinese")

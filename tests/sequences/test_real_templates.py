@@ -98,6 +98,17 @@ def test_tokens_that_take_the_space_beside_them_take_that_of_contents(kind, temp
         assert sequence.ids.tolist() == ids_of_a_user(form, messages), form.render(sequence)
 
 
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_the_first_piece_behind_a_template_that_writes_no_prompts(kind):
+    tokenizer = real_tokenizer(kind, "chatml")
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + eos_token }}{% endfor %}"
+    form = SequenceFormat(tokenizer)
+    messages, sequence = written(form, "Who is Anna?", "Anna works.")
+    assert sequence.ids.tolist() == ids_of_a_user(form, messages)
+    prompt = chat_prompt(form, messages[:1]).tolist()
+    assert prompt == sequence.ids[: len(prompt)].tolist() and form.chat._tokenizer.decode(prompt).endswith("assistant:")
+
+
 def test_a_role_without_its_token_was_written_as_plain_pieces():
     form = opened("byte-level", "zephyr")
     with pytest.raises(UserError, match=r"writes <\|tool\|>, and the tokenizer has no such token"):
