@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,8 @@ class IndexFolder:
     """folder on a disk that all processes of this machine see; machines may share it"""
     local_rank: int
     """of this process on its machine: 0 writes"""
+    digests: dict[Path, str] = field(default_factory=dict)
+    """of the documents whose index was asked for here, by their path: says which documents, in which order"""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,18 @@ def index_documents(documents: JsonLines, fields: tuple[str, ...], kept_in: Inde
             time.sleep(_POLL_SEC)
     names = json.loads((folder / _NAMES).read_text(encoding="utf-8"))
     offsets, hashes, codes = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
+    kept_in.digests[documents.path] = _digest(documents, offsets, hashes)
     return DocumentIndex(offsets, hashes, codes, names)
+
+
+def _digest(documents: JsonLines, offsets: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64]) -> str:
+    """Says which documents these are, by what they are called and where they begin, wherever their files lie."""
+    names = [file.name for file in documents.files] if documents.path.is_dir() else []
+    sizes = [file.stat().st_size for file in documents.files]
+    found = hashlib.sha256(json.dumps([names, sizes]).encode("utf-8"))
+    found.update(np.ascontiguousarray(offsets).data)
+    found.update(np.ascontiguousarray(hashes).data)
+    return found.hexdigest()
 
 
 def _read_all(documents: JsonLines, fields: tuple[str, ...]) -> DocumentIndex:
