@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from cslm.batches.documents import JsonLines
 from cslm.batches.parts import document_name, name_hash
+from cslm.errors import UserError
 from cslm.files.atomic_file import folder_aside
 
 _FORMAT = 1
@@ -34,6 +35,8 @@ class IndexFolder:
     """folder on a disk that all processes of this machine see; machines may share it"""
     local_rank: int
     """of this process on its machine: 0 writes"""
+    working: Path | None = None
+    """a file that is there as long as process 0 of the run works; None: those who wait, wait for ever"""
     digests: dict[Path, str] = field(default_factory=dict)
     """of the documents whose index was asked for here, by their path: says which documents, in which order"""
 
@@ -68,6 +71,8 @@ def index_documents(documents: JsonLines, fields: tuple[str, ...], kept_in: Inde
             _write(_read_all(documents, fields), folder)
     else:
         while not folder.is_dir():
+            if kept_in.working is not None and not kept_in.working.exists():
+                raise UserError(f"process 0 stopped before there was an index of {documents.path}: it says why")
             time.sleep(_POLL_SEC)
     names = json.loads((folder / _NAMES).read_text(encoding="utf-8"))
     offsets, hashes, codes = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)

@@ -75,6 +75,8 @@ class LanguageModelConfig:
             raise UserError("text_tokenizer is only for a model from scratch: model.base brings its own")
         if self.lora is not None:
             self.lora.check()
+        if self.validation is not None:
+            self.validation.check()
         check_numbers(self, "", rows_first_steps=Range(least=0))
         if self.initialisation not in INITIALISATIONS:
             raise UserError(f"initialisation is {self.initialisation!r}: choose one of {', '.join(INITIALISATIONS)}")

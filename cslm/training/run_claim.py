@@ -16,6 +16,7 @@ import torch
 from cslm.errors import UserError
 from cslm.training.engine import gathered
 from cslm.training.run_folder import (
+    LOCK_FILE,
     cannot_be_made,
     check_output,
     has_steps,
@@ -24,7 +25,6 @@ from cslm.training.run_folder import (
     write_configuration,
 )
 
-_LOCK_FILE = ".lock"
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _held: set[int] = set()  # descriptors of locks, which worker processes must not keep alive
 
@@ -83,7 +83,7 @@ def _locked(output: Path) -> Iterator[None]:
     Raises:
         UserError: another process has it, or the folder cannot be written.
     """
-    path = output / _LOCK_FILE
+    path = output / LOCK_FILE
     try:
         opened = _open_locked(path)
     except OSError as error:

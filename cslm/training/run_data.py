@@ -30,7 +30,7 @@ from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_t
 from cslm.sequences.wordings import all_wordings
 from cslm.training.engine import runs_on_cpu
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
-from cslm.training.run_folder import INDEX_FOLDER, TEXT_TOKENIZER_FOLDER
+from cslm.training.run_folder import INDEX_FOLDER, LOCK_FILE, TEXT_TOKENIZER_FOLDER
 from cslm.training.state import MadeOf, find_latest
 
 _TEXT_KEYS = ("text", "question_text", "answer_text", "source", "target")
@@ -107,7 +107,8 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
     tokenizer = open_text_tokenizer(config, paths, folder, rank)
     speech = open_speech_side(paths, tokenizer)
     form = open_format(config, paths, tokenizer)
-    kept_in = IndexFolder(paths.output / INDEX_FOLDER, local_rank) if scratch is None else None
+    working = paths.output / LOCK_FILE
+    kept_in = IndexFolder(paths.output / INDEX_FOLDER, local_rank, working) if scratch is None else None
     validation, training = config.validation, config.training
     part = Part(validation.share if validation else 0.0)
     sizes = BatchSizes(
@@ -164,6 +165,11 @@ def open_run_sources(
     Raises:
         UserError: as :func:`~cslm.batches.sources.open_sources`, or units of another speech tokenizer.
     """
+    for name, config in configs.items():
+        for what, given in (("store", config.store), ("file", config.documents)):
+            if given is not None and not paths.locate(given).exists() and "://" not in given:
+                looked_for = paths.locate(given).absolute()
+                raise UserError(f"the source {name}: there is no {what} {given}: looked for {looked_for}")
     located = {
         name: dataclasses.replace(
             source,
@@ -197,6 +203,8 @@ def open_text_tokenizer(
         wordings = [text for text in all_wordings(config.text_tokenizer.languages) for _ in range(20)]
         train_text_tokenizer([*_texts(files), *wordings], config.text_tokenizer.vocab_size, folder)
     while not folder.is_dir():
+        if not (paths.output / LOCK_FILE).exists():
+            raise UserError(f"process 0 stopped before there was a text tokenizer in {folder}: it says why")
         time.sleep(0.2)
     return load_text_tokenizer(str(folder))
 

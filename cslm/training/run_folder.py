@@ -17,6 +17,8 @@ from cslm.files.atomic_file import write_atomically
 CONFIG_FILE = "config.yaml"
 FINISHED_FILE = "finished.json"
 METRICS_FILE = "metrics.jsonl"
+LOCK_FILE = ".lock"
+"""there as long as a start holds the folder"""
 TEXT_TOKENIZER_FOLDER = "text_tokenizer"
 """fitted for a model from scratch"""
 INDEX_FOLDER = ".documents"

@@ -36,8 +36,8 @@ class ValidationConfig:
     keep_best: bool = True
     """write the model to the folder best whenever its loss is the lowest so far"""
 
-    def __post_init__(self) -> None:
-        """Check what types cannot.
+    def check(self) -> None:
+        """Check what types cannot; not when it is made, since a parser may make it in trying a type.
 
         Raises:
             UserError: a value out of range, by name.

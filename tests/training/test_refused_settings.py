@@ -60,9 +60,14 @@ def read(tmp_path, *overrides, **sections):
     ],
 )
 def test_a_value_out_of_range_is_named(tmp_path, key, value):
-    sections = {"validation": {"eval_steps": 2}} if key.startswith("validation") else {}
+    config = pretrain_config(tmp_path, max_tokens=1200)
+    *groups, name = key.split(".")
+    place = config
+    for group in groups:
+        place = place.setdefault(group, {"eval_steps": 2} if group == "validation" else {})
+    place[name] = value
     with pytest.raises(UserError, match=rf"{key} is "):
-        read(tmp_path, f"--{key}={'' if value == [] else value}" if value != [] else f"--{key}=[]", **sections)
+        load_configuration(PretrainConfig, write_config(tmp_path / "run.yaml", config))
 
 
 @pytest.mark.parametrize(
