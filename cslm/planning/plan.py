@@ -26,6 +26,7 @@ from cslm.planning.activation_memory import ActivationMemory, activation_memory
 from cslm.planning.plan_table import print_plan
 from cslm.planning.planned_data import SourcePlan, micro_batch, plan_sources
 from cslm.planning.planned_memory import ModelSize, Offload, StageMemory, checkpoint_bytes, model_bytes, stage_memory
+from cslm.ranges import Range, check_numbers
 from cslm.sequences.vocabulary import SpeechVocabulary
 from cslm.training.engine import deepspeed_settings
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
@@ -61,15 +62,9 @@ class PlanConfig(LanguageModelConfig):
         Raises:
             UserError: a value out of range, by name.
         """
+        check_numbers(self, "", num_processes=Range(least=1), mfu=Range(above=0, most=1))
+        check_numbers(self, "", gpu_memory_gib=Range(above=0), peak_tflops=Range(above=0))
         super().__post_init__()
-        if self.num_processes < 1:
-            raise UserError(f"num_processes is {self.num_processes}: it must be at least 1")
-        if not 0 < self.mfu <= 1:
-            raise UserError(f"mfu is {self.mfu}: give a share above 0, at most 1")
-        for name in ("gpu_memory_gib", "peak_tflops"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise UserError(f"{name} is {value}: it must be above 0")
         if self.json is not None and not Path(self.json).parent.is_dir():
             raise UserError(f"json: there is no folder {Path(self.json).parent}")
 
