@@ -10,9 +10,10 @@ import dataclasses
 import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_origin, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 import yaml
@@ -55,7 +56,9 @@ def parse_configuration(
     _refuse_former_flags(arguments, program, former_names(config_class))
     cleaned, files = _with_shipped_files(_without_local_rank(arguments), program, config_class)
     try:
-        namespace = parser.instantiate(parser.parse_args(cleaned))
+        parsed = parser.parse_args(cleaned)
+        _refuse_empty(config_class, parsed)
+        namespace = parser.instantiate(parsed)
     except UserError as error:
         said = str(error).replace(f'Parser key "config": {program}: ', "")
         raise UserError(f"{said} (read: {', '.join(files)})" if files else said) from error
@@ -222,7 +225,32 @@ def _has(content: dict[str, Any], former: str) -> bool:
         if not isinstance(value, dict) or part not in value:
             return False
         value = value[part]
-    return not isinstance(value, dict)
+    return value is not None and not isinstance(value, dict)
+
+
+def _refuse_empty(config_class: Any, parsed: Any, section: str = "") -> None:
+    """Make sure that nothing is null (``key:`` in YAML) which its type does not allow to be."""
+    for name, hint in get_type_hints(config_class).items():
+        if get_origin(hint) is ClassVar or name not in parsed:
+            continue
+        value, key = parsed[name], f"{section}{name}"
+        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        if value is None and type(None) not in kinds and hint is not Any:
+            raise UserError(f"{key} is empty: give it a value, or leave the key out")
+        for kind in kinds:
+            for inner, kind_of_inner, place in _sections(kind, value, key):
+                _refuse_empty(kind_of_inner, inner, f"{place}.")
+
+
+def _sections(kind: Any, value: Any, key: str) -> Iterator[tuple[Any, Any, str]]:
+    """The sections in a value of this type, with their classes and keys: itself, or those of a dictionary."""
+    if not isinstance(value, Namespace | dict):
+        return
+    if dataclasses.is_dataclass(kind):
+        yield value, kind, key
+    elif get_origin(kind) is dict:
+        for name, inner in value.items():
+            yield from _sections(get_args(kind)[1], inner, f"{key}.{name}")
 
 
 def _taken(content: dict[str, Any], path: Sequence[str]) -> Any:

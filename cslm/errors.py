@@ -6,6 +6,7 @@ import errno
 import sys
 from collections.abc import Callable
 
+_USER_FAULTS = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN)
 
 
@@ -14,6 +15,7 @@ class UserError(ValueError):
 
     A command prints the message on one line and leaves with status 2. Everything else that is raised is a fault of
     the machine or of this package, and leaves with status 1 and its traceback, or one line where a disk is the fault.
+    A path that may not be read or written, or leads through a file, is the user's too.
     """
 
 
@@ -49,6 +51,9 @@ def exit_with_status(command: Callable[[], None]) -> None:
         print(f"stopped: {stopped}", file=sys.stderr)
         raise SystemExit(STOPPED_STATUS) from None
     except OSError as error:
+        if error.errno in _USER_FAULTS and error.filename:
+            print(f"error: {error.filename}: {error.strerror}: give another path, or mend this one", file=sys.stderr)
+            raise SystemExit(2) from None
         if error.errno not in _DISK_FAULTS:
             raise
         where = f": {error.filename}" if error.filename else ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +90,17 @@ def test_users_get_one_line(capsys):
         exit_with_status(mistaken)
     assert leaving.value.code == 2
     assert capsys.readouterr().err == "error: the file a.wav is empty\n"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOTDIR, errno.EISDIR])
+def test_a_path_that_the_system_refuses_is_one_line(capsys, number):
+    def refused() -> None:
+        raise OSError(number, os.strerror(number), "out/a.wav")
+
+    with pytest.raises(SystemExit) as leaving:
+        exit_with_status(refused)
+    assert leaving.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: out/a.wav: {os.strerror(number)}: ")
 
 
 def test_a_missing_extra_says_what_to_install():

@@ -14,7 +14,7 @@ STAGES = ["files", "audio", "encoders", "corpora", "codecs", "units", "sequences
 STAGES += ["training", "planning", "generation", "evaluation", "synthesis", "publishing", "serving", "benchmarks"]
 NOT_YET = {"synthesis", "serving"}
 MAY_IMPORT_TRAINING = {"training", "planning", "benchmarks"}
-ROOT_MODULES = {"errors": set(), "configuration": {"errors", "files"}}
+ROOT_MODULES = {"errors": set(), "ranges": {"errors"}, "configuration": {"errors", "files"}}
 FREE = {"__init__", "__main__", "cli"}
 MODULES = sorted((ROOT / "cslm").rglob("*.py"))
 

@@ -13,7 +13,7 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from cslm.batches.documents import JsonLines
 from cslm.batches.parts import name_hash
+from cslm.errors import UserError
 from cslm.files.atomic_file import folder_aside
 
 _FORMAT = 2
@@ -41,6 +42,10 @@ class IndexFolder:
     """folder on a disk that all processes of this machine see; machines may share it"""
     local_rank: int
     """of this process on its machine: 0 writes"""
+    working: Path | None = None
+    """a file that is there as long as process 0 of the run works; None: those who wait, wait for ever"""
+    digests: dict[Path, str] = field(default_factory=dict)
+    """of the documents whose index was asked for here, by their path: says which documents, in which order"""
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,23 @@ def index_documents(documents: JsonLines, fields: tuple[str, ...], kept_in: Inde
             _write(_read_all(documents, fields), folder)
     else:
         while not folder.is_dir():
+            if kept_in.working is not None and not kept_in.working.exists():
+                raise UserError(f"process 0 stopped before there was an index of {documents.path}: it says why")
             time.sleep(_POLL_SEC)
     names, spelt = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (_NAMES, _SPELT))
     offsets, hashes, codes = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
+    kept_in.digests[documents.path] = _digest(documents, offsets, hashes)
     return DocumentIndex(offsets, hashes, codes, names, spelt)
+
+
+def _digest(documents: JsonLines, offsets: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64]) -> str:
+    """Says which documents these are, by what they are called and where they begin, wherever their files lie."""
+    names = [file.name for file in documents.files] if documents.path.is_dir() else []
+    sizes = [file.stat().st_size for file in documents.files]
+    found = hashlib.sha256(json.dumps([names, sizes]).encode("utf-8"))
+    found.update(np.ascontiguousarray(offsets).data)
+    found.update(np.ascontiguousarray(hashes).data)
+    return found.hexdigest()
 
 
 def _read_all(documents: JsonLines, fields: tuple[str, ...]) -> DocumentIndex:
@@ -89,8 +107,8 @@ def _read_all(documents: JsonLines, fields: tuple[str, ...]) -> DocumentIndex:
     for offset, name, document in documents.scan():
         offsets.append(offset)
         hashes.append(name_hash(name))
-        for field, numbers in columns:
-            codes.append(numbers.setdefault(_said(document, field), len(numbers)))
+        for column, numbers in columns:
+            codes.append(numbers.setdefault(_said(document, column), len(numbers)))
         found = {token for text in documents.texts(document) for token in _TOKEN.findall(text)}
         spelt.update(found if len(spelt) < _MOST_SPELT else found & spelt.keys())
     places = np.array(offsets, dtype=np.int64)

@@ -14,7 +14,6 @@ import numpy as np
 
 from cslm.batches.order import mix
 from cslm.batches.packed_row import PackedRow
-from cslm.batches.packing import pack
 from cslm.batches.source_config import Source
 from cslm.batches.stream import BatchStream
 
@@ -50,5 +49,5 @@ class HeldOut:
     def rows(self, rank: int = 0, world_size: int = 1) -> list[PackedRow]:
         """The rows of one process, as :meth:`BatchStream.step` gives them; as many for every process."""
         lengths = [len(document) for document in self._documents]
-        rows = pack(lengths, self._stream.sizes.tokens_per_micro_batch, world_size)
+        rows = self._stream.arranged(lengths, world_size)
         return [self._stream.row([self._documents[index] for index in row]) for row in rows[rank::world_size]]

@@ -35,6 +35,15 @@ def pack(lengths: Lengths, capacity: int, multiple_of: int = 1) -> list[list[int
     return rows
 
 
+def one_each(lengths: Lengths, multiple_of: int = 1) -> list[list[int]]:
+    """Rows of one document each, the longest first: processes that take them in turn wait little for one another.
+
+    Their number is a multiple of ``multiple_of``; rows without documents fill up at the end.
+    """
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable").tolist()
+    return [*([index] for index in order), *([] for _ in range(-len(order) % multiple_of))]
+
+
 def best_fit_decreasing(lengths: Lengths, capacity: int) -> list[list[int]]:
     """Longest first, each document into the fullest row that still holds it; of equals the earlier one first.
 

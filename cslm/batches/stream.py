@@ -22,7 +22,7 @@ from cslm.batches.micro_batch import StepBatch
 from cslm.batches.mixture import Mixture
 from cslm.batches.order import mix, name_seed, permuted_index
 from cslm.batches.packed_row import PackedRow, count_all, packed_row
-from cslm.batches.packing import pack
+from cslm.batches.packing import one_each, pack
 from cslm.batches.source_config import Source
 from cslm.batches.weights import Cap, Caps, CapsConfig, Weight
 from cslm.errors import UserError
@@ -46,6 +46,8 @@ class BatchSizes:
     """most tokens of one row"""
     max_length: int
     """longest document"""
+    packed: bool = True
+    """whether a row holds as many documents as fit, or one"""
 
     def __post_init__(self) -> None:
         """Check what types cannot."""
@@ -146,8 +148,14 @@ class BatchStream:
         return self._pack(self._collect(slot, self.document)[0], world_size)
 
     def _pack(self, documents: list[tuple[int, Document]], world_size: int) -> list[list[tuple[int, Document]]]:
-        rows = pack([len(document) for _, document in documents], self.sizes.tokens_per_micro_batch, world_size)
+        rows = self.arranged([len(document) for _, document in documents], world_size)
         return [[documents[index] for index in row] for row in rows]
+
+    def arranged(self, lengths: Sequence[int], world_size: int = 1) -> list[list[int]]:
+        """Which documents, by their number, stand in which row; as many rows for every process."""
+        if not self.sizes.packed:
+            return one_each(lengths, world_size)
+        return pack(lengths, self.sizes.tokens_per_micro_batch, world_size)
 
     def _collect(
         self, slot: int, read: Callable[[int], tuple[str, Document]]

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 from transformers import AutoConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
@@ -22,9 +21,7 @@ from cslm.generation.processor import Audio, CSLMProcessor
 from cslm.generation.speech_tasks import Grammars, SpeechTasks, num_head_rows
 from cslm.model.checkpoint import _readable_by_both_stacks as make_readable_by_both_stacks
 from cslm.model.checkpoint import check_checkpoint
-
-# Of a model on the Hub: configuration, weights and tokenizer, and what speech needs. No code, no pickles.
-_DOWNLOADED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "speech/**"]
+from cslm.model.local_folder import local_folder
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,8 @@ class Reply:
     """Given, or the question's."""
     question_units: Units
     """The question as the model read it."""
+    is_whole: bool = True
+    """Whether the model ended it; False where it was cut, by ``max_new_tokens`` or the end of its context."""
 
 
 class CSLMForCausalLM:
@@ -135,29 +134,14 @@ class CSLMForCausalLM:
         answered = answer_language or asked
         if processor.decoder is not None:
             processor.voice(answered)
-        reply = tasks.answer([units], [asked], [answered], decoding, generator)[0].reply
+        written = tasks.answer([units], [asked], [answered], decoding, generator)[0]
+        reply, is_whole = written.reply, bool(written.ids) and written.ids[-1] in processor.end_ids
         waveform = None
         if processor.decoder is not None:
             spoken = processor.speak([part for _, part in reply.segments], answered, generator)
             waveform = np.concatenate([np.zeros(0, np.float32), *spoken])
         rate = processor.decoder.sample_rate_hz if processor.decoder is not None else None
-        return Reply(reply.question, reply.answer, reply.segments, waveform, rate, asked, answered, units)
-
-
-def local_folder(path: str | os.PathLike[str], revision: str | None = None) -> Path:
-    """The folder of a checkpoint: the path itself, or where a model of the Hub was downloaded to.
-
-    Raises:
-        UserError: neither a folder nor an id that can be downloaded.
-    """
-    if Path(path).is_dir():
-        return Path(path)
-    try:
-        return Path(snapshot_download(str(path), revision=revision, allow_patterns=_DOWNLOADED))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: there is no such checkpoint folder, nor a model on the Hub ({first_line(error)})"
-        ) from error
+        return Reply(reply.question, reply.answer, reply.segments, waveform, rate, asked, answered, units, is_whole)
 
 
 def speaking_class(path: str | os.PathLike[str]) -> type[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,30 @@ def respond(config: RespondConfig) -> Reply:
     """Open the checkpoint and answer the question.
 
     Raises:
-        UserError: a checkpoint or a recording that cannot be used, no speech decoder, or an answer without speech.
+        UserError: an output that cannot be made, a checkpoint or a recording that cannot be used, no speech decoder, or
+            an answer without speech.
     """
+    for key in ("output", "json"):
+        _check_can_be_made(key, getattr(config, key))
     return answer_question(open_speaking_model(config), config)
+
+
+def _check_can_be_made(key: str, name: str | None) -> None:
+    """Make sure that a file can be written, before anything is computed.
+
+    Raises:
+        UserError: it is a folder, or something on its way is no folder or may not be written.
+    """
+    if name is None:
+        return
+    path = Path(name).absolute()
+    above = next(folder for folder in path.parents if folder.exists())
+    if path.is_dir():
+        raise UserError(f"{key} is {name}, which is a folder: give the name of a file")
+    if not above.is_dir():
+        raise UserError(f"{key} is {name}, which cannot be made: {above} is a file")
+    if not os.access(path if path.exists() else above, os.W_OK):
+        raise UserError(f"{key} is {name}, which cannot be written: no permission for {above}")
 
 
 def open_speaking_model(config: RespondConfig) -> Any:
@@ -77,8 +99,17 @@ def answer_question(model: Any, config: RespondConfig) -> Reply:
         config.question, config.answer_language, config.question_language, config.decoding, generator
     )
     print(f"question ({reply.question_language}): {reply.question}\nanswer ({reply.answer_language}): {reply.answer}")
+    most = config.decoding.max_new_tokens
     if reply.waveform is None or len(reply.waveform) == 0 or reply.sample_rate_hz is None:
-        raise UserError(f"{config.checkpoint} wrote no speech in its answer to {config.question}: fine-tune it longer")
+        what = f"{config.checkpoint} wrote no speech in its answer to {config.question}"
+        if not reply.is_whole:
+            raise UserError(
+                f"{what}: it was cut by decoding.max_new_tokens {most}, or the end of the model's context: raise "
+                "max_new_tokens, or ask a shorter question"
+            )
+        raise UserError(f"{what}, and ended it: fine-tune it longer")
+    if not reply.is_whole:
+        print(f"the answer was cut by decoding.max_new_tokens {most}, or the end of the model's context", flush=True)
     save_waveform(config.output, reply.waveform, reply.sample_rate_hz)
     if config.json is not None:
         content = json.dumps(reply_record(reply, config.output), ensure_ascii=False, indent=2) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ class ModelConfig:
 
     base: str | None = None
     """folder or Hub id of a causal language model to start from; null makes one from scratch"""
+    revision: str | None = None
+    """branch, tag or commit of a base on the Hub; null takes its newest"""
     architecture: dict[str, Any] | None = None
     """from scratch: model_type (llama, qwen3, gemma3_text, ...) and the fields of its transformers configuration"""
     dtype: str = "float32"
@@ -39,6 +42,21 @@ class ModelConfig:
     """document (each packed document alone), or an attention of transformers: sdpa, eager, flash_attention_2, ..."""
     unused_tensors: list[str] = field(default_factory=list)
     """patterns (mtp.*) of tensors in the files of base that this model has no place for and that may be left out"""
+
+    def check(self) -> None:
+        """Check what types cannot; not when it is made, for a section of a configuration may still be filled.
+
+        Raises:
+            UserError: neither or both of base and architecture, or a value that is none of the choices, by name.
+        """
+        if (self.base is None) == (self.architecture is None):
+            raise UserError("model: give either base (a checkpoint) or architecture (from scratch), not both")
+        if self.base is not None and not self.base.strip():
+            raise UserError("model.base is empty: give the folder or the Hub id of a checkpoint")
+        if self.revision is not None and self.base is None:
+            raise UserError(f"model.revision is {self.revision!r}, and there is no model.base on the Hub: leave it out")
+        if self.dtype not in DTYPES:
+            raise UserError(f"model.dtype is {self.dtype!r}: choose one of {', '.join(DTYPES)}")
 
 
 def load_text_tokenizer(folder: str) -> PreTrainedTokenizerBase:
@@ -61,12 +79,9 @@ def build_model(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: i
     ``seed``; the random state of the caller is left alone.
 
     Raises:
-        UserError: neither or both of base and architecture, or one that transformers cannot make.
+        UserError: as :meth:`ModelConfig.check`, or a model that transformers cannot make.
     """
-    if (config.base is None) == (config.architecture is None):
-        raise UserError("model: give either base (a checkpoint) or architecture (from scratch), not both")
-    if config.dtype not in DTYPES:
-        raise UserError(f"model.dtype is {config.dtype!r}: choose one of {', '.join(DTYPES)}")
+    config.check()
     if config.base is not None:
         model = _load(config.base, config)
     else:
@@ -80,8 +95,7 @@ def model_shape(config: ModelConfig) -> PretrainedConfig:
     Raises:
         UserError: as :func:`build_model`.
     """
-    if (config.base is None) == (config.architecture is None):
-        raise UserError("model: give either base (a checkpoint) or architecture (from scratch), not both")
+    config.check()
     if config.base is None:
         return _architecture(dict(config.architecture or {}))
     try:
@@ -99,9 +113,24 @@ def model_of_shape(shape: PretrainedConfig, attention: str, dtype: torch.dtype) 
     """
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_config(shape, dtype=dtype, attn_implementation=attention)
+    except KeyError as error:
+        raise _no_such_attention(shape, attention, error) from error
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"model ({shape.model_type}): {_first_line(error)}") from error
     return model.train()
+
+
+def _no_such_attention(shape: PretrainedConfig, attention: str, error: KeyError) -> UserError:
+    """What is told where an architecture keeps a table of attentions of its own, and this one is not in it."""
+    if error.args != (attention,):
+        return UserError(f"model ({shape.model_type}): transformers cannot make it (KeyError: {error})")
+    found = []
+    for other in ("eager", "sdpa"):
+        with contextlib.suppress(KeyError, ValueError, TypeError, ImportError), torch.device("meta"):
+            AutoModelForCausalLM.from_config(shape, attn_implementation=other)
+            found.append(other)
+    advice = f"set model.attention {' or '.join(found)}" if found else "choose another base"
+    return UserError(f"model ({shape.model_type}) has no attention {attention}: {advice}")
 
 
 def _architecture(fields: dict[str, Any]) -> PretrainedConfig:
@@ -127,6 +156,8 @@ def _load(base: str, config: ModelConfig) -> PreTrainedModel:
         )
     except UserError:
         raise
+    except KeyError as error:
+        raise _no_such_attention(AutoConfig.from_pretrained(base), config.attention, error) from error
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"{base}: transformers cannot load a causal language model ({_first_line(error)})") from error
 

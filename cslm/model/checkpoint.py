@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import yaml
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -28,6 +29,8 @@ DECODER_FOLDER = "decoder"
 DECODER_FILES = ("model.safetensors", "config.json")
 _OF_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "top_h")
 _WRITING = ".checkpoint-being-written"
+_RUN_FILE, _BEST_FOLDER = "config.yaml", "best"
+"""of the folder of a run: its configuration, and its best model so far"""
 
 
 def save_checkpoint(
@@ -73,14 +76,13 @@ def check_checkpoint(folder: Path) -> dict[str, Any]:
     """Make sure that a checkpoint folder is whole; returns its ``config.json``.
 
     Raises:
-        UserError: no folder, no or bad ``config.json``, no weights, or weights that are cut off.
+        UserError: no folder, no model in it, a bad ``config.json``, no weights, or weights that are cut off.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such checkpoint folder")
+        raise UserError(f"{folder}: there is no such checkpoint folder: looked for {folder.absolute()}")
+    check_holds_model(folder)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder}: no config.json, so it is no finished checkpoint: finish its training") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{folder / 'config.json'} is not JSON ({error}): copy the checkpoint again") from None
     files = sorted(folder.glob("*.safetensors"))
@@ -94,6 +96,37 @@ def check_checkpoint(folder: Path) -> dict[str, Any]:
             raise UserError(f"{file} is cut off or damaged ({error}): copy the checkpoint again") from None
     assert isinstance(config, dict)
     return config
+
+
+def check_holds_model(folder: Path) -> None:
+    """Make sure that a folder holds a model at all.
+
+    Raises:
+        UserError: it is empty, the folder of a run that is not finished, or something else.
+    """
+    if (folder / "config.json").is_file():
+        return
+    run = folder / _RUN_FILE
+    if not any(folder.iterdir()):
+        raise UserError(f"{folder} is empty ({folder.absolute()} has no config.json): give the folder of a checkpoint")
+    if run.is_file():
+        best = folder / _BEST_FOLDER
+        instead = f", or take its best model so far, {best}" if (best / "config.json").is_file() else ""
+        raise UserError(
+            f"{folder} is a run that is not finished, and holds no model yet (no config.json): finish it with "
+            f"`cslm {_verb_of(run)} --config {run}`{instead}"
+        )
+    raise UserError(f"{folder}: no config.json, so it is no finished checkpoint: give the folder of one")
+
+
+def _verb_of(run: Path) -> str:
+    """Which command made the configuration of a run."""
+    try:
+        found = yaml.safe_load(run.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        found = None
+    keys = found if isinstance(found, dict) else {}
+    return "train-decoder" if "voices" in keys else "finetune" if "decoder" in keys else "pretrain"
 
 
 def read_speech_section(folder: str | os.PathLike[str]) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from cslm.errors import MissingExtraError, UserError
 from cslm.model.extension import embedding_weights
+from cslm.ranges import Range, check_numbers
 
 TRAINED_ROWS = ("new", "all", "none")
 _ADAPTER = "default"
@@ -42,10 +43,11 @@ class LoraOptions:
         Raises:
             UserError: a value out of range, by name.
         """
-        if self.rank < 1:
-            raise UserError(f"lora.rank is {self.rank}: it must be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"lora.dropout is {self.dropout}: it must be at least 0 and less than 1")
+        check_numbers(self, "lora", rank=Range(least=1), alpha=Range(least=1), dropout=Range(least=0, below=1))
+        if self.target_modules is not None and not self.target_modules:
+            raise UserError(
+                "lora.target_modules is empty: name linear layers, or leave it out to take all but the head"
+            )
         if self.train_rows not in TRAINED_ROWS:
             raise UserError(f"lora.train_rows is {self.train_rows!r}: choose one of {', '.join(TRAINED_ROWS)}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ class LanguageModelLoss(nn.Module):
         self.model = model
         self.num_groups = num_groups
         self.loss_kernel = loss_kernel
+        self._chooses_positions = "logits_to_keep" in inspect.signature(type(model).forward).parameters
 
     def forward(self, row: PackedRow) -> Objective:
         """The cross-entropy of one packed row: one term, the mean over its targets."""
@@ -58,7 +60,10 @@ class LanguageModelLoss(nn.Module):
             raise UserError(
                 f"training.device.loss_kernel liger does not know the head of {config.model_type}: set it to auto"
             )
-        logits = self.model(**arguments, logits_to_keep=positions).logits.squeeze(0).float()
+        if self._chooses_positions:
+            logits = self.model(**arguments, logits_to_keep=positions).logits.squeeze(0).float()
+        else:
+            logits = self.model(**arguments).logits[0, positions].float()
         losses = cross_entropy(logits, targets, reduction="none")
         correct = (logits.argmax(dim=-1) == targets).float() if len(targets) else losses.detach()
         return losses @ weights, losses.detach(), correct

@@ -125,7 +125,8 @@ def _row(stream: BatchStream, slot: int, number: int) -> tuple[str, list[_Shown]
     boundaries = [0]
     for document in shown:
         boundaries.append(boundaries[-1] + len(document.sequence))
-    capacity, places = stream.sizes.tokens_per_micro_batch, " ".join(map(str, boundaries))
+    sizes, places = stream.sizes, " ".join(map(str, boundaries))
+    capacity = sizes.tokens_per_micro_batch if sizes.packed else sizes.max_length
     facts = f"row {number} of {len(rows)} in the step at slot {slot}: {len(shown)} documents, "
     return f"{facts}{boundaries[-1]:,} of at most {capacity:,} ids; boundaries {places}", shown
 

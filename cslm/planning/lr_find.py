@@ -20,8 +20,8 @@ from cslm.errors import MissingExtraError, UserError
 from cslm.files.atomic_file import write_atomically
 from cslm.model.loss import LanguageModelLoss
 from cslm.training.engine import preparation, start_engine, start_processes, wait_for_all
-from cslm.training.language_model import build_run_model, row_training
-from cslm.training.language_model_config import LanguageModelConfig
+from cslm.training.language_model import build_run_model, check_base, row_training
+from cslm.training.language_model_config import LanguageModelConfig, RunPaths
 from cslm.training.run_data import open_data
 from cslm.training.state import TrainingState
 from cslm.training.steps import Steps
@@ -137,6 +137,7 @@ def lr_find(config: LrFindConfig) -> RateCurve:
     """
     figure = None if config.chart is None else _figure()
     rank, _ = start_processes(config.training.device.num_threads)
+    check_base(config, RunPaths(config))
     with preparation():
         with tempfile.TemporaryDirectory() as scratch:
             data = open_data(config, scratch=Path(scratch))

@@ -18,12 +18,15 @@ from cslm.configuration import parse_configuration
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
 from cslm.model.backbone import model_of_shape, model_shape
+from cslm.model.document_probe import check_documents
 from cslm.model.flops import model_flops
 from cslm.model.lora import add_lora
+from cslm.model.positions import check_length
 from cslm.planning.activation_memory import ActivationMemory, activation_memory
 from cslm.planning.plan_table import print_plan
 from cslm.planning.planned_data import SourcePlan, micro_batch, plan_sources
 from cslm.planning.planned_memory import ModelSize, Offload, StageMemory, checkpoint_bytes, model_bytes, stage_memory
+from cslm.ranges import Range, check_numbers
 from cslm.sequences.vocabulary import SpeechVocabulary
 from cslm.training.engine import deepspeed_settings
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
@@ -36,7 +39,9 @@ from cslm.training.run_data import (
     open_text_tokenizer,
     orders_of,
 )
+from cslm.training.run_folder import TEXT_TOKENIZER_FOLDER
 
+_MOST_PROBED = 100_000_000  # parameters of a model that is made to be looked at
 FITS_BELOW = 0.9
 """share of a GPU's memory that a plan may fill: the rest is its context, communication and what lies between tensors"""
 
@@ -64,15 +69,9 @@ class PlanConfig(LanguageModelConfig):
         Raises:
             UserError: a value out of range, by name.
         """
+        check_numbers(self, "", num_processes=Range(least=1), mfu=Range(above=0, most=1))
+        check_numbers(self, "", gpu_memory_gib=Range(above=0), peak_tflops=Range(above=0))
         super().__post_init__()
-        if self.num_processes < 1:
-            raise UserError(f"num_processes is {self.num_processes}: it must be at least 1")
-        if not 0 < self.mfu <= 1:
-            raise UserError(f"mfu is {self.mfu}: give a share above 0, at most 1")
-        for name in ("gpu_memory_gib", "peak_tflops"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise UserError(f"{name} is {value}: it must be above 0")
         if self.json is not None and not Path(self.json).parent.is_dir():
             raise UserError(f"json: there is no folder {Path(self.json).parent}")
 
@@ -94,18 +93,21 @@ class _Parts:
 def plan(config: PlanConfig) -> dict[str, Any]:
     """What the run will read, how large its model is, what memory, disk and time it takes.
 
-    Nothing is written and no weights are made or loaded. Sources, texts and cards that are missing are named in
-    ``notes``, and what depends on them is left out or taken at its largest.
+    Nothing is written and no weights are loaded; a small model is made, to measure what documents see. Sources, texts
+    and cards that are missing are named in ``notes``, and what depends on them is left out or taken at its largest.
 
     Raises:
-        UserError: a model that cannot be told, or sources without any weight.
+        UserError: a model that cannot be told or cannot learn from these rows, or sources without any weight.
     """
     parts = _open_parts(config)
+    name = str(config.model.base or f"model.architecture ({parts.shape.model_type})")
+    check_length(parts.shape, config.training.max_length, config.training.data.pack, name)
     with torch.device("meta"):
         model = model_of_shape(parts.shape, config.model.attention, torch.float32)
         if config.lora is not None:
             add_lora(model, config.lora)
     size = _size(model)
+    _check_documents(config, parts, size)
     rows, tied = parts.shape.get_text_config().vocab_size, parts.shape.get_text_config().tie_word_embeddings
     new = (rows - parts.num_text_rows) * parts.shape.get_text_config().hidden_size * (1 if tied else 2)
     costs = model_flops(model)
@@ -171,11 +173,23 @@ def _open_parts(config: PlanConfig) -> _Parts:
     return _Parts(shape, rows, sources, notes)
 
 
+def _check_documents(config: PlanConfig, parts: _Parts, size: ModelSize) -> None:
+    """Measure whether documents in a row stay apart, where a model of this shape is soon made; else say so."""
+    if size.all > _MOST_PROBED:
+        parts.notes.append("whether documents of a row stay apart: measured when the run starts")
+        return
+    with torch.random.fork_rng():
+        model = model_of_shape(parts.shape, config.model.attention, torch.float32)
+    told = check_documents(model, config.training.data.pack)
+    if told is not None:
+        parts.notes.append(told)
+
+
 def _open_tokenizer(
     config: PlanConfig, paths: RunPaths, folder: Path, notes: list[str]
 ) -> tuple[PreTrainedTokenizerBase | None, SpeechSide | None]:
     """The text tokenizer, one from scratch fitted in ``folder``, and the units; None for what is not there."""
-    fitted = paths.output / "text_tokenizer"
+    fitted = paths.output / TEXT_TOKENIZER_FOLDER
     try:
         tokenizer = open_text_tokenizer(config, paths, fitted if fitted.is_dir() else folder / fitted.name, rank=0)
     except UserError as error:

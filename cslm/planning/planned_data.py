@@ -116,8 +116,13 @@ def _share(found: Iterable[bool]) -> float:
 def micro_batch(plans: list[SourcePlan], training: TrainingConfig) -> tuple[list[int], int]:
     """Lengths of the documents of a full row, and how many of its tokens are trained, as sources mix them.
 
-    Where sources were not read, documents have the greatest length and all of their tokens are trained.
+    Where sources were not read, documents have the greatest length and all of their tokens are trained. Where a row
+    holds one document, it is the longest.
     """
+    if not training.data.pack:
+        longest = max((max(plan.lengths, default=training.max_length) for plan in plans), default=training.max_length)
+        learnt = [sum(plan.targets) / sum(plan.lengths) if plan.lengths else 1.0 for plan in plans]
+        return [longest], max(1, round(max(learnt, default=1.0) * longest))
     capacity = min(training.tokens_per_micro_batch, training.tokens_per_step)
     if any(plan.missing for plan in plans):
         full, rest = divmod(capacity, training.max_length)

@@ -34,12 +34,18 @@ import deepspeed.ops
 from deepspeed.accelerator import get_accelerator
 from deepspeed.utils import logger as deepspeed_logger
 
+_OF_LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _TIMEOUT = timedelta(minutes=60)
 _PATIENCE = timedelta(days=7)
 
 
 def start_processes(num_threads: int | None = None) -> tuple[int, int]:
-    """Join the processes that a launcher started, or be the only one; returns (rank, world_size)."""
+    """Join the processes that a launcher started, or be the only one; returns (rank, world_size).
+
+    Raises:
+        UserError: some of a launcher's variables are set, and others are not.
+    """
+    _check_launcher()
     deepspeed_logger.setLevel("ERROR")
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
     if "RANK" not in os.environ:
@@ -54,6 +60,22 @@ def start_processes(num_threads: int | None = None) -> tuple[int, int]:
     else:
         get_accelerator().set_device(int(os.environ["LOCAL_RANK"]))
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def _check_launcher() -> None:
+    """Make sure that the environment tells all of this process and its fellows, or nothing."""
+    told = {name: os.environ[name] for name in _OF_LAUNCHER if name in os.environ}
+    missing = [name for name in _OF_LAUNCHER if name not in told]
+    alone = "RANK" not in told and told.get("WORLD_SIZE", "1") == "1" and told.get("LOCAL_RANK", "0") == "0"
+    if missing and not alone:
+        found = ", ".join(f"{name}={value}" for name, value in told.items())
+        raise UserError(
+            f"the environment has {found} and lacks {', '.join(missing)}: start several processes with torchrun or "
+            f"deepspeed, which set them all, or unset {', '.join(told)} to train with one"
+        )
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"):
+        if not told.get(name, "0").isdecimal():
+            raise UserError(f"{name} is {told[name]!r} in the environment: it must be a whole number")
 
 
 def stack_versions() -> dict[str, str]:
@@ -82,6 +104,14 @@ def wait_for_all() -> None:
     """Return when every process has called this."""
     if torch.distributed.get_world_size() > 1:
         torch.distributed.barrier()
+
+
+def gathered(value: Any) -> list[Any]:
+    """What every process gives, by rank; all of them call this together."""
+    values = [value] * torch.distributed.get_world_size()
+    if len(values) > 1:
+        torch.distributed.all_gather_object(values, value)
+    return values
 
 
 @contextlib.contextmanager

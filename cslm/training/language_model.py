@@ -14,23 +14,27 @@ from cslm.batches.held_out import HeldOut
 from cslm.batches.read_ahead import read_ahead
 from cslm.codecs.families import card_centroids
 from cslm.errors import UserError
-from cslm.model.backbone import build_model
+from cslm.model.backbone import build_model, model_shape
 from cslm.model.checkpoint import save_checkpoint
 from cslm.model.compiled_layers import compile_layers
 from cslm.model.cpu_layers import use_cpu_layers
+from cslm.model.document_probe import check_documents
 from cslm.model.extension import CODEC_CENTROIDS, INITIALISATIONS, add_marker_rows, extend_model, num_embeddings
 from cslm.model.lora import add_lora, merge_lora
 from cslm.model.loss import LanguageModelLoss
+from cslm.model.positions import check_length
 from cslm.training.engine import preparation, runs_on_cpu, share_of_cores, start_processes, wait_for_all
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
 from cslm.training.loop import is_finished, train
 from cslm.training.row_training import RowTraining
+from cslm.training.run_claim import claim
 from cslm.training.run_data import RunData, SpeechSide, decoder_folder, open_data
-from cslm.training.run_folder import check_output, write_configuration
+from cslm.training.run_folder import check_output
 from cslm.training.training_config import TrainingConfig
 from cslm.training.validation import Validator
 
 _MOST_WORKERS = 4
+_OF_NEW_ROWS = ("initialisation", "untie_head")
 
 
 def train_language_model(config: LanguageModelConfig, decoder: str | None = None) -> None:
@@ -40,17 +44,34 @@ def train_language_model(config: LanguageModelConfig, decoder: str | None = None
         decoder: a speech decoder's folder, which goes into the checkpoint; None keeps the base's own.
 
     Raises:
-        UserError: an output folder of another run, parts that do not belong together, or a file that is missing.
+        UserError: an output folder of another run, or one that is in use; parts that do not belong together; a file
+            that is missing; a backbone that cannot learn from these rows.
     """
     paths = RunPaths(config)
     check_output(paths.output, config)
     if is_finished(paths.output, config.training):
-        print(f"{paths.output}: already finished; delete the folder to train again", flush=True)
+        print(f"{paths.output}: already finished; delete the folder to train again, or raise max_tokens", flush=True)
         return
-    rank, world_size = start_processes(config.training.device.num_threads)
+    start_processes(config.training.device.num_threads)
     wait_for_all()
-    if rank == 0:
-        write_configuration(paths.output, config)
+    check_base(config, paths)
+    with claim(paths.output, config):
+        _train(config, paths, decoder)
+
+
+def check_base(config: LanguageModelConfig, paths: RunPaths) -> None:
+    """What can be told of the backbone before any data are read.
+
+    Raises:
+        UserError: no such base or architecture, or one that has too few positions.
+    """
+    shape = model_shape(dataclasses.replace(config.model, base=paths.base, revision=None))
+    name = str(config.model.base or f"model.architecture ({shape.model_type})")
+    check_length(shape, config.training.max_length, config.training.data.pack, name)
+
+
+def _train(config: LanguageModelConfig, paths: RunPaths, decoder: str | None) -> None:
+    rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     with preparation():
         data = open_data(config, rank, int(os.environ["LOCAL_RANK"]))
         voice = decoder_folder(paths, decoder, data.speech)
@@ -78,7 +99,7 @@ def train_language_model(config: LanguageModelConfig, decoder: str | None = None
         validator = Validator(config.validation, held_out, data.stream.groups, paths.output, save)
     with read_ahead(data.stream, _loader_workers(config.training)) as stream:
         module = LanguageModelLoss(model, len(stream.groups), config.training.device.loss_kernel)
-        train(module, stream, config.training, paths.output, save, apart, validator, data.vocabulary)
+        train(module, stream, config.training, paths.output, save, apart, validator, data.made_of)
 
 
 def build_run_model(config: LanguageModelConfig, data: RunData) -> PreTrainedModel:
@@ -88,9 +109,10 @@ def build_run_model(config: LanguageModelConfig, data: RunData) -> PreTrainedMod
         UserError: no such base or architecture, or a base that does not fit its tokenizer.
     """
     tokenizer, speech = data.tokenizer, data.speech
-    backbone = dataclasses.replace(config.model, base=RunPaths(config).base)
-    seed = config.training.seed
+    backbone = dataclasses.replace(config.model, base=RunPaths(config).base_folder(weights=True), revision=None)
+    training, seed = config.training, config.training.seed
     model = build_model(backbone, tokenizer, seed)
+    _check_new_rows(config, speech)
     if speech is not None and speech.is_new:
         centroids = _centroids(config.initialisation, speech)
         extend_model(model, speech.vocabulary, config.initialisation, seed, config.untie_head, centroids)
@@ -101,13 +123,26 @@ def build_run_model(config: LanguageModelConfig, data: RunData) -> PreTrainedMod
         raise UserError(f"{backbone.base} has {num_rows} rows, but its tokenizer {len(tokenizer)} ids: they do not fit")
     if config.lora is not None:
         add_lora(model, config.lora, seed)
-    if config.training.device.compile:
-        compile_layers(model)
-    elif runs_on_cpu() and config.training.device.zero_stage < 3:
+    if runs_on_cpu() and training.device.zero_stage < 3 and not training.device.compile:
         use_cpu_layers(model)
-    if config.training.device.gradient_checkpointing:
+    told = check_documents(model, training.data.pack)
+    if told is not None and torch.distributed.get_rank() == 0:
+        print(told, flush=True)
+    if training.device.compile:
+        compile_layers(model)
+    if training.device.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model
+
+
+def _check_new_rows(config: LanguageModelConfig, speech: SpeechSide | None) -> None:
+    """Make sure that what is asked of new rows is asked where there are some."""
+    if speech is not None and speech.is_new:
+        return
+    for setting in dataclasses.fields(LanguageModelConfig):
+        value = getattr(config, setting.name)
+        if setting.name in _OF_NEW_ROWS and value != setting.default:
+            raise UserError(f"{setting.name} is {value}, and this run adds no units to its base: leave it out")
 
 
 def _tell(config: LanguageModelConfig, model: PreTrainedModel, held_out: HeldOut | None) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from cslm.batches.sources import SourceConfig
 from cslm.batches.weights import CapsConfig
 from cslm.errors import UserError
 from cslm.model.backbone import ModelConfig
+from cslm.model.checkpoint import check_holds_model
+from cslm.model.extension import INITIALISATIONS
+from cslm.model.local_folder import local_folder
 from cslm.model.lora import LoraOptions
+from cslm.ranges import Range, check_numbers
 from cslm.training.training_config import TrainingConfig
 from cslm.training.validation import ValidationConfig
 
@@ -45,7 +50,7 @@ class LanguageModelConfig:
     tokenizer_card: str | None = None
     """card of the speech tokenizer, path or name; null takes the base's, or learns text alone"""
     initialisation: str = "mean_and_covariance"
-    """where rows of units start: mean_and_covariance of the text rows, mean, normal, hugging_face, codec_centroids"""
+    """where new units start: mean_and_covariance of the text rows, mean, normal, hugging_face, codec_centroids"""
     chat_template: str | None = None
     """file with a chat template (Jinja) for conversations, kept in what is written; null keeps the base's own"""
     caps: CapsConfig | None = None
@@ -63,12 +68,24 @@ class LanguageModelConfig:
         """Check what types cannot.
 
         Raises:
-            UserError: ``rows_first_steps`` is negative or given for rows that are frozen, or LoRA as it cannot be.
+            UserError: a value out of range or none of the choices, or settings that contradict each other, by name.
         """
+        self.model.check()
+        if self.model.base is not None and self.text_tokenizer is not None:
+            raise UserError("text_tokenizer is only for a model from scratch: model.base brings its own")
         if self.lora is not None:
             self.lora.check()
-        if self.rows_first_steps < 0:
-            raise UserError(f"rows_first_steps is {self.rows_first_steps}: it must be at least 0")
+        if self.validation is not None:
+            self.validation.check()
+        check_numbers(self, "", rows_first_steps=Range(least=0))
+        if self.initialisation not in INITIALISATIONS:
+            raise UserError(f"initialisation is {self.initialisation!r}: choose one of {', '.join(INITIALISATIONS)}")
+        if self.model.dtype != "float32" and self.training.device.precision == "fp32":
+            raise UserError(
+                f"model.dtype is {self.model.dtype} and training.device.precision fp32, so weights would be updated in "
+                f"{self.model.dtype}, which rounds small updates away: set model.dtype float32, or precision bf16, "
+                "which keeps float32 copies"
+            )
         if self.rows_first_steps and self.lora is not None and self.lora.train_rows == "none":
             raise UserError(f"rows_first_steps is {self.rows_first_steps}, and lora.train_rows none freezes the rows")
 
@@ -77,10 +94,40 @@ class RunPaths:
     """The configuration's paths, looked up from its data root."""
 
     def __init__(self, config: LanguageModelConfig) -> None:
+        """Look nothing up yet but the root and the card.
+
+        Raises:
+            UserError: the root is no folder.
+        """
         self.root = Path(config.data_root)
+        if not self.root.is_dir():
+            raise UserError(f"data_root is {self.root}: there is no such folder, looked for {self.root.absolute()}")
         self.output = self.locate(config.output)
-        self.base = self.existing(config.model.base) if config.model.base is not None else None
         self.card = self.existing(config.tokenizer_card) if config.tokenizer_card is not None else None
+        self._model = config.model
+
+    @cached_property
+    def base(self) -> str | None:
+        """The folder of the base, for its tokenizer, its card and its configuration; None from scratch.
+
+        A model of the Hub is downloaded without its weights, unless they are there.
+
+        Raises:
+            UserError: no such folder or model, or one that holds no model.
+        """
+        return self.base_folder(weights=False)
+
+    def base_folder(self, weights: bool) -> str | None:
+        """The same, with its weights where they are asked for."""
+        name, revision = self._model.base, self._model.revision
+        if name is None:
+            return None
+        located = self.locate(name)
+        if revision is not None and located.exists():
+            raise UserError(f"model.revision is {revision!r}, and model.base the folder {located}: leave revision out")
+        folder = local_folder(located if located.exists() else name, revision, weights, located)
+        check_holds_model(folder)
+        return str(folder)
 
     def locate(self, name: str) -> Path:
         """A path under the root; one that begins with the root already is left as it is."""
@@ -98,5 +145,5 @@ class RunPaths:
         """
         path = self.locate(name)
         if not path.is_file():
-            raise UserError(f"{path}: there is no such file")
+            raise UserError(f"{path}: there is no such file, looked for {path.absolute()}")
         return path

@@ -18,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
 from cslm.model.objective import Objective
+from cslm.training.run_folder import METRICS_FILE
 from cslm.training.state import TrainingState
 from cslm.training.tracking import WandbRun
 from cslm.training.work_meter import DeviceWork
@@ -90,7 +91,7 @@ class RunLog(NoLog):
         """
         self.last_step = last_step
         output.mkdir(parents=True, exist_ok=True)
-        self._file = _from_step(output / "metrics.jsonl", state.step)
+        self._file = _from_step(output / METRICS_FILE, state.step)
         self._validation = _from_step(output / "validation.jsonl", state.step)
         self._board = SummaryWriter(str(output / "tensorboard"), purge_step=state.step + 1)
         self._tracked = WandbRun(wandb_project, output) if wandb_project is not None else None

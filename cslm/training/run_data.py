@@ -35,10 +35,8 @@ from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_t
 from cslm.sequences.wordings import all_wordings
 from cslm.training.engine import runs_on_cpu
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
-from cslm.training.state import find_latest
-
-INDEX_FOLDER = ".documents"
-"""of a run: where its documents begin, what they are called and which languages they are in"""
+from cslm.training.run_folder import INDEX_FOLDER, LOCK_FILE, TEXT_TOKENIZER_FOLDER
+from cslm.training.state import MadeOf, find_latest
 
 
 @dataclass(frozen=True)
@@ -83,13 +81,19 @@ class RunData(NamedTuple):
     held_out: HeldOut | None
     """what is validated on; None where nothing is"""
 
+    digests: Mapping[str, str]
+    """a hash of what each source holds, by name; none where nothing is kept"""
+
     @property
-    def vocabulary(self) -> str:
-        """What the ids stand for, in short: their number, a hash of text tokens and their ids, the units."""
+    def made_of(self) -> MadeOf:
+        """What a checkpoint hangs on.
+
+        The vocabulary is what ids stand for, in short: their number, a hash of text tokens and their ids, the units.
+        """
         tokens = json.dumps(sorted(self.tokenizer.get_vocab().items()), ensure_ascii=False)
         digest = hashlib.sha256(tokens.encode("utf-8")).hexdigest()[:16]
         units = f"units {self.speech.fingerprint}" if self.speech is not None else "no units"
-        return f"{len(self.tokenizer):,} ids, tokens {digest}, {units}"
+        return MadeOf(f"{len(self.tokenizer):,} ids, tokens {digest}, {units}", self.digests)
 
 
 def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, scratch: Path | None = None) -> RunData:
@@ -105,15 +109,18 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
         UserError: parts that do not belong together, or a file that is missing.
     """
     paths = RunPaths(config)
-    fitted = paths.output / "text_tokenizer"
-    folder = fitted if scratch is None or fitted.is_dir() else scratch / "text_tokenizer"
+    fitted = paths.output / TEXT_TOKENIZER_FOLDER
+    folder = fitted if scratch is None or fitted.is_dir() else scratch / fitted.name
     tokenizer = open_text_tokenizer(config, paths, folder, rank)
     speech = open_speech_side(paths, tokenizer, orders_of(config.sources))
     form = open_format(config, paths, tokenizer)
-    kept_in = IndexFolder(paths.output / INDEX_FOLDER, local_rank) if scratch is None else None
+    working = paths.output / LOCK_FILE
+    kept_in = IndexFolder(paths.output / INDEX_FOLDER, local_rank, working) if scratch is None else None
     validation, training = config.validation, config.training
     part = Part(validation.share if validation else 0.0)
-    sizes = BatchSizes(training.tokens_per_step, training.tokens_per_micro_batch, training.max_length)
+    sizes = BatchSizes(
+        training.tokens_per_step, training.tokens_per_micro_batch, training.max_length, training.data.pack
+    )
     sources = open_run_sources(config.sources, paths, form, speech, part, kept_in)
     weights = {name: source.weight for name, source in config.sources.items()}
     total_tokens = _begun_with(paths.output) or training.schedule_tokens
@@ -133,7 +140,21 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
         held_out = HeldOut(looked_at, stream, validation.max_documents)
         if not len(held_out):
             raise UserError(f"validation.share {validation.share} of these sources is no document: raise it")
-    return RunData(tokenizer, speech, form, stream, held_out)
+    digests = {} if kept_in is None else source_digests(config.sources, paths, sources, kept_in)
+    return RunData(tokenizer, speech, form, stream, held_out, digests)
+
+
+def source_digests(
+    configs: Mapping[str, SourceConfig], paths: RunPaths, sources: Mapping[str, Source], kept_in: IndexFolder
+) -> dict[str, str]:
+    """A hash of what each open source holds: of its store's shards, and of the index of its documents."""
+    found = {}
+    for name, source in sources.items():
+        documents = configs[name].documents
+        parts = ["" if source.store is None else source.store.digest]
+        parts.append("" if documents is None else kept_in.digests[paths.locate(documents)])
+        found[name] = hashlib.sha256(" ".join(parts).encode("utf-8")).hexdigest()
+    return found
 
 
 def _begun_with(output: Path) -> int | None:
@@ -155,6 +176,11 @@ def open_run_sources(
     Raises:
         UserError: as :func:`~cslm.batches.sources.open_sources`, or units of another speech tokenizer.
     """
+    for name, config in configs.items():
+        for what, given in (("store", config.store), ("file", config.documents)):
+            if given is not None and not paths.locate(given).exists() and "://" not in given:
+                looked_for = paths.locate(given).absolute()
+                raise UserError(f"the source {name}: there is no {what} {given}: looked for {looked_for}")
     located = {
         name: dataclasses.replace(
             source,
@@ -177,11 +203,9 @@ def open_text_tokenizer(
     """The base's text tokenizer, or one that process 0 fits in ``folder`` for a model from scratch.
 
     Raises:
-        UserError: both or neither are given, or a file of texts is missing.
+        UserError: neither is given, or a file of texts is missing.
     """
     if paths.base is not None:
-        if config.text_tokenizer is not None:
-            raise UserError("text_tokenizer is only for a model from scratch: model.base brings its own")
         return load_text_tokenizer(paths.base)
     if config.text_tokenizer is None:
         raise UserError("a model from scratch needs the section text_tokenizer (vocab_size, texts)")
@@ -190,6 +214,8 @@ def open_text_tokenizer(
         wordings = [text for text in all_wordings(config.text_tokenizer.languages) for _ in range(20)]
         train_text_tokenizer([*fitted_texts(files), *wordings], config.text_tokenizer.vocab_size, folder)
     while not folder.is_dir():
+        if not (paths.output / LOCK_FILE).exists():
+            raise UserError(f"process 0 stopped before there was a text tokenizer in {folder}: it says why")
         time.sleep(0.2)
     return load_text_tokenizer(str(folder))
 

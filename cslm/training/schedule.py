@@ -7,9 +7,14 @@ import math
 from cslm.training.training_config import TrainingConfig
 
 
-def learning_rate_at(config: TrainingConfig, step: int) -> float:
-    """The rate of the update number ``step`` (from 0): warm-up from 0, then the schedule down to the final rate."""
-    total, schedule = config.schedule_steps, config.schedule
+def learning_rate_at(config: TrainingConfig, step: int, schedule_steps: int | None = None) -> float:
+    """The rate of the update number ``step`` (from 0): warm-up from 0, then the schedule down to the final rate.
+
+    Args:
+        schedule_steps: of the schedule that the run began with, after which the rate stays at the final one; by default
+            those of ``config``.
+    """
+    total, schedule = schedule_steps or config.schedule_steps, config.schedule
     warmup = schedule.warmup_steps if schedule.warmup_steps is not None else round(schedule.warmup_fraction * total)
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup

@@ -15,17 +15,20 @@ import pickle
 import shutil
 import time
 from argparse import Namespace
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from deepspeed.checkpoint import ds_to_universal
 
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
+from cslm.training.checkpoint_faults import fault_of
 from cslm.training.engine import wait_for_all
 
+_STATE_FILE = "state.json"
 _POLL_SEC = 0.5
 _ALMOST_FULL = 1 << 26  # bytes; a file that did not fit leaves some of the disk unused
 
@@ -50,6 +53,18 @@ class TrainingState:
     """tokens of the schedule that the run began with: what its data reckon their progress by, made longer or not"""
 
 
+class MadeOf(NamedTuple):
+    """What a checkpoint hangs on, beside the settings of its run."""
+
+    vocabulary: str = ""
+    """what the rows of the model stand for, in short"""
+    sources: Mapping[str, str] = {}
+    """a hash of what each source holds, by name; a source that is not there is not compared"""
+
+
+NOTHING = MadeOf()
+
+
 @dataclass(frozen=True)
 class SavedState:
     """A checkpoint to resume from."""
@@ -62,34 +77,93 @@ class SavedState:
     """processes that wrote it"""
     zero_stage: int
     """how DeepSpeed sharded it"""
-    vocabulary: str = ""
-    """what its rows stand for"""
+    made_of: MadeOf = NOTHING
+    """what it hangs on"""
+    files: Mapping[str, int] = field(default_factory=dict)
+    """bytes of its files, by their names in the folder; none of a checkpoint from before they were noted"""
+    passed_over: tuple[str, ...] = ()
+    """newer checkpoints that are damaged, each with its fault"""
 
 
-def find_latest(output: Path) -> SavedState | None:
-    """The checkpoint that ``latest`` names; None for a run that has none.
+def find_latest(output: Path, faults_of: Callable[[SavedState], str | None] = lambda saved: None) -> SavedState | None:
+    """The checkpoint that ``latest`` names, or the newest before it that is not damaged; None for a run without any.
+
+    Args:
+        faults_of: what is wrong with the files of a checkpoint, or None; by default they are not looked at.
 
     Raises:
-        UserError: the pointer or the checkpoint is damaged.
+        UserError: all of them are damaged.
     """
     pointer = output / "checkpoints" / "latest"
     if not pointer.is_file():
         return None
-    folder = pointer.parent / pointer.read_text(encoding="utf-8").strip()
-    try:
-        values = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        state = TrainingState(
-            values["step"], values["tokens"], values["position"], values["consumed"], values["notes"],
-            values["best_loss"], values.get("schedule_tokens"),
-        )  # fmt: skip
-        return SavedState(folder, state, values["world_size"], values["zero_stage"], values["vocabulary"])
-    except (OSError, ValueError, KeyError) as error:
+    newest = pointer.read_text(encoding="utf-8", errors="replace").strip()
+    older = sorted((it.name for it in pointer.parent.glob("step-*") if not newest or it.name < newest), reverse=True)
+    faults: list[str] = []
+    for name in ([newest] if newest else []) + older:
+        folder = pointer.parent / name
+        try:
+            found = _read(folder)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            faults.append(f"{folder}: damaged checkpoint ({type(error).__name__}: {error})")
+            continue
+        fault = faults_of(found)
+        if fault is None:
+            return replace(found, passed_over=tuple(faults))
+        faults.append(f"{folder}: this checkpoint cannot be loaded ({fault})")
+    raise UserError(
+        f"{'; '.join(faults) or f'{pointer} names no checkpoint'}: no older one is whole, so the run cannot go on: put "
+        "a copy back, or delete its folder and train again"
+    )
+
+
+def _read(folder: Path) -> SavedState:
+    values = json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))
+    state = TrainingState(
+        values["step"], values["tokens"], values["position"], values["consumed"], values["notes"],
+        values["best_loss"], values.get("schedule_tokens"),
+    )  # fmt: skip
+    made_of = MadeOf(values["vocabulary"], values.get("sources", {}))
+    return SavedState(folder, state, values["world_size"], values["zero_stage"], made_of, values.get("files", {}))
+
+
+def find_whole(output: Path) -> SavedState | None:
+    """As :func:`find_latest`, after the files of checkpoints were read through; all processes call this together.
+
+    Raises:
+        UserError: as :func:`find_latest`.
+    """
+    return find_latest(output, lambda saved: fault_of(saved.folder, saved.files))
+
+
+def check_made_of(saved: SavedState, made_of: MadeOf, accept_changed_data: bool) -> list[str]:
+    """Make sure that a run goes on with the vocabulary and the data that its checkpoint was trained on.
+
+    Returns:
+        Sources that hold something else by now, where that is accepted.
+
+    Raises:
+        UserError: another vocabulary, or sources that have changed and were not accepted, by name.
+    """
+    before = saved.made_of
+    if before.vocabulary != made_of.vocabulary:
         raise UserError(
-            f"{folder}: damaged checkpoint ({error}): write the name of a whole one into {pointer}, or delete both"
-        ) from None
+            f"{saved.folder} was trained with another vocabulary ({before.vocabulary}), this run has "
+            f"{made_of.vocabulary}: give back the tokenizer and the card that it began with, or train in another "
+            "output folder"
+        )
+    both = before.sources.keys() & made_of.sources.keys()
+    changed = sorted(name for name in both if before.sources[name] != made_of.sources[name])
+    if changed and not accept_changed_data:
+        raise UserError(
+            f"{saved.folder} was trained on other data: since then documents or utterances were added, removed or "
+            f"replaced in the source {', '.join(changed)}: give them back, train in another output folder, or go on "
+            "all the same with --training.data.accept_changed_data true"
+        )
+    return changed
 
 
-def save_state(engine: Any, state: TrainingState, output: Path, keep: int, vocabulary: str = "") -> None:
+def save_state(engine: Any, state: TrainingState, output: Path, keep: int, made_of: MadeOf) -> None:
     """Write a checkpoint to resume from; all processes call this together.
 
     Raises:
@@ -120,9 +194,11 @@ def save_state(engine: Any, state: TrainingState, output: Path, keep: int, vocab
             **asdict(state),
             "world_size": torch.distributed.get_world_size(),
             "zero_stage": engine.zero_optimization_stage(),
-            "vocabulary": vocabulary,
-        }
-        write_atomically(folder / aside / "state.json", json.dumps(facts, indent=1).encode())
+            **made_of._asdict(),
+            "files": {str(file.relative_to(folder / aside)): file.stat().st_size
+                      for file in sorted((folder / aside).rglob("*.pt"))},
+        }  # fmt: skip
+        write_atomically(folder / aside / _STATE_FILE, json.dumps(facts, indent=1).encode())
         _publish(folder, aside, name, keep)
     wait_for_all()
 
@@ -135,9 +211,10 @@ def _publish(folder: Path, aside: str, name: str, keep: int) -> None:
     shutil.rmtree(folder / name, ignore_errors=True)
     os.replace(folder / aside, folder / name)
     write_atomically(folder / "latest", f"{name}\n".encode())
-    for old in sorted(folder.glob("step-*"))[:-keep]:
-        if old.name != name:
-            shutil.rmtree(old)
+    before = sorted(other for other in folder.glob("step-*") if other.name <= name)
+    after = [other for other in folder.glob("step-*") if other.name > name]  # damaged: the run went on from before it
+    for old in (*before[:-keep], *after):
+        shutil.rmtree(old)
 
 
 def needs_universal(saved: SavedState, world_size: int, zero_stage: int) -> bool:

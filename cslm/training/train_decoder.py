@@ -18,7 +18,9 @@ from cslm.decoder.speech_decoder import SpeechDecoder
 from cslm.errors import UserError
 from cslm.training.engine import preparation, start_processes, wait_for_all
 from cslm.training.loop import is_finished, train
-from cslm.training.run_folder import check_output, write_configuration
+from cslm.training.run_claim import claim
+from cslm.training.run_folder import check_output
+from cslm.training.state import MadeOf
 from cslm.training.training_config import TrainingConfig
 from cslm.units.store import UnitStore
 
@@ -60,6 +62,8 @@ class TrainDecoderConfig:
             raise UserError("crop_frames and max_utterances must be at least 1")
         if self.training.device.compile:
             raise UserError("training.device.compile is for language models: leave it out for a decoder")
+        if not self.training.data.pack:
+            raise UserError("training.data.pack is for language models: leave it out for a decoder")
         precision = self.training.device.precision
         if precision != "fp32":
             raise UserError(f"training.device.precision is {precision!r}: the decoder learns in fp32")
@@ -77,16 +81,18 @@ def train_decoder(config: TrainDecoderConfig) -> None:
     output = _locate(config, config.output)
     check_output(output, config)
     if is_finished(output, config.training):
-        print(f"{output}: already finished; delete the folder to train again", flush=True)
+        print(f"{output}: already finished; delete the folder to train again, or raise max_tokens", flush=True)
         return
     rank, _ = start_processes(config.training.device.num_threads)
     wait_for_all()
-    data = _open_data(config, output, rank)
-    decoder = _new_decoder(config, data)
-    stream = _open_stream(config, data, decoder)
-    train(decoder, stream, config.training, output, lambda weights, folder: _save(decoder, folder, weights))
-    if rank == 0:
-        shutil.rmtree(output / MELS_FOLDER)
+    with claim(output, config):
+        data = _open_data(config, output, rank)
+        decoder = _new_decoder(config, data)
+        stream = _open_stream(config, data, decoder)
+        parts = MadeOf(sources={"store": data.store.digest})
+        train(decoder, stream, config.training, output, lambda weights, at: _save(decoder, at, weights), made_of=parts)
+        if rank == 0:
+            shutil.rmtree(output / MELS_FOLDER)
 
 
 def main(arguments: list[str]) -> None:
@@ -108,7 +114,6 @@ def _open_data(config: TrainDecoderConfig, output: Path, rank: int) -> DecoderDa
         if rank == 0:
             manifest = _locate(config, config.manifest)
             mels = prepare_mels(store, rows, manifest, output / MELS_FOLDER, config.decoder, torch.get_num_threads())
-            write_configuration(output, config)
     if rank != 0:
         mels = open_mel_cache(output / MELS_FOLDER)
     return DecoderData(store, rows, voices, mels)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from cslm.errors import UserError
 from cslm.model.head_loss import LOSS_KERNELS
+from cslm.ranges import Range, check_numbers
 
 OPTIMIZERS = ("adamw", "muon", "sgd")
 PRECISIONS = ("fp32", "bf16")
 SCHEDULES = ("cosine", "linear", "constant")
+_COUNT = Range(least=1)
+_MOST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class OptimizerConfig:
             UserError: a value out of range, by name.
         """
         _one_of("optimizer.name", self.name, OPTIMIZERS)
-        _at_least(self, "optimizer", ("embedding_rate", "gradient_clip", "weight_decay"), 0)
+        none = Range(least=0)
+        check_numbers(self, "training.optimizer", embedding_rate=none, gradient_clip=none, weight_decay=none)
+        check_numbers(self, "training.optimizer", betas=Range(least=0, below=1), epsilon=Range(above=0))
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class ScheduleConfig:
     final_learning_rate: float = 0.0
     """where the schedule ends"""
     warmup_fraction: float = 0.0
-    """share of the steps in which the rate rises linearly from 0"""
+    """share of the steps in which the rate rises linearly from 0, at most 1"""
     warmup_steps: int | None = None
     """the same as a number of steps; wins over warmup_fraction"""
 
@@ -61,7 +65,8 @@ class ScheduleConfig:
             UserError: a value out of range, by name.
         """
         _one_of("schedule.shape", self.shape, SCHEDULES)
-        _at_least(self, "schedule", ("final_learning_rate", "warmup_fraction"), 0)
+        check_numbers(self, "training.schedule", final_learning_rate=Range(least=0), warmup_steps=Range(least=0))
+        check_numbers(self, "training.schedule", warmup_fraction=Range(least=0, most=1))
 
 
 @dataclass(frozen=True)
@@ -79,13 +84,18 @@ class CheckpointsConfig:
         Raises:
             UserError: a value out of range, by name.
         """
-        _at_least(self, "checkpoints", ("save_every", "save_total"), 1)
+        check_numbers(self, "training.checkpoints", save_every=_COUNT, save_total=_COUNT)
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """How documents become batches in time."""
 
+    pack: bool = True
+    """rows of as many documents as fit; false puts one document into each, for backbones that carry something along a
+    row (state-space layers, convolutions): measured before the first step, and refused without this"""
+    accept_changed_data: bool = False
+    """go on with a checkpoint though a source has other documents or utterances by now"""
     tokenize_texts_first: bool | None = None
     """tokenize whole texts once per machine, before training, into the user's cache folder, instead of whenever they
     are read; null does so beside an accelerator"""
@@ -99,7 +109,7 @@ class DataConfig:
         Raises:
             UserError: a value out of range, by name.
         """
-        _at_least(self, "data", ("loader_workers",), 0)
+        check_numbers(self, "training.data", loader_workers=Range(least=0))
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,7 @@ class DeviceConfig:
         _one_of("device.precision", self.precision, PRECISIONS)
         _one_of("device.loss_kernel", self.loss_kernel, LOSS_KERNELS)
         _one_of("device.zero_stage", self.zero_stage, (0, 1, 2, 3))
-        _at_least(self, "device", ("num_threads",), 1)
+        check_numbers(self, "training.device", num_threads=_COUNT, peak_tflops=Range(above=0))
         if self.compile and self.gradient_checkpointing:
             raise UserError(
                 "training.device.compile has no effect under training.device.gradient_checkpointing: "
@@ -144,8 +154,6 @@ class DeviceConfig:
             raise UserError(
                 "training.device.compile needs whole weights, and ZeRO stage 3 shards them: set zero_stage 0, 1 or 2"
             )
-        if self.peak_tflops is not None and self.peak_tflops <= 0:
-            raise UserError(f"training.device.peak_tflops is {self.peak_tflops}: it must be above 0")
 
 
 @dataclass(frozen=True)
@@ -210,8 +218,14 @@ class TrainingConfig:
         if self.max_tokens is None and self.max_steps is None:
             raise UserError("training: give max_tokens or max_steps, or training would never end")
         positive = ("max_tokens", "max_steps", "tokens_per_step", "tokens_per_micro_batch", "max_length", "log_every")
-        _at_least(self, "", positive, 1)
-        _at_least(self, "", ("learning_rate",), 0)
+        check_numbers(self, "training", **dict.fromkeys(positive, _COUNT))
+        check_numbers(self, "training", learning_rate=Range(least=0), seed=Range(least=0, most=_MOST_SEED))
+        warmup = self.schedule.warmup_steps
+        if warmup is not None and warmup > self.schedule_steps:
+            raise UserError(
+                f"training.schedule.warmup_steps is {warmup}, and the schedule has {self.schedule_steps} steps: "
+                "it must be at most as many"
+            )
 
     @property
     def schedule_steps(self) -> int:
@@ -235,11 +249,3 @@ class TrainingConfig:
 def _one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
     if value not in choices:
         raise UserError(f"training.{name} is {value!r}: choose one of {', '.join(map(str, choices))}")
-
-
-def _at_least(config: Any, group: str, names: Sequence[str], minimum: int) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and not value >= minimum:
-            where = ".".join(part for part in ("training", group, name) if part)
-            raise UserError(f"{where} is {value}: it must be at least {minimum}")

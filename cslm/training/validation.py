@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from cslm.batches.micro_batch import MicroBatch
-from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
+from cslm.ranges import Range, check_numbers
 from cslm.training.engine import full_weights
 from cslm.training.meters import LossMeter
 from cslm.training.state import TrainingState
@@ -36,17 +36,14 @@ class ValidationConfig:
     keep_best: bool = True
     """write the model to the folder best whenever its loss is the lowest so far"""
 
-    def __post_init__(self) -> None:
-        """Check what types cannot.
+    def check(self) -> None:
+        """Check what types cannot; not when it is made, since a parser may make it in trying a type.
 
         Raises:
             UserError: a value out of range, by name.
         """
-        for name in ("eval_steps", "max_documents"):
-            if getattr(self, name) < 1:
-                raise UserError(f"validation.{name} is {getattr(self, name)}: it must be at least 1")
-        if not 0 < self.share <= 0.5:
-            raise UserError(f"validation.share is {self.share}: give a share above 0 and at most 0.5")
+        check_numbers(self, "validation", eval_steps=Range(least=1), max_documents=Range(least=1))
+        check_numbers(self, "validation", share=Range(above=0, most=0.5))
 
 
 class Validator:

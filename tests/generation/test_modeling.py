@@ -16,8 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from cslm import CSLMForCausalLM
 from cslm.audio.waveform import save_waveform
 from cslm.errors import UserError
-from cslm.generation import modeling
 from cslm.generation.decoding import DecodingConfig, Generated
+from cslm.model import local_folder
 from cslm.sequences.text_tokenizer import train_text_tokenizer
 from tests.worlds.tiny_checkpoint import NUM_UNITS, SENTENCES, make_checkpoint, tone
 
@@ -190,7 +190,7 @@ def test_a_model_of_the_hub_is_downloaded_first(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(modeling, "snapshot_download", lambda name, **_: asked.append(name) or str(checkpoint))
+    monkeypatch.setattr(local_folder, "snapshot_download", lambda name, **_: asked.append(name) or str(checkpoint))
     model = CSLMForCausalLM.from_pretrained("somebody/a-model")
     assert asked == ["somebody/a-model"] and model.processor.speech_decoder().voices == ("en", "zh")
     monkeypatch.undo()

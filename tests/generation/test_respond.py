@@ -13,6 +13,7 @@ import soundfile
 
 from cslm.audio.waveform import save_waveform
 from cslm.errors import UserError
+from cslm.generation.processor import CSLMProcessor
 from cslm.generation.respond import main
 from cslm.generation.speech_tasks import SpeechTasks
 from tests.worlds.tiny_checkpoint import make_checkpoint, tone
@@ -58,6 +59,25 @@ def test_nothing_is_written_after_an_error(checkpoint: Path, question: Path, tmp
         assert not output.exists()
     with pytest.raises(UserError, match="answer_langage"):
         main([str(checkpoint), str(question), "--output", str(output), "--answer_langage", "zh"])
+
+
+def test_a_reply_that_is_cut_before_it_speaks_says_so_and_not_to_fine_tune_longer(
+    checkpoint: Path, question: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_kind = SpeechTasks._grammar
+    monkeypatch.setattr(SpeechTasks, "_grammar", lambda tasks, writes: of_kind(tasks, "text"))
+    monkeypatch.setattr(CSLMProcessor, "end_ids", property(lambda processor: (processor.vocabulary.sosp,)))
+    arguments = [str(checkpoint), str(question), "--output", str(tmp_path / "answer.wav")]
+    with pytest.raises(UserError, match=r"it was cut by decoding\.max_new_tokens 3.*raise max_new_tokens"):
+        main([*arguments, "--decoding.max_new_tokens", "3"])
+    assert not (tmp_path / "answer.wav").exists()
+
+
+def test_an_output_that_cannot_be_made_is_refused_before_the_model_is_opened(question: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for name, message in ((tmp_path / "file" / "a.wav", "file is a file"), (tmp_path, "which is a folder")):
+        with pytest.raises(UserError, match=rf"output is .*{message}"):
+            main([str(tmp_path / "nowhere"), str(question), "--output", str(name)])
 
 
 def test_the_script_leaves_with_status_2_and_one_line(root: Path, checkpoint: Path, tmp_path: Path) -> None:

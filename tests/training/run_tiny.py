@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from cslm.errors import exit_with_status
 from cslm.training.loop import train
+from cslm.training.state import MadeOf
 from tests.worlds.flat_training import training_config
 from tests.worlds.tiny_stream import TinyStream, tiny_module
 
@@ -45,7 +46,7 @@ def run(
     def save(weights: dict, folder: Path) -> None:
         save_file({name: value for name, value in weights.items() if "lm_head" not in name}, folder / "w.safetensors")
 
-    train(tiny_module(), Stream(), config, output, save, vocabulary=vocabulary)
+    train(tiny_module(), Stream(), config, output, save, made_of=MadeOf(vocabulary))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,12 @@ class Config:
     training: TrainingConfig = field(default_factory=lambda: training_config(max_steps=3))
 
 
+def write_begun(output, config):
+    """A run that has logged a step."""
+    write_configuration(output, config)
+    (output / "metrics.jsonl").write_text('{"step": 1}\n')
+
+
 def test_a_new_folder_and_the_same_run_are_fine(tmp_path):
     output = tmp_path / "run"
     check_output(output, Config())
@@ -28,7 +34,7 @@ def test_a_new_folder_and_the_same_run_are_fine(tmp_path):
 
 
 def test_another_run_is_refused_by_the_key_that_differs(tmp_path):
-    write_configuration(tmp_path, Config())
+    write_begun(tmp_path, Config())
     with pytest.raises(UserError, match="name is 'a' there and 'b' here"):
         check_output(tmp_path, Config(name="b"))
     with pytest.raises(UserError, match=r"training\.seed"):
@@ -36,13 +42,19 @@ def test_another_run_is_refused_by_the_key_that_differs(tmp_path):
 
 
 def test_where_it_stops_and_what_it_runs_on_may_change(tmp_path):
-    write_configuration(tmp_path, Config())
+    write_begun(tmp_path, Config())
     before = (tmp_path / "config.yaml").read_text("utf-8")
     other = training_config(max_steps=9, zero_stage=3, num_threads=2, log_every=7, tokens_per_micro_batch=77)
     check_output(tmp_path, replace(Config(training=other), output="elsewhere"))
-    assert {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()} == {"config.yaml": before}
+    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "metrics.jsonl"}
+    assert (tmp_path / "config.yaml").read_text("utf-8") == before
     with pytest.raises(UserError, match="max_length"):  # what the data depends on may not change with it
         check_output(tmp_path, replace(Config(training=replace(other, max_length=9)), output="elsewhere"))
+
+
+def test_a_folder_without_a_step_is_free_for_another_configuration(tmp_path):
+    write_configuration(tmp_path, Config())
+    check_output(tmp_path, Config(name="b"))
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
@@ -60,7 +72,7 @@ def test_a_damaged_configuration_is_named(tmp_path):
 
 
 def test_a_run_begun_before_a_setting_existed_goes_on_with_its_default(tmp_path):
-    write_configuration(tmp_path, Config())
+    write_begun(tmp_path, Config())
     path = tmp_path / "config.yaml"
     lines = path.read_text("utf-8").splitlines(keepends=True)
     path.write_text("".join(line for line in lines if "weight_decay" not in line and "name" not in line))
@@ -73,7 +85,7 @@ def test_a_run_begun_when_settings_stood_in_no_groups_is_resumed(tmp_path):
     config = Config(
         training=training_config(max_steps=3, optimizer="muon", zero_stage=0, schedule="linear", warmup_steps=2)
     )
-    write_configuration(tmp_path, config)
+    write_begun(tmp_path, config)
     path = tmp_path / "config.yaml"
     written = yaml.safe_load(path.read_text("utf-8"))
     new = written["training"]

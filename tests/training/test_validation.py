@@ -80,9 +80,9 @@ def test_when_it_is_due_and_how_often_still():
 
 def test_values_out_of_range_are_named():
     with pytest.raises(UserError, match="validation.share is 0.9"):
-        ValidationConfig(10, share=0.9)
+        ValidationConfig(10, share=0.9).check()
     with pytest.raises(UserError, match="validation.eval_steps is 0"):
-        ValidationConfig(0)
+        ValidationConfig(0).check()
 
 
 def test_a_share_that_holds_out_nothing_is_an_error(world):

@@ -23,7 +23,7 @@ def tiny_model(
     """Two layers, 32 wide, two query heads on one key head."""
     config = AutoConfig.for_model(
         family, vocab_size=vocab_size, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, tie_word_embeddings=tied, max_position_embeddings=256, pad_token_id=0,
+        num_key_value_heads=1, tie_word_embeddings=tied, max_position_embeddings=1024, pad_token_id=0,
         bos_token_id=1, eos_token_id=2, **FAMILIES[family],
     )  # fmt: skip
     with torch.random.fork_rng():
