@@ -145,7 +145,7 @@ def _object(line: bytes) -> dict[str, Any]:
     """
     try:
         raw = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"not JSON ({error})") from None
     if not isinstance(raw, dict):
         raise UserError(f"a {type(raw).__name__} where an object was expected")

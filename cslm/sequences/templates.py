@@ -43,6 +43,7 @@ _CLOCK = (  # stands in for the function of that name that transformers gives to
     + " }}{% endmacro %}{{ '' }}"
 )
 SENTINEL = re.compile("\ue000(\\d+)\ue001")
+_ODD = 'a "b"\n<c> & d'
 _BEFORE, _BEHIND = 2, 3  # spaces around a sentinel on which it is tried what a template strips
 _NAMED_TOKEN = re.compile(r"<\|[^<>|\s]+\|>")
 
@@ -137,6 +138,7 @@ class ChatWrapper:
 
     def _find_pieces(self, roles: tuple[str, ...]) -> tuple[TemplatePiece, ...]:
         texts = self._render(roles)
+        self._check_contents(roles)
         strips = [*self._find_strips(roles, texts), ("", "")]
         pieces = []
         for index, text in enumerate(texts):
@@ -211,6 +213,21 @@ class ChatWrapper:
                 right = space if behind not in (_BEHIND, _BEFORE + _BEHIND) else right
                 stripped[index] = (left, right)
         return stripped
+
+    def _check_contents(self, roles: tuple[str, ...]) -> None:
+        """Make sure that the template writes contents as they are, inside of them.
+
+        Raises:
+            UserError: it writes those of a role in another way, as JSON perhaps.
+        """
+        contents = [f"{sentinel(2 * index)}{_ODD}{sentinel(2 * index + 1)}" for index in range(len(roles))]
+        messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+        for role, found in zip(roles, self._split(self.apply(messages))[1::2], strict=False):
+            if found != _ODD:
+                raise UserError(
+                    f"the chat template of {self._name} rewrites the content of the role {role} ({_ODD!r} becomes "
+                    f"{found!r}): give a chat_template that writes it as it is, or documents without that role"
+                )
 
     def _render(self, roles: tuple[str, ...]) -> list[str]:
         try:

@@ -139,6 +139,7 @@ def test_documents_are_checked_line_by_line(tmp_path, form, world):
     for bad, message in [
         ("not json\n", "line 3: not JSON"),
         ("[1]\n", "line 3: a list"),
+        ("[" * 100_000 + "\n", "line 3: not JSON"),
         ('{"language": "en"}\n', "line 3: the field text is missing"),
         ('{"language": "en", "text": 3}\n', "line 3: the field text is 3"),
     ]:

@@ -115,6 +115,18 @@ def test_a_role_without_its_token_was_written_as_plain_pieces():
         form.chat.pieces(("user", "assistant", "tool"))
 
 
+def test_a_role_that_the_template_writes_as_json_is_refused():
+    tokenizer = real_tokenizer("byte-level", "chatml")
+    written_as = "(m['content'] | tojson if m['role'] == 'tool' else m['content'])"
+    tokenizer.chat_template = (
+        f"{{% for m in messages %}}{{{{ m['role'] + ': ' + {written_as} + eos_token }}}}{{% endfor %}}"
+    )
+    chat = SequenceFormat(tokenizer).chat
+    assert len(chat.pieces(("user", "assistant"))) == 3
+    with pytest.raises(UserError, match="rewrites the content of the role tool"):
+        chat.pieces(("user", "tool", "assistant"))
+
+
 def test_a_template_that_strips_contents_is_followed():
     for template, kept in (("gemma", "Hello."), ("chatml", " Hello.\n ")):
         form = opened("byte-level", template)

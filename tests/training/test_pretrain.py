@@ -139,6 +139,29 @@ def test_mistakes_in_the_configuration_are_named(world, tmp_path, change, messag
         run(world, config)
 
 
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        (
+            [{"language": "en", "messages": [{"role": "user", "content": None}]}],
+            r"d\.jsonl, line 1: .* null or missing",
+        ),
+        ([{"language": "en", "messages": [{"role": "assistant", "content": "Anna. " * 500}]}], "100% of the documents"),
+    ],
+)
+def test_documents_that_cannot_be_learnt_are_refused_before_the_first_step(world, tmp_path, documents, message):
+    lines = "".join(json.dumps(document) + "\n" for document in documents)
+    (tmp_path / "d.jsonl").write_text(lines)
+    config = {**text_lm_config(world), "output": str(tmp_path / "out")}
+    config["sources"] = {
+        **config["sources"],
+        "talks": {"task": "instruction", "documents": str(tmp_path / "d.jsonl"), "weight": 9.0},
+    }
+    with pytest.raises(UserError, match=message):
+        run(world, config)
+    assert not (tmp_path / "out" / "metrics.jsonl").exists()
+
+
 def test_a_rate_that_diverges_is_named(world, tmp_path):
     config = {**text_lm_config(world), "output": str(tmp_path / "out")}
     with pytest.raises(UserError, match="training diverged"):
