@@ -39,8 +39,8 @@ def test_a_turn_close_to_the_fall_decides():
 def test_a_loss_that_only_falls_or_only_rises():
     falls, rises = curve([6.0 - 0.05 * step for step in range(60)]), curve([2.0 + step for step in range(60)])
     assert falls.turn is None and falls.suggestion == falls.steepest
-    assert "never rises" in "\n".join(falls.told())
-    assert rises.suggestion is None and "no suggestion: the loss never fell" in rises.told()[-1]
+    assert "never rises" in "\n".join(falls.lines())
+    assert rises.suggestion is None and "no suggestion: the loss never fell" in rises.lines()[-1]
 
 
 @pytest.fixture(scope="module")
