@@ -116,6 +116,8 @@ def check_holds_model(folder: Path) -> None:
             f"{folder} is a run that is not finished, and holds no model yet (no config.json): finish it with "
             f"`cslm {_verb_of(run)} --config {run}`{instead}"
         )
+    if (folder / "state.json").is_file():
+        raise UserError(f"{folder} is a state to resume a run from, and no model (no config.json): finish that run")
     raise UserError(f"{folder}: no config.json, so it is no finished checkpoint: give the folder of one")
 
 

@@ -78,10 +78,10 @@ def check_documents(model: PreTrainedModel, packed: bool) -> str | None:
         if attention not in _ATTENTIONS and model.device.type == "cpu":
             return f"{name} cannot run on a CPU: whether documents of a row stay apart was not measured"
         told = next(iter(str(error).splitlines()), "")
-        others = _advice(_working(model, packed))
-        raise UserError(f"{name} cannot read a packed row ({type(error).__name__}: {told}): {others}") from error
+        advice = _advice(model, packed)
+        raise UserError(f"{name} cannot read a packed row ({type(error).__name__}: {told}): {advice}") from error
     if not probe.is_causal:
-        advice = _advice(_working(model, packed))
+        advice = _advice(model, packed)
         raise UserError(f"{name} lets a token see those after it, so that nothing would be learnt: {advice}")
     if packed and not probe.is_apart:
         how = f"a gradient of {probe.leak:.1e}" if probe.leak else f"a loss that changes by {probe.shift:.1e}"
@@ -121,17 +121,29 @@ def _working(model: PreTrainedModel, packed: bool) -> list[str]:
         if other == own:
             continue
         with contextlib.suppress(*_REFUSALS):
-            model.set_attn_implementation(other)
+            _set_attention(model, other)
             probe = probe_documents(model)
-            if probe.is_causal and (probe.is_apart or not packed):
+            if _attention(model) == other and probe.is_causal and (probe.is_apart or not packed):
                 found.append(other)
     with contextlib.suppress(*_REFUSALS):
-        model.set_attn_implementation(own)
+        _set_attention(model, own)
     return found
 
 
-def _advice(working: list[str]) -> str:
-    return f"set model.attention {' or '.join(working)}" if working else "choose another base"
+def _set_attention(model: PreTrainedModel, attention: str) -> None:
+    """Another attention; a model that transformers does not change still reads which one its own code is to be."""
+    model.set_attn_implementation(attention)
+    if _attention(model) != attention and attention != "sdpa":  # which not every model has
+        model.config._attn_implementation = attention
+
+
+def _advice(model: PreTrainedModel, packed: bool) -> str:
+    """What to set in place of an attention under which nothing can be learnt."""
+    if working := _working(model, packed):
+        return f"set model.attention {' or '.join(working)}"
+    if packed and (working := _working(model, packed=False)):
+        return f"set model.attention {' or '.join(working)} and training.data.pack false"
+    return "choose another base"
 
 
 def _ids(model: PreTrainedModel) -> Tensor:
