@@ -10,9 +10,10 @@ from typing import BinaryIO, cast
 
 import fsspec
 
-from cslm.audio.byte_pieces import BytePieces
+from cslm.audio.byte_pieces import Stretch
 from cslm.audio.tar_member import PREFIX as TAR_PREFIX
 from cslm.audio.tar_member import tar_member
+from cslm.errors import UserError
 
 STRETCH_PREFIX = "bytes://"
 
@@ -32,26 +33,19 @@ def open_source(name: str) -> Iterator[tuple[BinaryIO, int]]:
     """A file to read and seek in, and its length in bytes.
 
     Raises:
+        UserError: it is a folder, or a pipe, which would be waited for.
         OSError, ValueError, ImportError: it cannot be opened.
     """
     stretch = _stretch(name)
     outer = name if stretch is None else file_beneath(name)
+    if "://" not in outer and os.path.exists(outer) and not os.path.isfile(outer):
+        raise UserError(f"{name}: no such audio file, but a folder, a pipe or a device; check the path in the manifest")
     with fsspec.open(outer, "rb") if "://" in outer else open(outer, "rb") as file:
         if stretch is None:
             yield file, file.seek(0, io.SEEK_END)
         else:
             stretch = range(stretch.start, min(stretch.stop, file.seek(0, io.SEEK_END)))
-            yield cast(BinaryIO, _Stretch(file, [stretch])), len(stretch)
-
-
-class _Stretch(BytePieces):
-    """A stretch of a file, whose faults are raised where they happen."""
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        count = super().readinto(buffer)
-        if self.fault is not None:
-            raise self.fault
-        return count
+            yield cast(BinaryIO, Stretch(file, stretch)), len(stretch)
 
 
 def _stretch(name: str) -> range | None:

@@ -84,3 +84,17 @@ class BytePieces(io.RawIOBase):
             return piece[inside : inside + most]
         self._file.seek(piece.start + inside)
         return self._file.read(min(most, len(piece) - inside))
+
+
+class Stretch(BytePieces):
+    """A stretch of a file, whose faults are raised where they happen."""
+
+    def __init__(self, file: BinaryIO, stretch: range) -> None:
+        super().__init__(file, [stretch])
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """The same."""
+        count = super().readinto(buffer)
+        if self.fault is not None:
+            raise self.fault
+        return count

@@ -12,9 +12,9 @@ from cslm.audio.mpeg_frames import is_mpeg, mpeg_layout
 from cslm.audio.ogg_pages import MAGIC, ogg_layout
 from cslm.audio.wide_chunks import caf_layout, w64_layout
 
-_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
+_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 23: 1 / 2, 25: 3 / 8, 26: 5 / 8, 27: 1}
 """Encoding of AU to bytes of a sample; others are left to libsndfile."""
-_NIST_FIELD = re.compile(rb"^(sample_count|channel_count|sample_n_bytes|sample_rate) -i (\d+)", re.MULTILINE)
+_NIST_FIELD = re.compile(rb"^(sample_count|channel_count|sample_n_bytes|sample_rate) -(?:i|s\d+) (\d+)", re.MULTILINE)
 
 
 def layout_of(file: BinaryIO, size: int) -> Layout:

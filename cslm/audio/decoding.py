@@ -6,15 +6,16 @@ import contextlib
 import re
 from collections.abc import Iterator
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, cast
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from cslm.audio.byte_pieces import BytePieces, Piece
+from cslm.audio.byte_pieces import BytePieces, Piece, Stretch
 from cslm.audio.containers import layout_of
 from cslm.audio.layout import Layout
+from cslm.audio.mpeg_frames import after_tags, frame_kind, is_mpeg
 from cslm.errors import UserError
 
 _BLOCK_SAMPLES = 1 << 19  # of all channels together: 2 MiB of float32
@@ -24,6 +25,13 @@ _COUNTED_BY_HEADER = ("FLAC", "OGG", "MPEG", "MP3")
 """Formats whose length libsndfile takes from what is written, not from the size of the file."""
 _SIZES = re.compile(r"^\s*(?:data|riff|Riff size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 _CHUNKED = ("WAV", "WAVEX", "RF64", "AIFF")
+_MEASURED = (*_CHUNKED, *_COUNTED_BY_HEADER, "AU", "CAF", "W64", "NIST")
+"""Formats of which it is known whether all is there."""
+_RATES_HZ = range(1000, 1_000_001)
+"""Beyond these no speech is recorded: the header is damaged, and resampling would fill the memory."""
+_FRAME_HEAD = 4  # bytes of MPEG audio
+_FLAC_BEGINS = b"fLaC\0\0\0\x22"
+_FLAC_AHEAD = 1 << 16  # what libFLAC may have read ahead
 
 
 class _SoundFile(soundfile.SoundFile):
@@ -70,20 +78,28 @@ class AudioReader:
     """
 
     def __init__(self, file: BinaryIO, size: int, name: str) -> None:
-        self._file, self._name = file, name
-        self._layout = layout_of(file, size)
+        if not size:
+            raise UserError(f"{name}: is empty (0 bytes), so it cannot be read as audio; copy or download it again")
+        self._file, size = _without_tags(file, size)
+        self._name = name
+        self._layout = layout_of(self._file, size)
         if self._layout.cut is not None:
             raise UserError(f"{name}: is cut short: {self._layout.cut}; copy or download it again")
         first, *self._waiting = self._layout.streams
-        self._stream = _Stream(file, first, self._layout.stretched)
+        self._stream = _Stream(self._file, first, self._layout.stretched)
         self._place = 0  # frames before the next one
         self._is_beyond = False  # behind the last frame that the header counts
+        self._counted_bytes = 0  # what was read up to there
         self.notes = self._layout.notes
         self.rate_hz = int(self._stream.sound.samplerate)
         self.num_channels = int(self._stream.sound.channels)
         self.num_said = _frames_said(self._stream, self._layout)
         self.is_counted = self._stream.sound.format in _COUNTED_BY_HEADER
         """Whether the number of frames is what somebody wrote down, rather than the size of the file."""
+        if self.rate_hz not in _RATES_HZ:
+            raise UserError(f"{name}: says that it has {self.rate_hz} samples a second; remove it or convert it again")
+        if self._stream.sound.format not in _MEASURED:
+            self.notes.append(f"whether all of it is there is not known of its format ({self._stream.sound.format})")
         self._check_log()
 
     def __enter__(self) -> Self:
@@ -115,6 +131,7 @@ class AudioReader:
                 self._place += len(block)
                 yield block
             elif not self._open_next():
+                self._check_rest()
                 return
 
     def _next_block(self, most: int) -> NDArray[np.float32]:
@@ -124,9 +141,12 @@ class AudioReader:
                 return self._stream.read(min(_CAREFUL_FRAMES, most))
             said = most if self.num_said is None else self.num_said - self._place
             return self._stream.read(min(max(1, _BLOCK_SAMPLES // self.num_channels), most, said))
-        except soundfile.SoundFileError:
+        except soundfile.LibsndfileError as error:
             if not self._is_beyond:
-                raise
+                at = f"near byte {min(self._stream.bytes.tell(), self._stream.num_bytes)} of {self._stream.num_bytes}"
+                raise UserError(
+                    f"{self._name}: cannot be read as audio ({error.error_string}, {at}); remove it or convert it again"
+                ) from None
             return np.empty((0, self.num_channels), np.float32)  # a tag, a picture
 
     def _open_next(self) -> bool:
@@ -137,7 +157,7 @@ class AudioReader:
         all_read = self._stream.bytes.tell() >= self._stream.num_bytes
         if self._layout.beyond is None or self._is_beyond or self._place != self.num_said or all_read:
             return False
-        self._is_beyond = True
+        self._is_beyond, self._counted_bytes = True, self._stream.bytes.tell()
         self._go_on_with(self._layout.beyond)
         with contextlib.suppress(soundfile.SoundFileError):
             self._stream.sound.seek(self._place)
@@ -148,12 +168,27 @@ class AudioReader:
         stream = _Stream(self._file, pieces, self._layout.stretched)
         self._stream.sound.close()
         self._stream = stream
-        found = (stream.sound.samplerate, stream.sound.channels)
+        self._check_same((stream.sound.samplerate, stream.sound.channels))
+
+    def _check_same(self, found: tuple[int, int]) -> None:
         if found != (self.rate_hz, self.num_channels):
             raise UserError(
                 f"{self._name}: holds streams of {self.rate_hz} Hz, {self.num_channels} channels and of {found[0]} Hz, "
                 f"{found[1]} channels; convert each to a file of its own"
             )
+
+    def _check_rest(self) -> None:
+        """Refuse audio that stands behind what could be decoded: MP3 frames of another kind, another FLAC file."""
+        content, place = self._stream.bytes, self._stream.bytes.tell()
+        if self._layout.is_guess and place < self._stream.num_bytes:
+            content.seek(max(0, place - _FRAME_HEAD))  # libmpg123 has read the head of the frame that it did not like
+            kind = frame_kind(content.read(_FRAME_HEAD))
+            if kind is not None:
+                self._check_same(kind)
+        elif self._is_beyond:
+            content.seek(max(len(_FLAC_BEGINS), self._counted_bytes - _FLAC_AHEAD))
+            if _FLAC_BEGINS in content.read(2 * _FLAC_AHEAD):
+                raise UserError(f"{self._name}: holds two FLAC files, one after the other; make a file of each")
 
     def _check_log(self) -> None:
         """Refuse what libsndfile notes in its log alone: fewer bytes than the header announces."""
@@ -163,6 +198,15 @@ class AudioReader:
         for said, found in _SIZES.findall(self._stream.sound.extra_info):
             if int(said) < 0x7FFFFF00 and int(said) - int(found) > slack:
                 raise UserError(f"{self._name}: is cut short: {found} bytes of {said}; copy or download it again")
+
+
+def _without_tags(file: BinaryIO, size: int) -> tuple[BinaryIO, int]:
+    """The file from behind the tags (ID3) that some programs put before other formats than MP3, and its length."""
+    start = after_tags(file, size)
+    file.seek(start)
+    if not start or is_mpeg(file.read(_FRAME_HEAD)):
+        return file, size
+    return cast(BinaryIO, Stretch(file, range(start, size))), max(0, size - start)
 
 
 def _frames_said(stream: _Stream, layout: Layout) -> int | None:

@@ -22,6 +22,11 @@ _KBITS = {
 _MANY = 0x7FFFFFFF // 1152
 _TAGS_BYTES = 1 << 16  # what may follow the frames: ID3v1, APE, lyrics
 _TAG = b"ID3"
+_EMPTY_TAG = _TAG + bytes([3, 0, 0, 0, 0, 0, 10]) + bytes(10)
+"""Put before frames that have no tag: without, libsndfile takes what a Mac leaves in the working directory (``._``,
+``.AppleDouble``) for a part of the file before it looks for frames."""
+_TAIL_TAGS = (_TAG, b"TAG", b"APETAGEX", b"LYRICSBEGIN")
+_SEARCHED = 1 << 16
 
 
 def is_mpeg(head: bytes) -> bool:
@@ -31,23 +36,46 @@ def is_mpeg(head: bytes) -> bool:
 
 def mpeg_layout(file: BinaryIO, size: int) -> Layout:
     """The file, made to look longer or with another count of frames where libmpg123 would stop before its end."""
-    first = _first_frame(file, size)
+    first = after_tags(file, size)
     file.seek(first)
     frame = file.read(64)
     tag = _side_info_end(frame)
-    if frame[tag : tag + 4] not in (b"Xing", b"Info"):
-        return Layout([[range(size)]], stretched=ESTIMATED, is_guess=True)
-    flags, num_frames, num_bytes = struct.unpack(">III", frame[tag + 4 : tag + 16])
-    if flags & 3 != 3 or not num_frames:
-        return whole(size) if flags & 1 and num_frames else Layout([[range(size)]], stretched=ESTIMATED, is_guess=True)
-    layout, there = whole(size), size - first
-    if there - num_bytes > max(_TAGS_BYTES, num_bytes // 100) or _frame_at(file, first + num_bytes):
+    flags, num_frames, num_bytes = 0, 0, 0
+    if frame[tag : tag + 4] in (b"Xing", b"Info"):
+        flags, num_frames, num_bytes = struct.unpack(">III", frame[tag + 4 : tag + 16])
+    if not flags & 1 or not num_frames:
+        layout = _uncounted(file, first, size)
+    else:
+        layout = whole(size)
+        if flags & 2:
+            _compare(layout, file, first, tag, num_bytes)
+    if not first:
+        layout.streams = [[_EMPTY_TAG, *pieces] for pieces in layout.streams]
+    return layout
+
+
+def _uncounted(file: BinaryIO, first: int, size: int) -> Layout:
+    """A file that nobody counted the frames of, up to its last whole one: libmpg123 gives up at one that is cut."""
+    end = _end_of_frames(file, first, size)
+    layout = Layout([[range(end)]], stretched=ESTIMATED, is_guess=True)
+    if end < size:
+        layout.notes.append(f"{size - end} bytes behind its last whole frame")
+    return layout
+
+
+def _compare(layout: Layout, file: BinaryIO, first: int, tag: int, said: int) -> None:
+    """Hold what the first frame counts against what is there; ``tag`` is where in it the counts stand."""
+    size = len(layout.streams[0][0])
+    end, there = first + said, size - first
+    is_more = there - said > max(_TAGS_BYTES, said // 100)
+    if _frame_at(file, end) or (is_more and _frames_behind(file, end, size)):
         counts = struct.pack(">II", _MANY, there)
         place = first + tag + 8
         layout.streams = [[range(place), counts, range(place + len(counts), size)]]
         layout.is_guess = True
-        layout.notes.append(f"its header counts {num_bytes} bytes of frames, {there} are there")
-    return layout
+        layout.notes.append(f"its header counts {said} bytes of frames, {there} are there")
+    elif is_more:
+        layout.notes.append(f"{there - said} bytes behind its last frame")
 
 
 def frame_bytes(head: bytes) -> int | None:
@@ -65,9 +93,16 @@ def frame_bytes(head: bytes) -> int | None:
     return (144000 if version == 3 or layer == 2 else 72000) * rates[kbits] // rate_hz + padding
 
 
-def _first_frame(file: BinaryIO, size: int) -> int:
-    """Where the frames begin: behind the tags."""
-    place = 0
+def frame_kind(head: bytes) -> tuple[int, int] | None:
+    """Rate in Hz and number of channels of the frame that begins here; None where none does."""
+    if frame_bytes(head) is None:
+        return None
+    rate_hz = (44100, 48000, 32000)[head[2] >> 2 & 3] >> {3: 0, 2: 1, 0: 2}[head[1] >> 3 & 3]
+    return rate_hz, 1 if head[3] >> 6 == 3 else 2
+
+
+def after_tags(file: BinaryIO, size: int, place: int = 0) -> int:
+    """Where what follows the tags (ID3) begins."""
     while place < size:
         file.seek(place)
         head = file.read(10)
@@ -86,6 +121,38 @@ def _side_info_end(frame: bytes) -> int:
     if frame[1] >> 3 & 3 == 3:
         return 4 + (17 if mono else 32)
     return 4 + (9 if mono else 17)
+
+
+def _frames_behind(file: BinaryIO, place: int, size: int) -> bool:
+    """Whether frames begin behind a place, or behind a tag that stands there."""
+    place = after_tags(file, size, place)
+    file.seek(place)
+    return _first_of_frames(file.read(_SEARCHED)) is not None
+
+
+def _end_of_frames(file: BinaryIO, first: int, size: int) -> int:
+    """Where the last whole frame ends; the end of the file where a tag or other frames follow, or no frame is near."""
+    start = max(first, size - _SEARCHED)
+    file.seek(start)
+    tail = file.read(size - start)
+    place = 0 if start == first else _first_of_frames(tail)
+    while place is not None and (length := frame_bytes(tail[place : place + 4])) and place + length <= len(tail):
+        place += length
+    rest = tail[place:] if place else b""
+    return start + place if place and not rest.startswith(_TAIL_TAGS) and _first_of_frames(rest) is None else size
+
+
+def _first_of_frames(content: bytes) -> int | None:
+    """Where in some bytes the first of three frames begins; None where none does."""
+    place = content.find(b"\xff")
+    while place >= 0:
+        at = place
+        for _ in range(3):
+            at += frame_bytes(content[at : at + 4]) or len(content)
+        if at <= len(content):
+            return place
+        place = content.find(b"\xff", place + 1)
+    return None
 
 
 def _frame_at(file: BinaryIO, place: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -126,6 +127,11 @@ class _Part:
             asked = f"asked for what follows {self.start_sec} s"
         return UserError(f"{self.name}: {asked}, but the file holds {held_sec:.3f} s; correct the manifest")
 
+    def asked_for_nothing(self, start_sec: float) -> UserError:
+        """The part has no samples; the file may be good."""
+        what = "a part of 0 s" if self.duration_sec is not None else "what follows the last sample"
+        return UserError(f"{self.name}: asked for {what}, at {start_sec:.3f} s; correct the manifest")
+
     def too_long(self, seconds: float) -> UserError:
         """More than can be used."""
         most = f"at most {self.max_sec:g} s can be used at once"
@@ -135,6 +141,10 @@ class _Part:
 def _collected(reader: AudioReader, part: _Part, sample_rate_hz: int | None) -> np.ndarray:
     """The waveform of the part, at the rate that is wanted; only the result is ever held whole."""
     rate_hz = reader.rate_hz
+    if not all(math.isfinite(seconds * rate_hz) for seconds in (part.start_sec or 0.0, part.duration_sec or 0.0)):
+        raise UserError(
+            f"{part.name}: asked for {part.duration_sec} s from {part.start_sec} s on; correct the manifest"
+        )
     start = round((part.start_sec or 0.0) * rate_hz)
     wanted = None if part.duration_sec is None else round(part.duration_sec * rate_hz)
     if start < 0 or (wanted is not None and wanted < 0):
@@ -200,6 +210,8 @@ def _check_whole(reader: AudioReader, part: _Part, start: int, found: int, wante
             reader.notes.append(
                 f"its header says {(start + promised) / rate_hz:.2f} s, {(start + found) / rate_hz:.2f} s are there"
             )
+    if not found and (wanted == 0 or start):
+        raise part.asked_for_nothing(start / rate_hz)
     if not found:
         raise UserError(f"{part.name}: holds no samples; remove it or record it again")
 

@@ -31,7 +31,7 @@ _ZIP = b"PK\3\4"
 _BAD_FILE = (
     *(OSError, EOFError, ValueError, RuntimeError, SafetensorError, zipfile.BadZipFile, zlib.error),
     # what a pickle raises whose classes are no longer what they were
-    *(pickle.UnpicklingError, AttributeError, ImportError, KeyError, IndexError, TypeError, AssertionError),
+    *(pickle.UnpicklingError, AttributeError, ImportError, LookupError, ArithmeticError, TypeError, AssertionError),
 )
 
 
@@ -120,6 +120,8 @@ def _checked_digest(file: Path, card: Card) -> str:
 def _read(file: Path, allow_pickle: bool) -> Any:
     with file.open("rb") as content:
         head = content.read(256)
+    if not head:
+        raise UserError(f"{file} is empty (0 bytes): download it again")
     if head.lstrip()[:1] == b"<" or head.startswith(b"version https://git-lfs"):
         kind = "a web page" if head.lstrip()[:1] == b"<" else "a pointer of Git LFS"
         raise UserError(f"{file} is {kind}, not the centroids: download the file itself")

@@ -77,7 +77,7 @@ def prepare_audio_folder(output: Path, config: AudioFolderConfig) -> None:
 def audio_files(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
     """The audio files below a folder, through links too; counts the other files by suffix."""
     seen = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:
             folders.clear()  # a link back into what was walked
@@ -93,12 +93,21 @@ def audio_files(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
                 passed_over[printable(suffix) or "without a suffix"] += 1
 
 
+def _refuse(error: OSError) -> None:
+    raise UserError(f"{error.filename}: cannot be listed ({error.strerror}): make it readable, or move it elsewhere")
+
+
 def _utterances(
     files: list[Path], output: Path, config: AudioFolderConfig, language: str, intake: Intake
 ) -> Iterator[Utterance]:
     sharing = Counter(file.with_suffix("") for file in files)
     stems = {file: file if sharing[file.with_suffix("")] > 1 else file.with_suffix("") for file in files}
     names = {file: stem.relative_to(config.audio_dir).as_posix() for file, stem in stems.items()}  # a.wav beside a.flac
+    using = Counter(names.values())
+    names = {
+        file: f"{name}{file.suffix}" if using[name] > 1 and file != stems[file] else name
+        for file, name in names.items()
+    }  # a.wav beside a.flac and a.wav.flac
     taken = set(names.values())
     for file in progress_bar(files, len(files), "reading audio"):
         name, audio = names[file], audio_from(output, str(file))

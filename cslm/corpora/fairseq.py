@@ -37,6 +37,8 @@ def prepare_fairseq(output: Path, config: FairseqConfig) -> None:
     """
     language_tag(config.language)
     folder, *lines = _lines(config.tsv)
+    if "\t" in folder:
+        raise UserError(f"{config.tsv}, line 1: names a file; the first line of a .tsv of fairseq is the folder")
     beside = str(Path(config.tsv).with_suffix(".wrd"))
     texts_file = config.texts or (beside if os.path.isfile(beside) else None)
     texts = _lines(texts_file) if texts_file is not None else [""] * len(lines)

@@ -108,6 +108,9 @@ def checked(utterance: Utterance) -> Utterance:
         seconds = getattr(utterance, name)
         if seconds is not None and not 0 <= seconds < math.inf:
             raise UserError(f"{name} is {seconds}: a number of seconds from 0 on is wanted")
+    for word, start_sec, end_sec in utterance.words or []:
+        if not 0 <= start_sec <= end_sec < math.inf:
+            raise UserError(f"its word {printable(repr(word))[:40]} goes from {start_sec:g} to {end_sec:g} s")
     if utterance.channel is not None and utterance.channel < 0:
         raise UserError(f"channel is {utterance.channel}: a number from 0 on is wanted")
     return dataclasses.replace(utterance, language=language_tag(utterance.language))

@@ -141,7 +141,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
     if not file.is_file():
         raise UserError(f"{file}: no such file; a Kaldi data directory has wav.scp and text")
     try:
-        with file.open(encoding="utf-8-sig") as lines:
+        with file.open(encoding="utf-8-sig", newline="\n") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield number, " ".join(line.strip().split("\t")).strip()

@@ -130,13 +130,13 @@ def _words(said: dict[str, Any]) -> list[Word] | None:
 def _cuts(file: str) -> Iterator[tuple[int, dict[str, Any]]]:
     number = 0
     try:
-        with gzip.open(file, "rt", encoding="utf-8") if file.endswith(".gz") else open(file, encoding="utf-8") as lines:
+        with gzip.open(file, "rb") if file.endswith(".gz") else open(file, "rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield number, json.loads(line)
     except FileNotFoundError:
         raise UserError(f"{file}: no such file of cuts") from None
-    except (ValueError, OSError, EOFError, zlib.error) as error:
+    except (ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{file}: not JSON Lines ({error}; line {number})") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
@@ -17,6 +18,7 @@ _PathLike = str | os.PathLike[str]
 _REQUIRED = ("id", "audio", "text", "language")
 _STRINGS = (*_REQUIRED, "speaker", "group", "document")
 _FOREVER = float("inf")
+_LARGEST = sys.float_info.max
 
 
 @dataclass
@@ -158,7 +160,7 @@ def _count(value: Any, name: str, where: str) -> int | None:
 def _seconds(value: Any, name: str, where: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST:
         raise UserError(f"{where}: {name} must be a number of seconds from 0 on, not {json.dumps(value)[:60]}")
     return float(value)
 

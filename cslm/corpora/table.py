@@ -141,7 +141,9 @@ def _check_columns(found: Sequence[str], path: Path, config: TableConfig) -> Non
     wanted = (config.id_column, config.text_column, config.speaker_column, config.language_column)
     for column in (*wanted, config.start_column, config.end_column, config.channel_column):
         if column is not None and column not in found:
-            raise UserError(f"{path}: no column {column!r}; its header has {', '.join(found) or 'nothing'}")
+            raise UserError(f"{path}: no column {column!r}; its header has {', '.join(found)[:200] or 'nothing'}")
+        if column is not None and found.count(column) > 1:
+            raise UserError(f"{path}: {found.count(column)} columns are called {column!r}; give each a name of its own")
     try:
         config.path_template.format_map(dict.fromkeys(found, "0" * 32))
     except (KeyError, ValueError, IndexError) as error:

@@ -18,13 +18,20 @@ BLANK = "blank"
 
 _ESCAPED = re.compile(r'"(?:[^"]|"")*"')
 _MOST_BYTES_OF_A_CELL = 1 << 20
+_HEAD_BYTES = 1 << 16
 
 
 def open_text(path: Path) -> TextIO:
-    """A text file, gzipped (``.gz``) or not, with a byte order mark or without."""
+    """A text file, gzipped (``.gz``) or not, with a byte order mark or without.
+
+    A carriage return within a line is a character of it, except in the files of old Macs, where it ends all of them.
+    """
     if path.suffix == ".gz":
-        return io.TextIOWrapper(gzip.open(path), encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+        return io.TextIOWrapper(gzip.open(path), encoding="utf-8-sig", newline="\n")
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    is_old = b"\r" in head and b"\n" not in head
+    return path.open(encoding="utf-8-sig", newline="\r" if is_old else "\n")
 
 
 def read_rows(path: Path, delimiter: str, quoting: str, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:

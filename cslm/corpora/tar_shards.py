@@ -26,6 +26,7 @@ from cslm.files.progress import progress_bar
 
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
 """How a compressed file begins, and what unpacks it."""
+_CHAINED = "::"
 
 
 @dataclass
@@ -125,7 +126,14 @@ def _read(shard: str, config: TarShardsConfig, found: _Members, passed_over: Cou
             if os.path.basename(key).startswith(MAC_SHADOW):
                 passed_over[f"{MAC_SHADOW}*"] += 1
             elif suffix.lower() in SUFFIXES:
-                found.audio[key] = member.name
+                if found.audio.setdefault(key, member.name) != member.name:
+                    found.faults[key] = (
+                        f"{shard}: holds {found.audio[key]} and {member.name}: one name, two audio files"
+                    )
+                if _CHAINED in member.name:
+                    found.faults[key] = (
+                        f"{shard}: {member.name} has {_CHAINED} in its name, which no URL can; rename it"
+                    )
             elif suffix in (".json", f".{config.text_key}"):
                 content = members.extractfile(member)
                 assert content is not None
@@ -139,7 +147,7 @@ def _read(shard: str, config: TarShardsConfig, found: _Members, passed_over: Cou
 
 def _facts(content: bytes, suffix: str, config: TarShardsConfig) -> dict[str, Any]:
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")
         if suffix != ".json":
             return {config.text_key: text}
         values = json.loads(text)

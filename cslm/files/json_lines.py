@@ -34,12 +34,12 @@ def read_json_lines(path: _PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
                 record, end = _scan(text, 0)
                 if end != len(text):
                     raise ValueError("more than one value")
-            except (ValueError, StopIteration):
+            except (ValueError, StopIteration, RecursionError):
                 if not line.strip():
                     continue
                 try:
                     record = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     where = f"{name}, line {number}"
                     raise UserError(f"{where}: not JSON ({error}); each line is one JSON object") from None
             if not isinstance(record, dict):

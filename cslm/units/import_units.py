@@ -34,6 +34,7 @@ from cslm.units.unit_lines import read_unit_lines
 _UNIT = re.compile(r"<(?:(\d+):|Un)?(\d+)>")
 _STRING = re.compile(r"\d+|<[^<>]+>")
 _NUMBERS = re.compile(r"\d+(?:\s+\d+)*")
+_LONG = re.compile(r"\d{10,}")
 
 
 @dataclass
@@ -180,6 +181,8 @@ def _ids(given: Any, where: str, sizes: tuple[int, ...]) -> NDArray[np.int64]:
     """Units (num_frames, num_codebooks) of whatever form they have."""
     if isinstance(given, list) and given and all(isinstance(e, str) and _STRING.fullmatch(e.strip()) for e in given):
         given = " ".join(given)
+    if isinstance(given, str) and (long := _LONG.search(given)):
+        raise UserError(f"{where}: a unit outside its codebook of {', '.join(map(str, sizes))}: {long[0][:20]}")
     if isinstance(given, str) and _NUMBERS.fullmatch(given.strip()):
         given = [int(number) for number in given.split()]
     if isinstance(given, str):

@@ -22,22 +22,29 @@ def read_unit_lines(file: str, id_key: str, units_key: str) -> Iterator[tuple[in
     Raises:
         UserError: no such file, or a line of another kind than the first.
     """
-    if _first_line(file).startswith("{"):
+    first = _first_line(file)
+    if not first:
+        raise UserError(f"{file}: is empty; units are wanted, a line for each utterance")
+    if first.startswith("{"):
         yield from read_json_lines(file)
         return
-    names = _names_beside(file)
+    names, number, is_named = _names_beside(file), 0, "|" in first
     for number, line in _lines(file):
         where = f"{file}, line {number}"
-        if "|" in line:
+        if "|" not in line and not _NUMBERS.fullmatch(line):
+            raise UserError(f"{where}: is neither a JSON object nor NAME|UNITS nor a line of units: {line[:40]!r}")
+        if ("|" in line) != is_named:
+            raise UserError(f"{where}: is of another kind than the first line ({first[:40]!r})")
+        if is_named:
             name, _, units = line.partition("|")
             yield number, {id_key: name.strip(), units_key: units.strip()}
-        elif _NUMBERS.fullmatch(line):
+        else:
             if names is not None and number > len(names):
                 raise UserError(f"{where}: {Path(file).with_suffix('.tsv')} names only {len(names)} files")
             name = names[number - 1] if names is not None else f"{Path(file).stem}-{number:08d}"
             yield number, {id_key: name, units_key: line}
-        else:
-            raise UserError(f"{where}: is neither a JSON object nor NAME|UNITS nor a line of units: {line[:40]!r}")
+    if names is not None and number < len(names):
+        raise UserError(f"{file}: has {number} lines, {Path(file).with_suffix('.tsv')} names {len(names)} files")
 
 
 def _first_line(file: str) -> str:

@@ -331,3 +331,102 @@ def test_a_url_is_read_in_blocks_too():
     with fsspec.open("memory://odd/a.flac", "wb") as file:
         file.write(flac_of_a_pipe())
     assert len(load_waveform("memory://odd/a.flac")[0]) == 18 * RATE_HZ
+
+
+# What ended too early without a word.
+
+
+@pytest.mark.parametrize("left", [".AppleDouble", "._"])
+def test_what_a_mac_left_in_the_working_directory_is_no_part_of_an_mp3(tmp_path, monkeypatch, left):
+    before, _, _ = load(tmp_path, encoded("MP3", sound(2)))
+    (tmp_path / left).mkdir()
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(load(tmp_path, encoded("MP3", sound(2)))[0], before)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize("other", [sound(2, rate_hz=44100), sound(2, channels=2)])
+def test_mp3_frames_of_another_kind_are_not_dropped_in_silence(tmp_path, counted, other):
+    first = encoded("MP3", sound(3)) if counted else mp3_without_count(sound(3))
+    rate_hz = RATE_HZ if other.shape[1] == 2 else 44100
+    with pytest.raises(UserError, match="holds streams of 16000 Hz, 1 channels and of"):
+        load(tmp_path, first + encoded("MP3", other, rate_hz))
+
+
+def test_an_mp3_of_a_radio_that_ends_within_a_frame_is_read_to_its_last_whole_one(tmp_path):
+    content = mp3_without_count(sound(10))
+    whole, rate_hz, _ = load(tmp_path, content)
+    waveform, _, notes = load(tmp_path, content[: len(content) // 2 - 100])
+    assert 3 < len(waveform) / rate_hz < 7
+    np.testing.assert_allclose(waveform[:-2000], whole[: len(waveform) - 2000], atol=1e-6)
+    assert len(notes) == 1
+    assert "bytes behind its last whole frame" in notes[0]
+
+
+@pytest.mark.parametrize("rest", [bytes(200_000), np.random.default_rng(0).bytes(200_000)])
+def test_an_mp3_with_much_that_is_no_audio_behind_it_is_read(tmp_path, rest):
+    content = encoded("MP3", sound(2))
+    whole, _, _ = load(tmp_path, content)
+    waveform, _, notes = load(tmp_path, content + rest)
+    np.testing.assert_array_equal(waveform, whole)
+    assert notes == ["200000 bytes behind its last frame"]
+
+
+def test_frames_behind_a_hole_in_an_mp3_are_not_dropped_in_silence(tmp_path):
+    content = mp3_without_count(sound(6))
+    half = len(content) // 2
+    with pytest.raises(UserError, match=r"near byte \d+ of"):
+        load(tmp_path, content[:half] + np.random.default_rng(0).bytes(3000) + content[half + 3000 :])
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "WAV"])
+def test_a_tag_of_mp3_before_another_format(tmp_path, kind):
+    tag, content = b"ID3\3\0\0\0\0\1\0" + bytes(128), encoded(kind, sound(4))
+    whole, _, _ = load(tmp_path, content)
+    np.testing.assert_array_equal(load(tmp_path, tag + content)[0], whole)
+    with pytest.raises(UserError, match="cut short|cannot be read as audio"):
+        load(tmp_path, tag + content[: len(content) // 2])
+
+
+def test_two_flac_files_one_after_the_other_are_not_read_as_the_first(tmp_path):
+    with pytest.raises(UserError, match="holds two FLAC files"):
+        load(tmp_path, encoded("FLAC", sound(6)) + encoded("FLAC", sound(6, seed=1)))
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("NIST", "ULAW"), ("NIST", "ALAW"), ("AU", "G721_32")])
+@pytest.mark.parametrize("tenth", range(1, 10))
+def test_telephone_speech_that_is_cut_short_is_rejected(tmp_path, kind, subtype, tenth):
+    content = encoded(kind, sound(3, rate_hz=8000), 8000, subtype=subtype)
+    assert seconds(tmp_path, content) == pytest.approx(3, abs=0.05)
+    with pytest.raises(UserError, match="is cut short"):
+        load(tmp_path, content[: len(content) * tenth // 10])
+
+
+def test_a_format_that_cannot_be_checked_is_noted(tmp_path):
+    assert load(tmp_path, encoded("VOC", sound(1)))[2] == [
+        "whether all of it is there is not known of its format (VOC)"
+    ]
+
+
+@pytest.mark.parametrize("rate_hz", [1, 100, 2**31 - 1])
+def test_a_damaged_rate_does_not_fill_the_memory(tmp_path, rate_hz):
+    content = patched(encoded("WAV", sound(1)), 24, struct.pack("<I", rate_hz))
+    with pytest.raises(UserError, match=f"says that it has {rate_hz} samples a second"):
+        load(tmp_path, content, sample_rate_hz=RATE_HZ)
+
+
+@pytest.mark.parametrize("part", [(0.5, 0.0), (1.0, 0.05), (1.0, None), (0.0, 1e308)])
+def test_a_part_without_samples_is_not_blamed_on_the_file(tmp_path, part):
+    with pytest.raises(UserError, match=r"asked for .*; correct the manifest"):
+        load(tmp_path, encoded("WAV", sound(1)), start_sec=part[0], duration_sec=part[1])
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.wav")
+    with pytest.raises(UserError, match="no such audio file, but a folder, a pipe or a device"):
+        load_waveform(tmp_path / "x.wav")
+
+
+def test_an_empty_file_is_called_empty(tmp_path):
+    with pytest.raises(UserError, match="is empty"):
+        load(tmp_path, b"")

@@ -384,3 +384,92 @@ def test_audio_that_is_numbers_and_rows_that_are_none(tmp_path):
         make("hugging_face", tmp_path / "b", dataset=tmp_path / "plain", language="en")
     with pytest.raises(UserError, match="numbers without a sampling rate: give --sample_rate_hz"):
         make("hugging_face", tmp_path / "c", dataset=tmp_path / "plain", language="en", text_column="null")
+
+
+# What was lost, or refused later, without a word.
+
+
+def test_a_file_named_as_another_with_its_suffix_gets_an_id_of_its_own(tmp_path):
+    (tmp_path / "audio").mkdir()
+    for name in ("x.wav", "x.mp3", "x.wav.flac"):
+        (tmp_path / "audio" / name).write_bytes(encoded("WAV", sound(0.5)))
+    rows = make("audio_folder", tmp_path, audio_dir=tmp_path / "audio", language="en")
+    assert [row.id for row in rows] == ["x.mp3", "x.wav", "x.wav.flac"]
+
+
+def test_a_carriage_return_in_a_text_does_not_cut_it(tmp_path, audio):
+    (tmp_path / "t.tsv").write_bytes(b"id\ttext\na\tone\rtwo\nb\tthree\r\n")
+    rows = make("table", tmp_path, audio_dir=audio, table=tmp_path / "t.tsv", language="en")
+    assert [row.text for row in rows] == ["one\rtwo", "three"]
+
+
+def test_a_table_of_an_old_mac(tmp_path, audio):
+    (tmp_path / "t.tsv").write_bytes(b"id\ttext\ra\tone\rb\ttwo\r")
+    rows = make("table", tmp_path, audio_dir=audio, table=tmp_path / "t.tsv", language="en")
+    assert [row.text for row in rows] == ["one", "two"]
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path, audio):
+    (tmp_path / "t.tsv").write_text("id\tid\ttext\na\tb\tone\n")
+    with pytest.raises(UserError, match="2 columns are called 'id'"):
+        make("table", tmp_path, audio_dir=audio, table=tmp_path / "t.tsv", language="en")
+
+
+def test_two_audio_files_of_one_name_in_a_shard_are_rejected_by_name(tmp_path):
+    sounds = {name: encoded("WAV", sound(0.5)) for name in ("a.wav", "a.flac", "b.wav", "c::d.wav")}
+    tar(tmp_path / "s.tar", {**sounds, "b.txt": "\ufefftext".encode(), "b.json": b'\xef\xbb\xbf{"speaker": "s"}'})
+    rows = make("tar_shards", tmp_path, shards=tmp_path / "s.tar", language="en", max_rejected_share=1)
+    assert [(row.id, row.text, row.speaker) for row in rows] == [("b", "text", "s")]
+    reasons = {row["id"]: row["reason"] for row in listed(tmp_path)}
+    assert "holds a.wav and a.flac" in reasons["a"]
+    assert "has :: in its name" in reasons["c::d"]
+
+
+def nemo(tmp_path, *lines):
+    (tmp_path / "n.json").write_text("".join(f"{line}\n" for line in lines))
+    return make("nemo", tmp_path, manifest=tmp_path / "n.json", language="en", max_rejected_share=1)
+
+
+def test_parts_that_begin_at_one_moment_are_two_utterances(tmp_path):
+    parts = [{"offset": 0, "duration": 1}, {"duration": 2}, {"offset": 1.0001, "duration": 1}, {"offset": 1.0004}]
+    rows = nemo(tmp_path, *(json.dumps({"audio_filepath": "x.wav", "text": "", **part}) for part in parts))
+    assert [row.id for row in rows] == ["x", "x-0-2000", "x-1000", "x-1000-"]
+
+
+def test_an_infinite_offset_is_one_rejection(tmp_path):
+    good = '{"audio_filepath": "x.wav", "text": "hi"}'
+    rows = nemo(tmp_path, '{"audio_filepath": "y.wav", "text": "", "offset": 1e400}', good)
+    assert [row.id for row in rows] == ["x"]
+    assert "offset is 'inf', not a number of seconds" in listed(tmp_path)[0]["reason"]
+
+
+def test_lines_nested_too_deep_are_named(tmp_path):
+    with pytest.raises(UserError, match="line 1: not JSON"):
+        nemo(tmp_path, "[" * 100_000)
+
+
+def test_a_fairseq_list_without_its_folder_loses_no_file(tmp_path):
+    (tmp_path / "t.tsv").write_text("a.wav\t1\nb.wav\t1\n")
+    with pytest.raises(UserError, match="line 1: names a file"):
+        make("fairseq", tmp_path, tsv=tmp_path / "t.tsv", language="en")
+
+
+@pytest.mark.parametrize("word", [["hi", -0.3, 0.2], ["hi", 0.5, -0.2]])
+def test_a_word_that_a_manifest_cannot_hold_is_one_rejection(tmp_path, word):
+    cuts = []
+    for name, words in (("good", ["hi", 0.1, 0.2]), ("bad", word)):
+        said = {"text": "hi", "language": "en", "alignment": {"word": [words]}}
+        recording = {"sources": [{"type": "file", "channels": [0], "source": "x.wav"}]}
+        cuts.append({"id": name, "start": 0, "duration": 1, "recording": recording, "supervisions": [said]})
+    content = "\ufeff" + "".join(json.dumps(cut) + "\n" for cut in cuts)
+    (tmp_path / "c.jsonl").write_text(content, encoding="utf-8")
+    rows = make("lhotse_cuts", tmp_path, cuts=tmp_path / "c.jsonl", max_rejected_share=1)
+    assert [row.id for row in rows] == ["good"]
+    assert "its word 'hi' goes from" in listed(tmp_path)[0]["reason"]
+
+
+def test_a_carriage_return_in_a_text_of_kaldi_is_no_utterance(tmp_path, audio):
+    (tmp_path / "k").mkdir()
+    (tmp_path / "k" / "wav.scp").write_text(f"a {audio / 'a.wav'}\n")
+    (tmp_path / "k" / "text").write_bytes(b"a one\rtwo\n")
+    assert [row.text for row in make("kaldi", tmp_path, data_dir=tmp_path / "k", language="en")] == ["one\rtwo"]

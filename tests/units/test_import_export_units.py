@@ -148,3 +148,28 @@ def test_repeats_are_merged_or_kept(tmp_path):
     export_units(ExportUnitsConfig(str(store.path), str(tmp_path / "o.jsonl"), "kept"))
     assert json.loads((tmp_path / "o.jsonl").read_text())["units"] == "<1><1><2>"
     assert np.isclose(store.header.audio_sec, 0.3)
+
+
+@pytest.mark.parametrize("units", ["<" + "9" * 20 + ">", "9" * 5000, "1 " + "9" * 12])
+def test_a_unit_of_too_many_digits_is_named(tmp_path, units):
+    with pytest.raises(UserError, match="line 1: a unit outside its codebook of 16: 9999"):
+        take(tmp_path, {"id": "a", "units": units})
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "is empty"),
+        ("1 2\n", "has 1 lines, .*names 2 files"),
+        ("a|1 2\n3 4\n", "line 2: is of another kind than the first line"),
+    ],
+)
+def test_units_of_others_that_end_early_or_change_their_kind(tmp_path, content, says):
+    (tmp_path / "k.km").write_text(content)
+    (tmp_path / "k.tsv").write_text("/data\na.wav\t100\nb.wav\t200\n")
+    config = ImportUnitsConfig(
+        [str(tmp_path / "k.km")], str(tmp_path / "s"), codebook_sizes=[100], frame_rate_hz=50.0, language="en"
+    )
+    with pytest.raises(UserError, match=says):
+        import_units(config)
+    assert not (tmp_path / "s").exists()
