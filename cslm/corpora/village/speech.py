@@ -135,6 +135,8 @@ def _utterances(chunks: list[list[Line]], results: Iterator[list[tuple[float, li
             speaker=line.voice,
             words=words,
             group=line.group,
+            document=line.document,
+            place=line.place,
         )
 
 
