@@ -97,7 +97,8 @@ def probe_documents(model: PreTrainedModel) -> DocumentProbe:
     """Run a few tokens through ``model`` and look at gradients and losses. What it raises is the model's own."""
     module = LanguageModelLoss(model, _LENGTH, "torch")
     ids = _ids(model)
-    with torch.random.fork_rng(), _parameters_at_rest(model):
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), _parameters_at_rest(model):
         gradient = _gradient(module, _row(ids, (_BEFORE, _LENGTH), _LEARNT))
         losses = [_losses(module, row) for row in (_row(ids, (_BEFORE, _LENGTH)), _row(ids[_BEFORE:], (_LENGTH,)))]
     shift = (losses[0] - losses[1]).abs() / losses[1].abs().clamp(min=1.0)

@@ -60,6 +60,8 @@ def model_flops(model: PreTrainedModel) -> ModelFlops | None:
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     if any(getattr(config, name, None) for name in _EXPERTS) or not set(kinds) <= set(_ATTENTIONS):
         return None
+    if getattr(config, "num_attention_heads", None) is None:  # layers without attention
+        return None
     head = model.get_output_embeddings()
     layers = [module for module in model.modules() if module is not head]
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

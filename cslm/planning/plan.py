@@ -178,7 +178,7 @@ def _check_documents(config: PlanConfig, parts: _Parts, size: ModelSize) -> None
     if size.all > _MOST_PROBED:
         parts.notes.append("whether documents of a row stay apart: measured when the run starts")
         return
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         model = model_of_shape(parts.shape, config.model.attention, torch.float32)
     told = check_documents(model, config.training.data.pack)
     if told is not None:
