@@ -14,6 +14,7 @@ from cslm.units import tokenize_corpus
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ROOT / "recipes" / "village" / "small"
 TWO_STEPS = ["--training.max_steps", "2", "--training.tokens_per_step", "300", "--training.device.num_threads", "1"]
+TWO_STEPS += ["--training.schedule.warmup_steps", "0"]  # more than two are refused
 TINY_MODEL = ["--model.architecture.hidden_size", "32", "--model.architecture.intermediate_size", "32"]
 TINY_MODEL += ["--model.architecture.num_hidden_layers", "2", "--model.architecture.head_dim", "16"]
 

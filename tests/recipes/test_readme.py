@@ -15,6 +15,7 @@ import pytest
 import soundfile as sf
 
 from cslm import cli
+from cslm.errors import UserError
 from tests.recipes.conftest import ROOT, TWO_STEPS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,6 +52,16 @@ def call(words: list[str], *more: str) -> None:
     """Run a command of the README in this process."""
     verb = verb_of(words)
     importlib.import_module(MODULES[verb]).main([*words[2:], *QUICK.get(verb, []), *more])
+
+
+def call_until_it_speaks(words: list[str]) -> None:
+    """After two steps a model writes anything: half of its replies end before they have any speech."""
+    for seed in range(20):
+        try:
+            return call(words, "--seed", str(seed))
+        except UserError as error:
+            assert "no speech" in str(error) or "max_new_tokens" in str(error), error
+    raise AssertionError("20 replies without any speech")
 
 
 def test_there_are_commands():
@@ -123,7 +134,7 @@ def test_an_own_corpus_becomes_a_spoken_reply(place, hamlet, monkeypatch):
     for words in own:
         if verb_of(words) == "finetune":
             write_dialogues(place / "runs" / "mine" / "corpus")
-        call(words)
+        call_until_it_speaks(words) if verb_of(words) == "respond" else call(words)
     for result in ("pretrain", "finetune", "decoder"):
         assert (place / "runs" / "mine" / result / "model.safetensors").is_file()
     assert (place / "runs/mine/finetune/speech/decoder/model.safetensors").is_file()
