@@ -138,6 +138,8 @@ def _run(module: LanguageModelLoss, lengths: Sequence[int], num_targets: int) ->
     storages = _Storages()
 
     def after_layers(decoder: Any, arguments: Any, output: Any) -> None:
+        if getattr(output, "last_hidden_state", None) is None:
+            raise NotImplementedError(f"{type(decoder).__name__} gives no hidden states to tell layers from head")
         marks["forward"], marks["kept"] = storages.most_since(), storages.alive
         output.last_hidden_state.register_hook(before_layers)
 
