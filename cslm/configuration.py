@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import itertools
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -176,7 +177,7 @@ def _with_shipped_files(
         if wanted or argument.startswith("--config="):
             path, content = _find_configuration(argument.removeprefix("--config="), program, config_class)
             files.append(path)
-            contents.append(json.dumps(content, ensure_ascii=False))
+            contents.append(_flow_yaml(content))
             wanted = False
         elif argument == "--config":
             wanted = True
@@ -197,8 +198,9 @@ def _find_configuration(name: str, program: str, config_class: type[DataclassIns
             if str(key) in names:
                 raise UserError(f"{path}: {key} is now {names[str(key)]}: write it there")
             raise UserError(f"{path}: unknown key {key!r}: known are {', '.join(sorted(known))}")
+    plain = as_written(content)
     for former, new in names.items():
-        if _has(content, former):
+        if _has(plain, former):
             raise UserError(f"{path}: {former} is now {new}: write it there")
     return str(path), as_meant(content, config_class)
 
@@ -270,6 +272,21 @@ def _refuse_former_flags(arguments: Sequence[str], program: str, names: Mapping[
             raise UserError(f"{program}: {flag} is now --{new}: give it by that name")
 
 
+def _flow_yaml(content: Any) -> str:
+    """Plain values on one line, as YAML reads them: JSON, but for numbers that JSON does not know."""
+    if isinstance(content, dict):
+        return (
+            "{"
+            + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {_flow_yaml(content[key])}" for key in content)
+            + "}"
+        )
+    if isinstance(content, list | tuple):
+        return f"[{', '.join(map(_flow_yaml, content))}]"
+    if isinstance(content, float) and not math.isfinite(content):
+        return ".nan" if math.isnan(content) else ".inf" if content > 0 else "-.inf"
+    return json.dumps(content, ensure_ascii=False)
+
+
 def _arguments_as_meant(arguments: Sequence[str], config_class: type[DataclassInstance]) -> list[str]:
     """The arguments, with values in brackets and numbers as the settings take them."""
     meant = []
@@ -293,7 +310,7 @@ def _argument_as_meant(value: str, hint: Any) -> str:
     if isinstance(content, list | dict) and hint is not str:
         found = as_meant(content, hint)
         same = hint is Any and found == as_written(content)
-        return value if same else json.dumps(found, ensure_ascii=False)
+        return value if same else _flow_yaml(found)
     if isinstance(content, Written) and isinstance(content.value, float):
         found = as_meant(content, hint)
         return str(found) if isinstance(found, int) else value

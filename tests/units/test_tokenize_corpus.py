@@ -185,7 +185,7 @@ def spoil(corpus: Path) -> dict[str, str]:
     return {
         "u000": "audio/000.wav: no such audio file",
         "u002": "audio/002.wav: cannot be read as audio",
-        "u003": "audio/003.wav: cannot be read as audio",
+        "u003": "audio/003.wav: is empty (0 bytes), so it cannot be read as audio",
         "u004": "audio/004.wav: holds no samples",
         "u006": "audio/006.wav: holds samples that are not numbers",
         "u007": "audio/007.wav: too short: 0.0050 s, this tokenizer needs 0.0100 s",
