@@ -10,7 +10,7 @@ from cslm.errors import UserError, exit_with_status
 
 # verb -> (module whose ``main`` runs it, what it does). The modules are imported only when used.
 VERBS = {
-    "prepare-corpus": ("cslm.corpora.prepare_corpus", "make a corpus and its manifests"),
+    "prepare-corpus": ("cslm.synthesis.prepare_corpus", "make a corpus and its manifests"),
     "fit-tokenizer": ("cslm.codecs.fit_tokenizer", "fit a speech tokenizer and write its card"),
     "tokenize-corpus": ("cslm.units.tokenize_corpus", "turn the audio of manifests into a unit store"),
     "check-tokenizer": ("cslm.codecs.check_tokenizer", "measure how far units depend on batches, order and threads"),

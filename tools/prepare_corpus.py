@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from cslm.corpora.prepare_corpus import main
 from cslm.errors import exit_with_status
+from cslm.synthesis.prepare_corpus import main
 
 if __name__ == "__main__":
     exit_with_status(lambda: main(sys.argv[1:]))

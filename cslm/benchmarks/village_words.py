@@ -17,9 +17,9 @@ import torch
 
 from cslm.audio.espeak import Synthesizer
 from cslm.audio.log_mel import LogMel
-from cslm.corpora.village.language import Language
-from cslm.corpora.village.tables import load_language, load_size
 from cslm.errors import UserError
+from cslm.synthesis.village.language import Language
+from cslm.synthesis.village.tables import load_language, load_size
 
 NUM_CEPSTRA = 12
 _NUM_BANDS = 40

@@ -14,9 +14,9 @@ import datasets
 import pytest
 
 from cslm.corpora import hugging_face_text, text_documents
-from cslm.corpora.prepare_corpus import prepare_corpus
 from cslm.corpora.text_documents import as_document
 from cslm.errors import UserError
+from cslm.synthesis.prepare_corpus import prepare_corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_ROWS = 1000
@@ -83,7 +83,7 @@ def test_every_row_is_a_document_or_counted(data_set, tmp_path, capsys, monkeypa
 KILLED = """
 import os, sys
 from cslm.corpora import hugging_face_text, text_documents
-from cslm.corpora.prepare_corpus import main
+from cslm.synthesis.prepare_corpus import main
 hugging_face_text.BYTES_OF_A_MB = 10_000
 write, calls = text_documents.write_json_lines, []
 def killed(records, path):

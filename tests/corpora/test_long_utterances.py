@@ -10,8 +10,8 @@ import pytest
 from cslm.audio.waveform import load_waveform, save_waveform
 from cslm.corpora.long_utterances import pieces_of
 from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio, write_manifest
-from cslm.corpora.prepare_corpus import prepare_corpus
 from cslm.errors import UserError
+from cslm.synthesis.prepare_corpus import prepare_corpus
 
 RATE_HZ = 8000
 

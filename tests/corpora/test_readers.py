@@ -13,8 +13,8 @@ import soundfile
 
 from cslm.audio.waveform import load_waveform, save_waveform
 from cslm.corpora.manifest import read_manifest, resolve_audio
-from cslm.corpora.prepare_corpus import prepare_corpus
 from cslm.errors import UserError
+from cslm.synthesis.prepare_corpus import prepare_corpus
 
 RATE_HZ = 8000
 

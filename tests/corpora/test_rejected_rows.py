@@ -12,8 +12,8 @@ import pytest
 
 from cslm.audio.waveform import load_waveform, save_waveform
 from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio, write_manifest
-from cslm.corpora.prepare_corpus import prepare_corpus
 from cslm.errors import UserError
+from cslm.synthesis.prepare_corpus import prepare_corpus
 from tests.worlds.odd_audio import encoded, sound, wav
 
 RATE_HZ = 8000

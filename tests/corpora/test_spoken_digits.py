@@ -11,9 +11,9 @@ import pytest
 from cslm.audio.waveform import load_waveform, save_waveform
 from cslm.corpora import spoken_digits
 from cslm.corpora.manifest import read_manifest, resolve_audio
-from cslm.corpora.prepare_corpus import prepare_corpus
 from cslm.corpora.spoken_digits import DIGIT_WORDS, SpokenDigitsConfig, find_recordings
 from cslm.errors import UserError
+from cslm.synthesis.prepare_corpus import prepare_corpus
 
 
 def record(folder, speakers=("ann", "bob", "cid"), num_takes=7):

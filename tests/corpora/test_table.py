@@ -7,9 +7,9 @@ import pytest
 
 from cslm.audio.waveform import load_waveform, save_waveform
 from cslm.corpora.manifest import read_manifest, resolve_audio
-from cslm.corpora.prepare_corpus import prepare_corpus
 from cslm.corpora.table import TableConfig, prepare_table
 from cslm.errors import UserError
+from cslm.synthesis.prepare_corpus import prepare_corpus
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cslm.codecs import fit_tokenizer
-from cslm.corpora import prepare_corpus
+from cslm.synthesis import prepare_corpus
 from cslm.training import finetune, pretrain, train_decoder
 from cslm.units import tokenize_corpus
 

@@ -379,7 +379,7 @@ def test_a_half_written_shard_of_a_killed_process_does_not_stay(corpus, card, tm
 
 
 def test_real_chinese_questions(belle, tmp_path):
-    from cslm.corpora.prepare_corpus import main as prepare_corpus
+    from cslm.synthesis.prepare_corpus import main as prepare_corpus
 
     columns = ["--table", str(belle / "test.tsv"), "--path_template", "wav/{id}.wav", "--language", "zh"]
     prepare_corpus(["table", str(tmp_path / "corpus"), "--audio_dir", str(belle), *columns])

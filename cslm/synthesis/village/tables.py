@@ -6,9 +6,9 @@ import dataclasses
 from pathlib import Path
 
 from cslm.configuration import load_configuration
-from cslm.corpora.village.language import SLOT, WORD, Language, kinds_of_slots
-from cslm.corpora.village.size import VillageSize
 from cslm.errors import UserError
+from cslm.synthesis.village.language import SLOT, WORD, Language, kinds_of_slots
+from cslm.synthesis.village.size import VillageSize
 
 VILLAGE_DATA = Path(__file__).parent / "data"
 MINIMUM_CLAUSE = 7

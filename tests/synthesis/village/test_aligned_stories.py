@@ -8,14 +8,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cslm.corpora.village.aligned_stories import draw_stories
-from cslm.corpora.village.parallel import side_by_side
-from cslm.corpora.village.sentences import Teller
-from cslm.corpora.village.story_records import TEST, TRAINING, make_story_book
-from cslm.corpora.village.tables import load_language, load_size
-from cslm.corpora.village.world import make_world
 from cslm.errors import UserError
 from cslm.files.json_lines import read_json_lines
+from cslm.synthesis.village.aligned_stories import draw_stories
+from cslm.synthesis.village.parallel import side_by_side
+from cslm.synthesis.village.sentences import Teller
+from cslm.synthesis.village.story_records import TEST, TRAINING, make_story_book
+from cslm.synthesis.village.tables import load_language, load_size
+from cslm.synthesis.village.world import make_world
 
 
 @pytest.fixture(scope="module")

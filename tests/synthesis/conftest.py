@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cslm.corpora.prepare_corpus import prepare_corpus
+from cslm.synthesis.prepare_corpus import prepare_corpus
 
 
 @pytest.fixture(scope="session")

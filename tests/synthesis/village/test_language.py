@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from cslm.audio.espeak import Synthesizer
-from cslm.corpora.village.sentences import Question, Teller
-from cslm.corpora.village.speech import Line, character_times, speak_lines
-from cslm.corpora.village.tables import VILLAGE_DATA, load_language, load_size
-from cslm.corpora.village.world import make_world
 from cslm.corpora.word_times import word_starts
 from cslm.errors import UserError
+from cslm.synthesis.village.sentences import Question, Teller
+from cslm.synthesis.village.speech import Line, character_times, speak_lines
+from cslm.synthesis.village.tables import VILLAGE_DATA, load_language, load_size
+from cslm.synthesis.village.world import make_world
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from cslm.corpora.village.language import SLOT
-from cslm.corpora.village.sentences import Question, Teller
-from cslm.corpora.village.tables import VILLAGE_DATA, contains, load_language, load_size
-from cslm.corpora.village.world import make_world
 from cslm.errors import UserError
 from cslm.sequences.chunking import chunk_text
+from cslm.synthesis.village.language import SLOT
+from cslm.synthesis.village.sentences import Question, Teller
+from cslm.synthesis.village.tables import VILLAGE_DATA, contains, load_language, load_size
+from cslm.synthesis.village.world import make_world
 
 LANGUAGES = ("en", "zh", "fr", "de", "ja")
 

@@ -18,35 +18,35 @@ import numpy as np
 
 from cslm.audio.espeak import Synthesizer
 from cslm.corpora.manifest import Utterance, write_manifest
-from cslm.corpora.village.core_facts import core_chains, core_tests
-from cslm.corpora.village.dialogues import (
+from cslm.errors import UserError
+from cslm.files.json_lines import write_json_lines
+from cslm.synthesis.village.core_facts import core_chains, core_tests
+from cslm.synthesis.village.dialogues import (
     fact_dialogues,
     free_dialogues,
     test_dialogues,
     test_questions,
 )
-from cslm.corpora.village.language import Language
-from cslm.corpora.village.parallel import side_by_side
-from cslm.corpora.village.script import FreeByUse, Script, draw_free, write_core, write_tests, write_training
-from cslm.corpora.village.sentences import Question, Teller
-from cslm.corpora.village.size import VillageSize
-from cslm.corpora.village.speech import (
+from cslm.synthesis.village.language import Language
+from cslm.synthesis.village.parallel import side_by_side
+from cslm.synthesis.village.script import FreeByUse, Script, draw_free, write_core, write_tests, write_training
+from cslm.synthesis.village.sentences import Question, Teller
+from cslm.synthesis.village.size import VillageSize
+from cslm.synthesis.village.speech import (
     Cast,
     draw_cast,
     num_cores,
     speak_lines,
 )
-from cslm.corpora.village.story_records import StoryBook, make_story_book
-from cslm.corpora.village.tables import load_language, load_size
-from cslm.corpora.village.texts import (
+from cslm.synthesis.village.story_records import StoryBook, make_story_book
+from cslm.synthesis.village.tables import load_language, load_size
+from cslm.synthesis.village.texts import (
     instructions,
     stories,
     text_dialogues,
     translations,
 )
-from cslm.corpora.village.world import World, make_world
-from cslm.errors import UserError
-from cslm.files.json_lines import write_json_lines
+from cslm.synthesis.village.world import World, make_world
 
 
 @dataclass

@@ -10,13 +10,13 @@ import pytest
 
 from cslm.audio.waveform import load_waveform
 from cslm.corpora.manifest import read_manifest, resolve_audio
-from cslm.corpora.prepare_corpus import prepare_corpus
-from cslm.corpora.village import speech as village_speech
-from cslm.corpora.village.prepare_village import VillageConfig, _generator, _tellers
-from cslm.corpora.village.script import MANIFESTS
-from cslm.corpora.village.speech import draw_cast
-from cslm.corpora.village.tables import load_language, load_size
 from cslm.files.json_lines import read_json_lines
+from cslm.synthesis.prepare_corpus import prepare_corpus
+from cslm.synthesis.village import speech as village_speech
+from cslm.synthesis.village.prepare_village import VillageConfig, _generator, _tellers
+from cslm.synthesis.village.script import MANIFESTS
+from cslm.synthesis.village.speech import draw_cast
+from cslm.synthesis.village.tables import load_language, load_size
 
 DOCUMENTS = ("train_dialogues", "test_dialogues", "texts", "instructions", "text_dialogues", "translations")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cslm.corpora.prepare_corpus import prepare_corpus
-from cslm.corpora.village import prepare_village
+from cslm.synthesis.prepare_corpus import prepare_corpus
+from cslm.synthesis.village import prepare_village
 from tests.worlds.silent_voices import speak_nothing
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from cslm.corpora.village.sentences import FreeSentence, Question, Teller
-from cslm.corpora.village.size import VillageSize
-from cslm.corpora.village.world import Pair
+from cslm.synthesis.village.sentences import FreeSentence, Question, Teller
+from cslm.synthesis.village.size import VillageSize
+from cslm.synthesis.village.world import Pair
 
 Record = dict[str, Any]
 

@@ -7,9 +7,9 @@ from typing import get_type_hints
 
 import pytest
 
-from cslm.corpora import prepare_corpus as module
-from cslm.corpora.prepare_corpus import CORPORA, main, prepare_corpus
 from cslm.errors import UserError
+from cslm.synthesis import prepare_corpus as module
+from cslm.synthesis.prepare_corpus import CORPORA, main, prepare_corpus
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from cslm.corpora.manifest import Utterance
-from cslm.corpora.village.sentences import Question, Teller
-from cslm.corpora.village.world import Pair
+from cslm.synthesis.village.sentences import Question, Teller
+from cslm.synthesis.village.world import Pair
 
 Record = dict[str, Any]
 

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cslm.corpora.village.parallel import side_by_side
-from cslm.corpora.village.tables import load_language, load_size
 from cslm.errors import UserError
+from cslm.synthesis.village.parallel import side_by_side
+from cslm.synthesis.village.tables import load_language, load_size
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from cslm.corpora.village.aligned_stories import Story, draw_stories
-from cslm.corpora.village.sentences import Teller
-from cslm.corpora.village.size import VillageSize
-from cslm.corpora.village.speech import Line
 from cslm.errors import UserError
+from cslm.synthesis.village.aligned_stories import Story, draw_stories
+from cslm.synthesis.village.sentences import Teller
+from cslm.synthesis.village.size import VillageSize
+from cslm.synthesis.village.speech import Line
 
 Record = dict[str, Any]
 ByDocument = dict[str, list[Line]]
