@@ -27,8 +27,8 @@ class SourceConfig:
     """One source of a mixture."""
 
     task: str
-    """asr, tts, interleaved, code_switched (a store); translation, instruction, text, text_dialogue (documents);
-    dialogue (documents and the store of their utterances)"""
+    """asr, tts, interleaved, speech, code_switched (a store); translation, instruction, text, text_dialogue
+    (documents); dialogue (documents and the store of their utterances)"""
     weight: float | WeightSchedule
     """share of the training's tokens, in any unit; 0 leaves the source out; or a schedule: {values: [0.6, 0.1]}"""
     store: str | None = None

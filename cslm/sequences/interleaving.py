@@ -66,8 +66,16 @@ def interleaved(
     return form.document("interleaved", utterance.language, write)
 
 
+def speech(form: SequenceFormat, units: Units, language: str) -> Sequence:
+    """One utterance as speech alone, a document of a spoken language model."""
+    return form.document("speech", language, lambda builder: builder.add_units(units))
+
+
 def code_switched(form: SequenceFormat, sentences: Seq[tuple[Units, str]]) -> Sequence:
-    """Spoken sentences one after the other, each ``(units, language)`` between its own ``<sosp>`` and ``<eosp>``."""
+    """Spoken sentences one after the other, each ``(units, language)`` between its own ``<sosp>`` and ``<eosp>``.
+
+    In a textless model nothing stands between them.
+    """
 
     def write(builder: SequenceBuilder) -> None:
         for units, language in sentences:

@@ -172,13 +172,14 @@ class SequenceBuilder:
     def add_units(self, units: Units) -> None:
         """Units as the vocabulary writes them, merged or frame by frame; between ``<sosp>`` and ``<eosp>`` beside text.
 
-        A textless model reads and writes no markers. Where its vocabulary has every frame, durations are expanded here;
-        units that a merged vocabulary reads are merged here if they are not.
+        A textless model reads and writes no markers; merged, a run that goes on from the units before is one id. Where
+        its vocabulary has every frame, durations are expanded here; units that a merged one reads are merged here.
         """
         vocabulary = self._speech_vocabulary()
         ids = array("i", vocabulary.unit_ids(as_written(units, vocabulary).ids).tobytes())
         if vocabulary.is_textless:
-            self._append(ids, "speech", self._learns)
+            repeats = vocabulary.merges_repeats and self._ids[-1:] == ids[:1]
+            self._append(ids[1:] if repeats else ids, "speech", self._learns)
             return
         self._break()
         self._append((vocabulary.sosp,), "marker", self._learns)

@@ -35,7 +35,7 @@ from cslm.sequences.conversations import (
     tts,
     tts_request,
 )
-from cslm.sequences.interleaving import MEAN_SPAN_WORDS, code_switched, interleaved
+from cslm.sequences.interleaving import MEAN_SPAN_WORDS, code_switched, interleaved, speech
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_format import SequenceFormat, Turn
 from cslm.sequences.text_encoder import after_space
@@ -134,6 +134,8 @@ class Task:
     training; None where texts are cut anew each time"""
     reads_words: bool = False
     """whether the times of the words of an utterance are read"""
+    textless: bool = False
+    """whether its documents are units alone, so that a textless model learns it too"""
 
 
 def task_of(name: str) -> Task:
@@ -161,6 +163,11 @@ def _interleaved(form: SequenceFormat, example: Example, draw: Draw) -> Sequence
     (utterance,) = example.utterances
     generator, settings = np.random.default_rng(draw.seed), draw.settings
     return interleaved(form, utterance, example.frame_rate_hz, generator, settings.spans, settings.span_words)
+
+
+def _speech(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
+    (heard,) = example.utterances
+    return speech(form, heard.units, heard.language)
 
 
 def _code_switched(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
@@ -268,7 +275,10 @@ TASKS: dict[str, Task] = {
     "interleaved": Task(
         "utterances", _interleaved, (*_STORE, "unit_noise", "spans", "span_words"), reads_words=True
     ),
-    "code_switched": Task("groups", _code_switched, (*_STORE, "unit_noise", "num_sentences")),
+    "speech": Task("utterances", _speech, (*_STORE, "unit_noise"), textless=True),
+    "code_switched": Task(
+        "groups", _code_switched, (*_STORE, "unit_noise", "num_sentences"), textless=True
+    ),
     "dialogue": Task(
         "spoken_documents", _dialogue, (*_STORE, "unit_noise", *_TEXTS, "order"), _DIALOGUE_FIELDS, _ask_dialogue,
         reads_words=True,

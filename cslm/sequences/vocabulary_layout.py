@@ -77,6 +77,13 @@ class SpeechVocabulary:
         return len(self.codebook_sizes) == 1 and not self.every_frame
 
     @property
+    def around_speech(self) -> tuple[int, int]:
+        """The ids before and behind speech: ``<sosp>`` and ``<eosp>``; without text the ends of documents."""
+        if self.end_of_document is not None:
+            return self.end_of_document, self.end_of_document
+        return self.sosp, self.eosp
+
+    @property
     def sosp(self) -> int:
         """The id of ``<sosp>``."""
         return self._marker(START_OF_SPEECH)
