@@ -93,6 +93,7 @@ def write_world(folder: Path) -> dict[str, SourceConfig]:
         "asr": SourceConfig("asr", 3, store),
         "tts": SourceConfig("tts", 3, store, speakers=["en-voice-0", "zh-voice-0"]),
         "interleaved": SourceConfig("interleaved", 1, store),
+        "speech": SourceConfig("speech", 1, store),
         "code_switched": SourceConfig("code_switched", 1, store, num_sentences=3),
         "dialogue": SourceConfig("dialogue", 2, store, files["dialogues"]),
         "text_dialogue": SourceConfig("text_dialogue", 1, None, files["dialogues"]),
