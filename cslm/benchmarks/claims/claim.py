@@ -31,6 +31,8 @@ CLAIMS = {
     "xli_cross": "cslm.benchmarks.claims.xli:CROSS",
     "xli_mono": "cslm.benchmarks.claims.xli:MONO",
     "xli_alignment": "cslm.benchmarks.claims.xli:ALIGNMENT",
+    "xs_cot_gain": "cslm.benchmarks.claims.xs_cot:GAIN",
+    "xs_cot_delay": "cslm.benchmarks.claims.xs_cot:DELAY",
 }
 
 
