@@ -18,11 +18,13 @@ from cslm.benchmarks.claims.figures import (
     difference,
     mean,
     relative_gain_figure,
+    share_of_gap,
     shown,
 )
 from cslm.benchmarks.claims.rows import Row
 from cslm.benchmarks.claims.settings import settings_file, told_by
 from cslm.benchmarks.claims.stages import Stages
+from cslm.benchmarks.claims.text_ceiling import text_ceiling
 from cslm.evaluation.facts import states_fact
 from cslm.files.json_lines import read_json_lines
 
@@ -30,6 +32,7 @@ LANGUAGES = ("fr", "de", "ja")
 DIRECT, TRANSCRIPT, EXPLICIT, COMPRESSED, REMOVED = (
     "direct", "transcript_then_answer", "xs_cot", "compressed", "removed",
 )  # fmt: skip
+CEILING = "english text"
 _FOLDER = "xs_cot"
 
 
@@ -61,7 +64,7 @@ def answered(stages: Stages, seed: int, arm: str) -> list[dict[str, Any]]:
 
 
 def reply_rows(seed: int, arm: str, replies: list[dict[str, Any]]) -> Iterator[Row]:
-    """Accuracy of each answer by its fact, and the tokens and milliseconds before it; none of an answer that is none."""
+    """Accuracy of each answer by its fact, and the tokens and milliseconds before it, where there is one."""
     for reply in replies:
         code, item = reply["answer_language"], f"{reply['about']}/{reply['id']}"
         right = states_fact(reply["answer"], reply["fact"], reply["wrong_facts"], code)
@@ -71,8 +74,18 @@ def reply_rows(seed: int, arm: str, replies: list[dict[str, Any]]) -> Iterator[R
                 yield Row(arm, seed, item, f"{name} {code}", float(reply[name]))
 
 
+def _ceiling_rows(stages: Stages, seed: int) -> Iterator[Row]:
+    """What the pre-trained model answers in English text, question by question."""
+    tests = _lines(stages.folder / "corpus" / "core_test_dialogues.jsonl")
+    found = text_ceiling(stages.folder / "pretrain", tests, stages.folder / "text_answers.json")
+    for row in tests:
+        item = f"{row['about']}/{row['id']}"
+        yield Row(CEILING, seed, item, f"accuracy {row['answer_language']}", float(found[str(row["id"])]))
+
+
 def _measure(stages: Stages, seed: int, arms: tuple[str, ...]) -> Iterator[Row]:
     pretrained(stages, seed)
+    yield from _ceiling_rows(stages, seed)
     for arm in arms:
         yield from reply_rows(seed, arm, answered(stages, seed, arm))
 
@@ -87,13 +100,16 @@ def _gain_figures(rows: Rows) -> list[Figure]:
         met = above.low > 0 and above.signs_agree
         name = f"{code}: explicit - transcript then answer"
         figures.append(Figure(name, above.value, (above.low, above.high), "lower end above 0", met))
-    return figures + _accuracies(rows, (DIRECT, TRANSCRIPT, EXPLICIT))
+        ceiling = mean(rows, metric, CEILING).value
+        closed = share_of_gap(rows, metric, EXPLICIT, DIRECT, ceiling)
+        figures.append(Figure(f"{code}: share of the gap to English text that is closed", closed, None, "", None))
+    return figures + _accuracies(rows, (DIRECT, TRANSCRIPT, EXPLICIT, CEILING))
 
 
 def _delay_figures(rows: Rows) -> list[Figure]:
     figures = []
     for code in LANGUAGES:
-        explicit, short = (mean(rows, f"token_delay {code}", arm).value for arm in (EXPLICIT, COMPRESSED))
+        explicit = mean(rows, f"token_delay {code}", EXPLICIT).value
         saved = difference(rows, f"token_delay {code}", COMPRESSED, EXPLICIT)
         relative, ends = saved.value / explicit, (saved.low / explicit, saved.high / explicit)
         figures.append(Figure(f"{code}: token delay, relative", relative, ends, "-60% or less", relative <= -0.6))

@@ -47,12 +47,14 @@ def core_chains(core: Teller, tellers: list[Teller], kind: str, asked: Asked, an
 def core_tests(core: Teller, tellers: list[Teller], asked: Asked) -> Iterator[Record]:
     """The test questions about core people: as in ``test_dialogues``, with the four texts of the right chain.
 
-    ``about`` names person and attribute: questions that share them are not independent of each other.
+    ``core_fact`` and ``core_wrong_facts`` judge an answer in the core language. ``about`` names person and attribute:
+    questions that share them are not independent of each other.
     """
     for teller in tellers:
         code = teller.language.language
         for question, utterance in asked.get(code, []):
             fact, wrong = facts_of_answer(teller, question)
+            core_fact, core_wrong = facts_of_answer(core, question)
             texts = _four_texts(core, teller, question)
             yield {
                 "id": f"{utterance.id}-{code}",
@@ -63,6 +65,8 @@ def core_tests(core: Teller, tellers: list[Teller], asked: Asked) -> Iterator[Re
                 "answer_reference": texts["answer_text"],
                 "fact": fact,
                 "wrong_facts": wrong,
+                "core_fact": core_fact,
+                "core_wrong_facts": core_wrong,
                 "about": _about(core, question),
             }
 
