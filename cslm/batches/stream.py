@@ -20,10 +20,10 @@ from typing import Any
 
 from cslm.batches.micro_batch import StepBatch
 from cslm.batches.mixture import Mixture
-from cslm.batches.order import mix, name_seed, permuted_index
+from cslm.batches.order import mix, name_seed, permuted_draw
 from cslm.batches.packed_row import PackedRow, count_all, packed_row
 from cslm.batches.packing import one_each, pack
-from cslm.batches.source_config import Source
+from cslm.batches.source_config import DrawnSource, Source
 from cslm.batches.weights import Cap, Caps, CapsConfig, Weight
 from cslm.errors import UserError
 from cslm.sequences.sequence import LEARNT_MODALITIES
@@ -111,10 +111,12 @@ class BatchStream:
         if self._last is not None and self._last[0] == slot:
             return self._last[1]
         name, draw = self.mixture.draw(slot)
-        source, seed = self.sources[name], self._source_seeds[name]
-        epoch, place = divmod(draw, source.num_documents)
-        index = permuted_index(seed, epoch, place, source.num_documents)
-        document = source.sequence(index, mix(seed, draw), self.mixture.progress_at(slot))
+        source, seed, progress = self.sources[name], self._source_seeds[name], self.mixture.progress_at(slot)
+        if isinstance(source, DrawnSource):
+            document = source.drawn(draw, seed, progress)
+        else:
+            index = permuted_draw(seed, draw, source.num_documents)
+            document = source.sequence(index, mix(seed, draw), progress)
         self._last = (slot, (name, document))
         return self._last[1]
 

@@ -163,7 +163,8 @@ def _open_parts(config: PlanConfig) -> _Parts:
 
     def open_source(name: str) -> Source:
         assert form is not None
-        return open_run_sources({name: config.sources[name]}, paths, form, speech, WHOLE)[name]
+        wanted, length = {name: config.sources[name]}, config.training.max_length
+        return open_run_sources(wanted, paths, form, speech, WHOLE, max_length=length)[name]
 
     sources = plan_sources(config.sources, config.training, open_source if form is not None else None, caps=config.caps)
     missing = [source for source in sources if source.missing is not None]

@@ -158,6 +158,19 @@ class UnitStore:
             return np.concatenate([places(chunk) for chunk in chunks] or [np.zeros(0, np.int64)])
         return np.concatenate([chunk.to_numpy(zero_copy_only=False) for chunk in chunks] or [np.zeros(0)])
 
+    def numbered(self, name: str) -> tuple[list[str], NDArray[np.int64]]:
+        """The different strings of a light column, and which of them each utterance has (num_utterances,); -1 is none.
+
+        Arrow numbers them: of a column of millions no string is made but the different ones.
+        """
+        assert name in LIGHT_COLUMNS, f"{name} is read with row(), not numbered()"
+        if name == "document" and not self.header.in_documents:
+            return [], np.full(len(self), -1)
+        chunks = [self._reader.get_batch(i).column(name) for i in range(self._reader.num_record_batches)]
+        encoded = pa.chunked_array(chunks, pa.string()).dictionary_encode().combine_chunks()
+        numbers: NDArray[np.int64] = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        return encoded.dictionary.to_pylist(), numbers
+
     def languages(self) -> NDArray[Any]:
         """The language of each utterance by its tag, ``(num_utterances,)``, whatever form of it the store has.
 
