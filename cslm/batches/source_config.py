@@ -136,7 +136,7 @@ class Source(Protocol):
 
 
 @runtime_checkable
-class DrawnSource(Protocol):
+class JoiningSource(Protocol):
     """A source that says itself which of its contents make up its next document."""
 
     def drawn(self, draw: int, seed: int, progress: float) -> Sequence:

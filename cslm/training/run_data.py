@@ -125,7 +125,8 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
     weights = {name: source.weight for name, source in config.sources.items()}
     total_tokens = _begun_with(paths.output) or training.schedule_tokens
     mixture = mixture_of(sources, weights, training.seed, total_tokens, config.caps)
-    stream = BatchStream(sources, mixture, sizes, training.seed, tokenizer.pad_token_id or 0)
+    pad_id, alternate = tokenizer.pad_token_id or 0, training.data.alternate
+    stream = BatchStream(sources, mixture, sizes, training.seed, pad_id, alternate)
     told = told_before_training(sources, config.sources, sizes.max_length) if scratch is None else ()
     for line in told:
         if rank == 0:
