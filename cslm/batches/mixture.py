@@ -11,14 +11,23 @@ of the training before it.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from cslm.batches.order import mix
-from cslm.batches.weights import Cap, Shares, Weight, WeightSchedule, check_weight, is_never_drawn, shares_at
+from cslm.batches.weights import (
+    Cap,
+    Shares,
+    Weight,
+    WeightSchedule,
+    check_weight,
+    is_never_drawn,
+    shares_at,
+    stage_starts,
+)
 
 BLOCK = 4096
 _PHASES = 1024
@@ -54,7 +63,8 @@ class Mixture:
         self._lengths = np.array([mean_lengths[name] for name in self.names], dtype=np.float64)
         self._cap = cap
         self._seed = seed
-        self._block = lru_cache(maxsize=4)(self._draw_block)
+        self._block = lru_cache(maxsize=16)(self._draw_block)  # sources that take turns are at places of their own
+        self._mask = lru_cache(lambda chosen: np.array([name in chosen for name in self.names]))
         changing = any(isinstance(weight, WeightSchedule) for weight in self._weights)
         self._block_size = self._size_for(total_tokens) if changing else BLOCK
         self._first_block, quotas = self._phases(total_tokens) if changing else ([0], [self.quotas_at(1.0)])
@@ -65,6 +75,8 @@ class Mixture:
         self._block_tokens = self._quotas @ self._lengths
         self._tokens_before = np.concatenate(([0.0], np.cumsum(self._block_tokens * lengths)))
         self._draws_before = np.concatenate((np.zeros((1, len(self.names)), dtype=np.int64), ends[:-1]))
+        self.stage_starts = stage_starts(self._weights)
+        """where the stages of the training begin, as shares of it, from 0 on; one where no weight takes a step"""
 
     def shares_at(self, progress: float) -> Shares:
         """Shares of the tokens at ``progress`` of the training, 0 to 1, in the order of ``names``.
@@ -99,6 +111,41 @@ class Mixture:
         blocks = block - self._first_block[phase] + place / self._block_size
         tokens = float(self._tokens_before[phase]) + blocks * float(self._block_tokens[phase])
         return min(1.0, tokens / self._total_tokens)
+
+    def stage_at(self, slot: int) -> int:
+        """Which stage of the training a slot belongs to, from 0 on."""
+        return bisect_right(self.stage_starts, self.progress_at(slot)) - 1
+
+    def next_slot(self, slot: int, names: Collection[str]) -> int | None:
+        """The first slot from ``slot`` on that takes from one of these sources; None where no more will.
+
+        What lies between is not gone through where the sources have no weight.
+        """
+        of_names = self._mask(tuple(names))
+        block, place = divmod(slot, self._block_size)
+        while True:
+            phase = self._phase(block)
+            if self._quotas[phase, of_names].any():
+                found = np.flatnonzero(of_names[self._block(block, phase)[0][place:]])
+                if len(found):
+                    return block * self._block_size + place + int(found[0])
+                block, place = block + 1, 0
+                continue
+            later = np.flatnonzero(self._quotas[phase + 1 :, of_names].any(axis=1))
+            if not len(later):
+                return None
+            block, place = self._first_block[phase + 1 + int(later[0])], 0
+
+    def stretch_end(self, slot: int, names: Collection[str]) -> int | None:
+        """The first slot after ``slot`` from which on these sources have no weight for a while; None: there is none."""
+        of_names = self._mask(tuple(names))
+        phase = self._phase(slot // self._block_size)
+        later = np.flatnonzero(~self._quotas[phase + 1 :, of_names].any(axis=1))
+        return self._first_block[phase + 1 + int(later[0])] * self._block_size if len(later) else None
+
+    def mean_tokens_at(self, slot: int) -> float:
+        """Tokens of a slot thereabouts, reckoned from mean lengths."""
+        return float(self._block_tokens[self._phase(slot // self._block_size)]) / self._block_size
 
     def _phase(self, block: int) -> int:
         return bisect_right(self._first_block, block) - 1
