@@ -1,4 +1,4 @@
-"""The score ``pairs``: accuracies known by eye, slamkit's definition written anew, what is refused and what is left out."""
+"""The score ``pairs``: accuracies known by eye, slamkit's definition written anew, what is refused or left out."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def pair(name: str, prefix: Sequence[str], ending: str, wrong: str, **more: str)
 
 def score(checkpoint: Path, folder: Path, *more: str, **settings: Any) -> dict[str, Any]:
     path = folder / "score.yaml"
-    path.write_text(yaml.safe_dump({"scores": {"pairs": settings}}))
+    path.write_text(yaml.safe_dump({"scores": {"pairs": settings}}, sort_keys=False))
     named = ["--data_root", str(folder), "--output", str(folder / "results.json"), *more]
     main([str(checkpoint), "--config", str(path), *named])
     found: dict[str, Any] = json.loads((folder / "results.json").read_text())["scores"]["pairs"]
