@@ -1,4 +1,4 @@
-"""Compare two checkpoints on the same pairs: ``python recipes/compare_pairs.py --first A.jsonl --second B.jsonl``."""
+"""Compare two checkpoints on the same pairs: ``python recipes/compare_pairs.py A/pairs.jsonl B/pairs.jsonl``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Compare two checkpoints on the same pairs: ``cslm compare-pairs --first A/pairs.jsonl --second B/pairs.jsonl``.
+"""Compare two checkpoints on the same pairs: ``cslm compare-pairs A/pairs.jsonl B/pairs.jsonl``.
 
-With several seeds give the files of all seeds, in the same order on both sides.
+With several seeds: the files of the first checkpoint's seeds, then those of the second's in the same order.
 """
 
 from __future__ import annotations
@@ -33,10 +33,9 @@ _NAMED = 5
 class ComparePairsConfig:
     """Two checkpoints on the same pairs."""
 
-    first: list[str]
-    """pairs.jsonl of the first checkpoint, one a seed"""
-    second: list[str]
-    """pairs.jsonl of the second one, seeds in the same order"""
+    rows: list[str]
+    """pairs.jsonl of the first checkpoint and of the second; with several seeds those of the first, then those of the
+    second in the same order"""
     output: str | None = None
     """JSON file to write; null only prints it"""
     num_resamples: int = NUM_RESAMPLES
@@ -48,14 +47,12 @@ class ComparePairsConfig:
         """Check what types cannot.
 
         Raises:
-            UserError: not as many files on both sides, or a number out of range.
+            UserError: an odd number of files, or a number out of range.
         """
         check_numbers(self, "", num_resamples=Range(least=100))
-        if not self.first or len(self.first) != len(self.second):
-            found = f"{len(self.first)} and {len(self.second)}"
-            raise UserError(
-                f"compare-pairs: first and second name {found} files: give one a seed, as many on both sides"
-            )
+        if not self.rows or len(self.rows) % 2:
+            found = ", ".join(self.rows) or "none"
+            raise UserError(f"compare-pairs takes as many files of the second checkpoint as of the first, not {found}")
 
 
 def compare_pairs(config: ComparePairsConfig) -> dict[str, Any]:
@@ -69,7 +66,8 @@ def compare_pairs(config: ComparePairsConfig) -> dict[str, Any]:
         UserError: files that cannot be read, or are not of the same pairs.
     """
     pooled: dict[Key, list[tuple[int, Record, Record]]] = {}
-    for seed, (first, second) in enumerate(zip(config.first, config.second, strict=True)):
+    half = len(config.rows) // 2
+    for seed, (first, second) in enumerate(zip(config.rows[:half], config.rows[half:], strict=True)):
         ours, theirs = _rows(Path(first)), _rows(Path(second))
         _check_same(ours, theirs, first, second)
         for key, rows in ours.items():
@@ -150,5 +148,5 @@ def _check_same(ours: Mapping[Key, Rows], theirs: Mapping[Key, Rows], first: str
 
 def main(arguments: list[str]) -> None:
     """Parse, compare, and print the result."""
-    found = compare_pairs(parse_configuration(ComparePairsConfig, arguments, "compare-pairs"))
+    found = compare_pairs(parse_configuration(ComparePairsConfig, arguments, "compare-pairs", ("rows",)))
     print(json.dumps(found, indent=2, ensure_ascii=False))

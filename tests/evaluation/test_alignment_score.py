@@ -67,7 +67,7 @@ def sentences(tmp_path: Path, cache: Path) -> dict[str, Any]:
 def test_cosines_of_a_model_whose_states_are_known(
     transparent: Path, sentences: dict[str, Any], tmp_path: Path
 ) -> None:
-    """a, b the same in both languages, c half of it; of Mira's others only c's English has nothing of a's French."""
+    """a and b are the same in both languages, c half; of Mira's other sentences only a and c share a unit."""
     found = score(transparent, tmp_path, **sentences)["test"]["en-fr"]
     rows = {
         row["group"]: row for row in map(json.loads, (tmp_path / "alignment.jsonl").read_text().splitlines())

@@ -34,7 +34,7 @@ def test_the_difference_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[st
     first = write_rows(tmp_path / "a.jsonl", "1111-100", "ending")
     second = write_rows(tmp_path / "b.jsonl", "00000010")
     output = tmp_path / "compared.json"
-    found = compare(capsys, "--first", f"[{first}]", "--second", f"[{second}]", "--output", str(output))
+    found = compare(capsys, first, second, "--output", str(output))
     compared = found["v"]["topic"]["en-fr"]
     assert set(compared) == {"accuracy", "sum_accuracy", "n"} and compared["n"] == 8
     accuracy = compared["accuracy"]
@@ -48,10 +48,10 @@ def test_the_difference_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_seeds_are_compared_each_with_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = [write_rows(tmp_path / "a0.jsonl", "1100"), write_rows(tmp_path / "a1.jsonl", "0000")]
     second = [write_rows(tmp_path / "b0.jsonl", "0000"), write_rows(tmp_path / "b1.jsonl", "0011")]
-    found = compare(capsys, "--first", json.dumps(first), "--second", json.dumps(second))
+    found = compare(capsys, *first, *second)
     accuracy = found["v"]["topic"]["en-fr"]["accuracy"]
     assert accuracy["by_seed"] == [0.5, -0.5] and accuracy["difference"] == 0.0 and accuracy["signs_agree"] is False
-    found = compare(capsys, "--first", json.dumps(first), "--second", json.dumps(second[:1] * 2))
+    found = compare(capsys, *first, *second[:1] * 2)
     assert found["v"]["topic"]["en-fr"]["accuracy"]["by_seed"] == [0.5, 0.0]
 
 
@@ -68,10 +68,10 @@ def test_seeds_are_compared_each_with_its_own(tmp_path: Path, capsys: pytest.Cap
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path, second: Any, message: str) -> None:
     first = write_rows(tmp_path / "a.jsonl", "1100")
     with pytest.raises(UserError, match=message):
-        main(["--first", f"[{first}]", "--second", f"[{second(tmp_path / 'b.jsonl')}]"])
+        main([first, second(tmp_path / "b.jsonl")])
 
 
-def test_as_many_files_are_wanted_on_both_sides(tmp_path: Path) -> None:
+def test_as_many_files_are_wanted_of_both(tmp_path: Path) -> None:
     first = write_rows(tmp_path / "a.jsonl", "1100")
-    with pytest.raises(UserError, match="first and second name 1 and 2 files"):
-        main(["--first", f"[{first}]", "--second", f"[{first}, {first}]"])
+    with pytest.raises(UserError, match="as many files of the second checkpoint as of the first, not "):
+        main([first, first, first])
