@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cslm.codecs.units import Units
-from cslm.sequences.interleaving import code_switched
 from cslm.sequences.sequence_format import SequenceFormat
+from cslm.sequences.stories import spoken_document
 
 AROUND = ("document", "ends", "nothing")
 COUNTED = ("all", "units")
@@ -57,5 +57,5 @@ def spoken_ids(
 def _body(form: SequenceFormat, sentences: Sequence[tuple[Units, str]]) -> NDArray[np.int32]:
     """A spoken document without what begins and ends it."""
     before, after = form.chat.document_ends()
-    ids = code_switched(form, sentences).ids
+    ids = spoken_document(form, sentences).ids
     return ids[len(before) : len(ids) - len(after)]
