@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cslm.benchmarks.claims.claim import CLAIMS, Claim, claim_of
+from cslm.benchmarks.claims.claim import Claim
+from cslm.benchmarks.claims.claims import CLAIMS, claim_of
 from cslm.benchmarks.claims.figures import Figure, Rows
 from cslm.benchmarks.claims.rows import Row, read_rows, write_rows
 from cslm.benchmarks.claims.stages import Stages
