@@ -25,14 +25,24 @@ _CALLED: dict[SourceKind, str] = {"groups": "groups in several languages", "stor
 _ALWAYS_READ = ("task", "weight", "languages", "max_too_long_share", "loss_weight")
 
 
-def check_keys(name: str, config: SourceConfig) -> None:
+def check_keys(name: str, config: SourceConfig, textless: bool = False) -> None:
     """Make sure that there is such a task, and that it reads every key that is given.
 
+    Args:
+        textless: whether the model has no text.
+
     Raises:
-        UserError: an unknown task, or a key that differs from its default and is not read.
+        UserError: an unknown task, one with text for a model without, or a key that differs from its default and is not
+            read.
     """
     if config.task not in TASKS:
         raise UserError(f"the source {name} has the task {config.task!r}: choose one of {', '.join(sorted(TASKS))}")
+    if textless and not TASKS[config.task].textless:
+        others = ", ".join(task for task, record in TASKS.items() if record.textless)
+        raise UserError(
+            f"the source {name} has the task {config.task}, which has text, and the model is textless: choose one of "
+            f"{others}, leave the source out, or train a model with text"
+        )
     read = (*_ALWAYS_READ, *TASKS[config.task].reads)
     for key in dataclasses.fields(SourceConfig):
         if key.name not in read and getattr(config, key.name) != key.default:
@@ -52,7 +62,8 @@ def checked_settings(name: str, config: SourceConfig, form: SequenceFormat) -> S
     if config.order not in CHAINS:
         raise UserError(f"the source {name} has the order {config.order!r}: choose one of {', '.join(CHAINS)}")
     try:
-        check_chain(form, config.order)
+        if "order" in TASKS[config.task].reads:
+            check_chain(form, config.order)
     except UserError as error:
         raise UserError(f"the source {name}: {error}") from None
     if config.spans not in SPANS:

@@ -50,7 +50,7 @@ def open_sources(
             field, a source that has nothing left after its filters, or units that the vocabulary does not hold.
     """
     for name, config in configs.items():
-        check_keys(name, config)
+        check_keys(name, config, form.is_textless)
     configs = {name: with_length(with_tags(name, config), joined_tokens) for name, config in configs.items()}
     sources: dict[str, Source] = {}
     for name, config in configs.items():

@@ -32,14 +32,12 @@ from cslm.training.engine import deepspeed_settings
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
 from cslm.training.muon import inner_matrices
 from cslm.training.run_data import (
-    SpeechSide,
     open_format,
     open_run_sources,
-    open_speech_side,
     open_text_tokenizer,
-    orders_of,
 )
 from cslm.training.run_folder import TEXT_TOKENIZER_FOLDER
+from cslm.training.speech_side import SpeechSide, open_speech_side, open_textless_side, orders_of
 
 _MOST_PROBED = 100_000_000  # parameters of a model that is made to be looked at
 FITS_BELOW = 0.9
@@ -194,7 +192,13 @@ def _check_documents(config: PlanConfig, parts: _Parts, size: ModelSize) -> None
 def _open_tokenizer(
     config: PlanConfig, paths: RunPaths, folder: Path, notes: list[str]
 ) -> tuple[PreTrainedTokenizerBase | None, SpeechSide | None]:
-    """The text tokenizer, one from scratch fitted in ``folder``, and the units; None for what is not there."""
+    """The text tokenizer, one from scratch fitted in ``folder``, and the units; None for what is not there.
+
+    Raises:
+        UserError: a textless model whose units cannot be told, for it has nothing else.
+    """
+    if config.model.textless:
+        return open_textless_side(paths, config.model.merge_repeats)
     fitted = paths.output / TEXT_TOKENIZER_FOLDER
     try:
         tokenizer = open_text_tokenizer(config, paths, fitted if fitted.is_dir() else folder / fitted.name, rank=0)

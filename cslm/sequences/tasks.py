@@ -136,6 +136,8 @@ class Task:
     training; None where texts are cut anew each time"""
     reads_words: bool = False
     """whether the times of the words of an utterance are read"""
+    textless: bool = False
+    """whether its documents are units alone, so that a textless model learns it too"""
 
 
 def task_of(name: str) -> Task:
@@ -283,9 +285,13 @@ TASKS: dict[str, Task] = {
     "interleaved": Task(
         "utterances", _interleaved, (*_STORE, "unit_noise", "spans", "span_words"), reads_words=True
     ),
-    "code_switched": Task("groups", _code_switched, (*_STORE, "unit_noise", "num_sentences")),
-    "story": Task("stories", _story, (*_STORE, "joined_tokens", "switch_probability", "shortest_run")),
-    "speech": Task("joined_utterances", _speech, (*_STORE, "joined_tokens")),
+    "code_switched": Task(
+        "groups", _code_switched, (*_STORE, "unit_noise", "num_sentences"), textless=True
+    ),
+    "story": Task(
+        "stories", _story, (*_STORE, "joined_tokens", "switch_probability", "shortest_run"), textless=True
+    ),
+    "speech": Task("joined_utterances", _speech, (*_STORE, "joined_tokens"), textless=True),
     "dialogue": Task(
         "spoken_documents", _dialogue, (*_STORE, "unit_noise", *_TEXTS, "order"), _DIALOGUE_FIELDS, _ask_dialogue,
         reads_words=True,
