@@ -27,6 +27,7 @@ VERBS = {
     "plan": ("cslm.planning.plan", "say what a run of pretrain or finetune will need, before it is started"),
     "train-decoder": ("cslm.training.train_decoder", "train the decoder from units to a waveform"),
     "respond": ("cslm.generation.respond", "answer one spoken question"),
+    "continue-speech": ("cslm.generation.continue_speech", "go on from a recording, with a textless model"),
     "score": ("cslm.evaluation.score", "score a checkpoint"),
     "compare-pairs": ("cslm.evaluation.compare_pairs", "compare two checkpoints on the same pairs"),
     "report": ("cslm.publishing.report", "write the report of a run as one page"),

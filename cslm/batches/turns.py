@@ -1,9 +1,9 @@
 """Steps of one source, or of one language, each: whose turn it is, a pure function of the position.
 
 Document slots stay as the mixture deals them. Each group of sources goes through the slots that are its own, in their
-order, and a position holds where each group is. The next step belongs to the group that is furthest behind, but for the
-one whose turn it was last, unless it is a whole step behind. So groups of one weight take turns, one of three times the
-weight has three turns, and one that has no weight before a later stage waits for it. No slot is passed over.
+order, and a position holds where each group is. The next step belongs to the group that is furthest behind; the one
+whose turn it was last has another only if it is a whole step behind, or the others wait for a later stage. So groups of
+one weight take turns, and one of three times the weight has three turns. No slot is passed over.
 """
 
 from __future__ import annotations
@@ -46,10 +46,16 @@ class Turns:
     def turn(self, position: Mapping[str, Any]) -> Turn:
         """Whose turn the step at a position is."""
         places = self._places(position)
-        lowest, last = min(places.values()), position.get("last")
-        step = self._tokens_per_step / self._mixture.mean_tokens_at(lowest)
-        behind = {group: place + (step if group == last else 0) for group, place in places.items()}
-        group = min(behind, key=behind.__getitem__)
+        even = {group: self._mixture.even_place(place, self.groups[group]) for group, place in places.items()}
+        group, last = min(even, key=even.__getitem__), position.get("last")
+        if group == last:
+            stage = self._mixture.stage_at(places[last])
+            step = self._tokens_per_step / self._mixture.mean_tokens_at(places[last])
+            others = [
+                other for other, place in places.items() if other != last and self._mixture.stage_at(place) == stage
+            ]
+            following = min(others, key=even.__getitem__, default=last)
+            group = following if even[following] < even[last] + step else last
         return Turn(group, places[group], places)
 
     def slots(self, turn: Turn) -> Iterator[int]:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokenizers.models import WordLevel
+from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from cslm.codecs.units import unit_token
 from cslm.errors import UserError
 from cslm.sequences.chains import markers_of_chains
-from cslm.sequences.text_tokenizer import END
 from cslm.sequences.vocabulary_layout import (
     ANSWER,
     END_OF_SPEECH,
@@ -23,7 +22,7 @@ from cslm.sequences.vocabulary_layout import (
     START_OF_SPEECH,
     SpeechVocabulary,
 )
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,25 +43,28 @@ __all__ = [
     "textless_tokenizer",
 ]
 
+END_OF_DOCUMENT = "<|endoftext|>"
+"""ends a document of a textless model; the tokenizers of GPT-2 and Qwen2 would add one of this name if it had none"""
 MERGE_REPEATS = "merge_repeats"
 """the key of a textless tokenizer's configuration that says whether repeats of its units are merged"""
 
 
 def has_speech(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether any unit or marker was added to the tokenizer, or it has nothing but units."""
+    """Whether any unit or marker was added to the tokenizer."""
     added = tokenizer.get_added_vocab()
-    return any(form in added for form in (unit_token(0), *MARKERS)) or is_textless(tokenizer)
+    return any(form in added for form in (unit_token(0), *MARKERS))
 
 
 def is_textless(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a tokenizer spells units and no text: they are no added tokens, but its words, from id 0 on."""
-    return unit_token(0) not in tokenizer.get_added_vocab() and tokenizer.convert_ids_to_tokens(0) == unit_token(0)
+    """Whether a tokenizer spells units and no text: they come from id 0 on, and there is no marker."""
+    added = tokenizer.get_added_vocab()
+    return added.get(unit_token(0)) == 0 and not any(form in added for form in MARKERS)
 
 
 def from_tokenizer(tokenizer: PreTrainedTokenizerBase) -> SpeechVocabulary:
     """The layout of any tokenizer whose added tokens spell units and markers, the authors' release among them.
 
-    That of a textless one too, whose words are units and whose one added token ends a document.
+    That of a textless one too, which has nothing but units and what ends a document.
 
     Raises:
         UserError: a marker or the units are missing, or the units are not one contiguous block.
@@ -121,23 +123,21 @@ def _name(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def textless_tokenizer(codebook_sizes: Sequence[int], merge_repeats: bool = False) -> PreTrainedTokenizerFast:
-    """A tokenizer that spells ``<0><12>`` and what ends a document, and cannot read a text: that is an error of it.
+    """A tokenizer that spells ``<0><12>`` and what ends a document; between them it passes over whatever it is given.
 
-    ``AutoTokenizer`` opens what it saves without this package. It keeps ``merge_repeats``, which is how the ids of a
-    recording are made and nothing that happens to strings.
+    ``AutoTokenizer`` opens what it saves without this package. All that it has are added tokens: for some architectures
+    (``qwen2``) transformers 5 makes a tokenizer of its own class out of any file, and keeps only these. It remembers
+    ``merge_repeats``, which is how the ids of a recording are made and nothing that happens to strings.
     """
     vocabulary = SpeechVocabulary.without_text(codebook_sizes, merge_repeats)
-    words = {form: token_id for token_id, form in enumerate(vocabulary.tokens())}
-    backend = Tokenizer(WordLevel(words))
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex("<[^<>]*>"), "isolated")]
-    )
+    backend = Tokenizer(BPE({}, []))
     backend.decoder = decoders.Fuse()
-    backend.add_special_tokens([AddedToken(END, normalized=False, special=True)])
+    backend.add_tokens([AddedToken(token, normalized=False) for token in vocabulary.tokens()])
+    backend.add_special_tokens([AddedToken(END_OF_DOCUMENT, normalized=False)])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        eos_token=END,
-        pad_token=END,
+        eos_token=END_OF_DOCUMENT,
+        pad_token=END_OF_DOCUMENT,
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
         **{MERGE_REPEATS: merge_repeats},

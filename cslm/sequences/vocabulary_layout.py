@@ -109,7 +109,15 @@ class SpeechVocabulary:
         return {form: token_id for form, token_id in self.markers.items() if form not in MARKERS}
 
     def _marker(self, form: str) -> int:
-        assert form in self.markers, f"a vocabulary without text has no {form}"
+        """The id of a marker.
+
+        Raises:
+            UserError: a textless model has none.
+        """
+        if form not in self.markers:
+            raise UserError(
+                f"the model is textless (units alone) and has no {form}: let it continue speech, or take one with text"
+            )
         return self.markers[form]
 
     @property

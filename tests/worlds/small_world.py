@@ -114,5 +114,6 @@ def open_stream(
     sources = open_sources(configs, form, Part(held_out_share))
     weights = {name: config.weight for name, config in configs.items()}
     sizes = BatchSizes(*(settings.pop(name) for name in ("tokens_per_step", "tokens_per_micro_batch", "max_length")))
-    pad_id = settings.pop("pad_id", 0)
-    return BatchStream(sources, mixture_of(sources, weights, **settings), sizes, settings["seed"], pad_id)
+    pad_id, alternate = settings.pop("pad_id", 0), settings.pop("alternate", None)
+    mixture = mixture_of(sources, weights, **settings)
+    return BatchStream(sources, mixture, sizes, settings["seed"], pad_id, alternate)
