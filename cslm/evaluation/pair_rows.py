@@ -54,25 +54,25 @@ class Side(NamedTuple):
         """What the model reads."""
         return (self.whole,) if self.ending_only is None else (self.whole, self.ending_only)
 
-    def sums(self, losses: Iterable[NDArray[np.float32]]) -> dict[str, Record]:
+    def counts(self) -> dict[str, NDArray[np.bool_]]:
+        """Which ids count, by way: ``(num_ids,)`` each."""
+        found = {"whole": self.whole.counted}
+        if self.ending_only is not None:
+            found |= {"ending": self.whole.counts_of_last(), "ending_only": self.ending_only.counted}
+        return found
+
+    def sums(self, losses: Sequence[NDArray[np.float32]]) -> dict[str, Record]:
         """By way: ``nll``, the sum of what counts, in nats, and ``ids``, of how many ids it is.
 
         Args:
             losses: of every id but the first, ``(num_ids - 1,)``, of each of :attr:`sequences`.
         """
-        whole, *others = losses
-        found = {"whole": _sum(whole, self.whole.counted)}
-        if self.ending_only is not None:
-            (only,) = others
-            found["ending"] = _sum(whole, self.whole.counts_of_last())
-            found["ending_only"] = _sum(only, self.ending_only.counted)
+        found: dict[str, Record] = {}
+        for way, counts in self.counts().items():
+            chosen = losses[1 if way == "ending_only" else 0][counts[1:]].tolist()
+            # exactly rounded: one multiset of losses has one sum, whatever their order, and ties stay ties
+            found[way] = {"nll": math.fsum(chosen), "ids": len(chosen)}
         return found
-
-
-def _sum(losses: NDArray[np.float32], counted: NDArray[np.bool_]) -> Record:
-    chosen = losses[counted[1:]].tolist()
-    # exactly rounded: one multiset of losses has one sum, whatever their order, and ties stay ties
-    return {"nll": math.fsum(chosen), "ids": len(chosen)}
 
 
 def pair_row(pair: Pair, direction: str, right: dict[str, Record], wrong: dict[str, Record]) -> Record:

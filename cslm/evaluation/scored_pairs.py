@@ -96,8 +96,8 @@ def unscorable(model: PreTrainedModel, sides: tuple[Side, Side]) -> str | None:
     longest = max(len(side.whole.ids) for side in sides)
     if most is not None and longest > most:
         return f"{longest} ids, and the model has {most} positions"
-    counted = min(ids.counted.sum() for side in sides for ids in side.sequences)
-    return None if counted else "too short: no id counts"
+    empty = next((way for side in sides for way, counts in side.counts().items() if not counts.any()), None)
+    return None if empty is None else f"too short: no id counts ({empty})"
 
 
 def score_sides(

@@ -20,7 +20,7 @@ from cslm.audio.waveform import save_waveform
 from cslm.codecs.units import Units, merge_repeats
 from cslm.corpora.manifest import Utterance, write_manifest
 from cslm.errors import UserError
-from cslm.evaluation.pair_rows import pair_scores, won
+from cslm.evaluation.pair_rows import MEASURES, pair_scores, won
 from cslm.evaluation.score import main
 from cslm.evaluation.spoken_sequences import spoken_ids
 from cslm.files.json_lines import write_json_lines
@@ -376,8 +376,6 @@ def test_a_line_that_is_no_pair_is_named(
 
 def test_a_pair_is_won_by_the_mean_or_by_the_sum() -> None:
     row = {"whole": {"right": {"nll": 6.0, "ids": 3}, "wrong": {"nll": 5.0, "ids": 2}}}
-    from cslm.evaluation.pair_rows import MEASURES
-
     assert won(row, MEASURES["accuracy"]) == 1.0 and won(row, MEASURES["sum_accuracy"]) == 0.0
     row["whole"]["wrong"] = {"nll": 4.0, "ids": 2}
     assert won(row, MEASURES["accuracy"]) == 0.5
