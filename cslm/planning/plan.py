@@ -24,7 +24,7 @@ from cslm.model.lora import add_lora
 from cslm.model.positions import check_length
 from cslm.planning.activation_memory import ActivationMemory, activation_memory
 from cslm.planning.plan_table import print_plan
-from cslm.planning.planned_data import SourcePlan, micro_batch, plan_sources
+from cslm.planning.planned_data import SourcePlan, micro_batch, plan_sources, planned_accounts
 from cslm.planning.planned_memory import ModelSize, Offload, StageMemory, checkpoint_bytes, model_bytes, stage_memory
 from cslm.ranges import Range, check_numbers
 from cslm.sequences.vocabulary import SpeechVocabulary
@@ -86,6 +86,8 @@ class _Parts:
     """what the data is"""
     notes: list[str]
     """what could not be told, and why"""
+    told: list[str]
+    """what sources leave out, or read otherwise than it stands there"""
 
 
 def plan(config: PlanConfig) -> dict[str, Any]:
@@ -117,6 +119,7 @@ def plan(config: PlanConfig) -> dict[str, Any]:
         "steps": config.training.last_step,
         "tokens": config.training.last_step * config.training.tokens_per_step,
         "sources": [_source_facts(source) for source in parts.sources],
+        "accounts": planned_accounts(parts.sources),
         "parameters": size.all,
         "trained_parameters": size.trained,
         "new_rows": rows - parts.num_text_rows,
@@ -125,6 +128,7 @@ def plan(config: PlanConfig) -> dict[str, Any]:
         "disk": _disk(config, size),
         "flops": flops,
         "hours": _hours(config, flops),
+        "told": parts.told,
         "notes": parts.notes,
     }
 
@@ -161,14 +165,16 @@ def _open_parts(config: PlanConfig) -> _Parts:
 
     def open_source(name: str) -> Source:
         assert form is not None
-        return open_run_sources({name: config.sources[name]}, paths, form, speech, WHOLE)[name]
+        wanted, length = {name: config.sources[name]}, config.training.max_length
+        return open_run_sources(wanted, paths, form, speech, WHOLE, max_length=length)[name]
 
     sources = plan_sources(config.sources, config.training, open_source if form is not None else None, caps=config.caps)
     missing = [source for source in sources if source.missing is not None]
     notes += [f"{source.name}: {source.missing}" for source in missing]
+    told = [f"the source {source.name}: {line}" for source in sources for line in source.told]
     if config.caps is not None and missing:
         notes.append("caps: they hang on all sources, so shares and epochs are those of the weights alone")
-    return _Parts(shape, rows, sources, notes)
+    return _Parts(shape, rows, sources, notes, told)
 
 
 def _check_documents(config: PlanConfig, parts: _Parts, size: ModelSize) -> None:

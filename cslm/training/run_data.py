@@ -92,11 +92,12 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
     sizes = BatchSizes(
         training.tokens_per_step, training.tokens_per_micro_batch, training.max_length, training.data.pack
     )
-    sources = open_run_sources(config.sources, paths, form, speech, part, kept_in)
+    sources = open_run_sources(config.sources, paths, form, speech, part, kept_in, sizes.max_length)
     weights = {name: source.weight for name, source in config.sources.items()}
     total_tokens = _begun_with(paths.output) or training.schedule_tokens
     mixture = mixture_of(sources, weights, training.seed, total_tokens, config.caps)
-    stream = BatchStream(sources, mixture, sizes, training.seed, tokenizer.pad_token_id or 0)
+    pad_id, alternate = tokenizer.pad_token_id or 0, training.data.alternate
+    stream = BatchStream(sources, mixture, sizes, training.seed, pad_id, alternate)
     told = told_before_training(sources, config.sources, sizes.max_length) if scratch is None else ()
     for line in told:
         if rank == 0:
@@ -107,7 +108,9 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
             source.know_texts()
     held_out = None
     if validation is not None:
-        looked_at = open_run_sources(config.sources, paths, form, speech, part._replace(held_out=True), kept_in)
+        looked_at = open_run_sources(
+            config.sources, paths, form, speech, part._replace(held_out=True), kept_in, sizes.max_length
+        )
         held_out = HeldOut(looked_at, stream, validation.max_documents)
         if not len(held_out):
             raise UserError(f"validation.share {validation.share} of these sources is no document: raise it")
@@ -141,8 +144,11 @@ def open_run_sources(
     speech: SpeechSide | None,
     part: Part,
     kept_in: IndexFolder | None = None,
+    max_length: int | None = None,
 ) -> dict[str, Source]:
     """The sources under the root by name, or a part of them; their units are those of the model.
+
+    Stories and speech are joined to ``max_length`` where they do not say to what else.
 
     Raises:
         UserError: as :func:`~cslm.batches.sources.open_sources`, or units of another speech tokenizer.
@@ -160,7 +166,7 @@ def open_run_sources(
         )
         for name, source in configs.items()
     }
-    sources = open_sources(located, form, part, kept_in)
+    sources = open_sources(located, form, part, kept_in, max_length)
     for name, source in sources.items():
         if source.store is not None and speech is not None:
             where = f"the store {located[name].store}"
