@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cslm.codecs.units import Units
-from cslm.sequences.interleaving import code_switched
 from cslm.sequences.sequence_format import SequenceFormat
+from cslm.sequences.stories import spoken_document
 
 AROUND = ("document", "ends", "nothing")
 COUNTED = ("all", "units")
@@ -55,7 +55,7 @@ def spoken_ids(form: SequenceFormat, sentences: Sequence[tuple[Units, str]], fra
         form: of the model; it has units.
     """
     assert form.vocabulary is not None
-    before, after = form.chat.document_ends()
+    before, after = form.document_ends()
     first, last = {"document": (before, after), "ends": (after, after), "nothing": ((), ())}[framing.around]
     body = _body(form, sentences, framing.markers)
     ids = np.concatenate([np.array(part, dtype=np.int64) for part in (first, body, last)])
@@ -68,7 +68,7 @@ def spoken_ids(form: SequenceFormat, sentences: Sequence[tuple[Units, str]], fra
 def _body(form: SequenceFormat, sentences: Sequence[tuple[Units, str]], markers: bool) -> NDArray[np.int32]:
     """A spoken document without what begins and ends it."""
     assert form.vocabulary is not None
-    before, after = form.chat.document_ends()
-    ids = code_switched(form, sentences).ids
+    before, after = form.document_ends()
+    ids = spoken_document(form, sentences).ids
     body = ids[len(before) : len(ids) - len(after)]
     return body if markers else body[form.vocabulary.is_unit(body)]
