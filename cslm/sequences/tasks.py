@@ -23,6 +23,7 @@ from cslm.sequences.chain_of_modality import (
     text_dialogue,
     text_dialogue_request,
 )
+from cslm.sequences.chains import CORE
 from cslm.sequences.chunking import chunk_text, speak_chunks
 from cslm.sequences.conversations import (
     asr,
@@ -180,7 +181,7 @@ def _dialogue(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
     spoken = speak_chunks(chunks, answer.units, answer.words, example.frame_rate_hz)
     return dialogue(
         form, question.units, document["question_text"], document["question_language"], spoken, language, order,
-        _further_texts(document),
+        _further(document),
     )  # fmt: skip
 
 
@@ -188,7 +189,7 @@ def _text_dialogue(form: SequenceFormat, example: Example, draw: Draw) -> Sequen
     document = example.document
     return text_dialogue(
         form, document["question_text"], document["answer_text"], document["question_language"],
-        document["answer_language"], draw.settings.order, _further_texts(document),
+        document["answer_language"], draw.settings.order, _further(document),
     )  # fmt: skip
 
 
@@ -235,9 +236,10 @@ def _ask_instruction(asked: Asked) -> list[Turn]:
     return message_turns(asked.messages, asked.language)
 
 
-def _further_texts(document: Mapping[str, Any]) -> dict[str, str]:
-    """The texts of a dialogue that only some chains write: ``question_text_en``, ..."""
-    return {name: text for name, text in document.items() if name.startswith(("question_text_", "answer_text_"))}
+def _further(document: Mapping[str, Any]) -> dict[str, str]:
+    """What a dialogue says that only some chains write: ``core_question``, ``core_language``, ``answer_text_en``, ..."""
+    others = ("question_text_", "answer_text_", f"{CORE}_")
+    return {name: text for name, text in document.items() if name.startswith(others)}
 
 
 def _text_itself(document: Mapping[str, Any]) -> Iterator[str]:
