@@ -237,7 +237,7 @@ def _ask_instruction(asked: Asked) -> list[Turn]:
 
 
 def _further(document: Mapping[str, Any]) -> dict[str, str]:
-    """What a dialogue says that only some chains write: ``core_question``, ``core_language``, ``answer_text_en``, ..."""
+    """What a dialogue says for some chains alone: ``core_question``, ``core_language``, ``answer_text_en``, ..."""
     others = ("question_text_", "answer_text_", f"{CORE}_")
     return {name: text for name, text in document.items() if name.startswith(others)}
 
