@@ -89,6 +89,11 @@ class Mixture:
         before += (block - self._first_block[phase]) * int(self._quotas[phase, source])
         return self.names[source], before + int(ranks[place])
 
+    def num_draws(self, name: str) -> float:
+        """How many documents of a source the whole training takes, where no weight changes."""
+        assert len(self._first_block) == 1, "weights that change have no even pace"
+        return self._total_tokens / float(self._block_tokens[0]) * int(self._quotas[0, self.names.index(name)])
+
     def progress_at(self, slot: int) -> float:
         """The share of the training before a slot, from 0 to 1, where it stays: tokens, reckoned from mean lengths.
 

@@ -23,7 +23,7 @@ from cslm.batches.mixture import Mixture
 from cslm.batches.order import mix, name_seed, permuted_index
 from cslm.batches.packed_row import PackedRow, count_all, packed_row
 from cslm.batches.packing import one_each, pack
-from cslm.batches.source_config import Source
+from cslm.batches.source_config import Source, shortening
 from cslm.batches.weights import Cap, Caps, CapsConfig, Weight
 from cslm.errors import UserError
 from cslm.sequences.sequence import LEARNT_MODALITIES
@@ -108,15 +108,23 @@ class BatchStream:
 
     def document(self, slot: int) -> tuple[str, Document]:
         """The source's name and the document of a slot, before it is dropped or cut."""
-        if self._last is not None and self._last[0] == slot:
-            return self._last[1]
+        if self._last is None or self._last[0] != slot:
+            self._last = (slot, self.document_at(slot, self.mixture.progress_at(slot)))
+        return self._last[1]
+
+    def document_at(self, slot: int, progress: float) -> tuple[str, Document]:
+        """The same, as it would be at another share of the training."""
         name, draw = self.mixture.draw(slot)
         source, seed = self.sources[name], self._source_seeds[name]
         epoch, place = divmod(draw, source.num_documents)
         index = permuted_index(seed, epoch, place, source.num_documents)
-        document = source.sequence(index, mix(seed, draw), self.mixture.progress_at(slot))
-        self._last = (slot, (name, document))
-        return self._last[1]
+        return name, source.sequence(index, mix(seed, draw), progress)
+
+    def phase(self, position: Mapping[str, Any]) -> tuple[int, ...]:
+        """How far the compressions that reset the optimizer are at a position; what resets hangs on it alone."""
+        progress = self.mixture.progress_at(int(position.get("slot", 0)))
+        found = shortening(self.sources).values()
+        return tuple(it.count(progress) for _, it in found if it.config.reset_optimizer)
 
     def step(
         self,

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from cslm.batches.held_out import HeldOut
 from cslm.batches.parts import Part
+from cslm.batches.schedules import reckon, reckon_alike, reckon_epochs, told_of_compressions
 from cslm.batches.sources import IndexFolder, Source, SourceConfig, open_sources
 from cslm.batches.stream import BatchSizes, BatchStream, mixture_of
 from cslm.batches.told_before import told_before_training
@@ -124,10 +125,12 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
     sources = open_run_sources(config.sources, paths, form, speech, part, kept_in)
     weights = {name: source.weight for name, source in config.sources.items()}
     total_tokens = _begun_with(paths.output) or training.schedule_tokens
+    reckon(sources, weights, total_tokens, training.tokens_per_step)
     mixture = mixture_of(sources, weights, training.seed, total_tokens, config.caps)
+    reckon_epochs(sources, mixture)
     stream = BatchStream(sources, mixture, sizes, training.seed, tokenizer.pad_token_id or 0)
     told = told_before_training(sources, config.sources, sizes.max_length) if scratch is None else ()
-    for line in told:
+    for line in (*told, *told_of_compressions(sources)) if scratch is None else ():
         if rank == 0:
             print(line, flush=True)
     first = config.training.data.tokenize_texts_first
@@ -137,6 +140,7 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
     held_out = None
     if validation is not None:
         looked_at = open_run_sources(config.sources, paths, form, speech, part._replace(held_out=True), kept_in)
+        reckon_alike(looked_at, sources)
         held_out = HeldOut(looked_at, stream, validation.max_documents)
         if not len(held_out):
             raise UserError(f"validation.share {validation.share} of these sources is no document: raise it")

@@ -10,6 +10,7 @@ from cslm.batches.source_checks import _ALWAYS_READ, check_keys
 from cslm.batches.sources import SourceConfig, open_sources
 from cslm.corpora.text_documents import TEXT_FIELDS
 from cslm.errors import UserError
+from cslm.sequences.compression import CompressionConfig
 from cslm.sequences.known_texts import KnownTexts
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import TASKS
@@ -229,6 +230,7 @@ def kept_out(task: str) -> list[str]:
 
 GIVEN = {"store": "units", "documents": "d.jsonl", "speakers": ["a"], "order": "full", "spans": "heard"}
 GIVEN |= {"span_words": 3.0, "num_sentences": 2, "unit_noise": 0.1, "control_tokens": ["<think>"]}
+GIVEN |= {"compression": CompressionConfig()}
 
 
 @pytest.mark.parametrize(("task", "key"), [(task, key) for task in TASKS for key in kept_out(task)])
