@@ -24,6 +24,7 @@ from cslm.units.store import UnitStore
 
 WHOLE = Part()
 _LENGTH_SAMPLE = 256
+_CURVE, _CURVE_SAMPLE = 17, 24
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -187,6 +188,12 @@ class CommonSource:
     def mean_length(self) -> float:
         """Mean number of ids of a document, from an evenly spaced sample."""
         return sum(length for length, _ in self._sample[0]) / len(self._sample[0])
+
+    def length_curve(self) -> list[float]:
+        """The same at shares of the training that are evenly spaced from 0 to 1: of documents that become shorter."""
+        places = np.linspace(0, self.num_documents - 1, _CURVE_SAMPLE).round().astype(np.int64).tolist()
+        shares = np.linspace(0, 1, _CURVE).tolist()
+        return [float(np.mean([len(self.clean_sequence(it, it, share)) for it in places])) for share in shares]
 
     @property
     def sampled_lengths(self) -> list[tuple[int, bool]]:

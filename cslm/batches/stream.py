@@ -78,7 +78,8 @@ def mixture_of(
     """
     lengths = {name: source.mean_length for name, source in sources.items()}
     cap = None if caps is None else cap_of(caps, list(sources.values()))
-    return Mixture({name: weights[name] for name in sources}, lengths, seed, total_tokens, cap)
+    curves = {name: source.length_curve() for name, (source, _) in shortening(sources).items()}
+    return Mixture({name: weights[name] for name in sources}, lengths, seed, total_tokens, cap, curves)
 
 
 def cap_of(caps: CapsConfig, sources: list[Source]) -> Cap:

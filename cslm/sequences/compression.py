@@ -36,7 +36,8 @@ class CompressionConfig:
     """How chains become shorter while training goes on, e.g. ``{every: 0.1, all_from: 8}``."""
 
     unit: str = "share"
-    """what n counts: share (of the training, by its tokens), epochs (of this source) or steps (reckoned by tokens)"""
+    """what n counts: share (of the training, by its tokens), steps (by the tokens of one) or epochs (passes through
+    the source, at an even pace: as many as the whole training makes)"""
     every: float = 0.1
     """so many of these make n one more; above 0"""
     all_from: int | None = None
