@@ -34,7 +34,7 @@ from cslm.sequences.tasks import TASKS
 from cslm.sequences.text_tokenizer import train_text_tokenizer
 from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_tokenizer, has_speech
 from cslm.sequences.wordings import all_wordings
-from cslm.training.engine import runs_on_cpu
+from cslm.training.engine import deepspeed_settings, runs_on_cpu
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
 from cslm.training.run_folder import INDEX_FOLDER, LOCK_FILE, TEXT_TOKENIZER_FOLDER
 from cslm.training.state import MadeOf, find_latest
@@ -109,6 +109,7 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
     Raises:
         UserError: parts that do not belong together, or a file that is missing.
     """
+    check_can_forget(config)
     paths = RunPaths(config)
     fitted = paths.output / TEXT_TOKENIZER_FOLDER
     folder = fitted if scratch is None or fitted.is_dir() else scratch / fitted.name
@@ -146,6 +147,26 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
             raise UserError(f"validation.share {validation.share} of these sources is no document: raise it")
     digests = {} if kept_in is None else source_digests(config.sources, paths, sources, kept_in)
     return RunData(tokenizer, speech, form, stream, held_out, digests)
+
+
+def check_can_forget(config: LanguageModelConfig) -> None:
+    """Make sure that the optimizer can forget its moments, where a source asks for it.
+
+    Raises:
+        UserError: it has none, or they lie on a disk.
+    """
+    asking = [
+        name for name, it in config.sources.items() if it.compression is not None and it.compression.reset_optimizer
+    ]
+    if not asking:
+        return
+    told = f"the source {asking[0]} has compression.reset_optimizer, and"
+    training = config.training
+    if training.optimizer.name == "sgd":
+        raise UserError(f"{told} sgd has no moments to forget: leave it out, or choose adamw")
+    offload = deepspeed_settings(training.device).get("zero_optimization", {}).get("offload_optimizer", {})
+    if offload.get("device") == "nvme":
+        raise UserError(f"{told} {training.device.deepspeed} keeps the moments on a disk: offload them to cpu")
 
 
 def source_digests(
