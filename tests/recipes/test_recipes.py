@@ -31,6 +31,8 @@ KINDS = {
     "train": (PretrainConfig, []),
     "decoder": (TrainDecoderConfig, []),
     "finetune": (FinetuneConfig, []),
+    "asr": (PretrainConfig, []),
+    **dict.fromkeys(("explicit", "compressed", "removed", "direct", "transcript_then_answer"), (FinetuneConfig, [])),
 }
 # the recipes that learn from the village, whose tiny form the tests have
 VILLAGE = [name for name in NAMES if name.startswith("village/") and Path(name).stem not in ("tokenizer", "score")]
