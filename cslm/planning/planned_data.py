@@ -93,9 +93,9 @@ def plan_sources(
             only = dict.fromkeys(languages, 1.0) if len(languages) == 1 else {}
             plans.append(SourcePlan(*known, missing=source, stage_tokens=by_stage, languages=only))
         else:
-            found = _read(known, source, training.max_length)
+            plan = _read(known, source, training.max_length)
             found_languages, told = source.language_shares, tuple(source.told)
-            plans.append(replace(found, stage_tokens=by_stage, languages=found_languages, told=told))
+            plans.append(replace(plan, stage_tokens=by_stage, languages=found_languages, told=told))
     return plans
 
 
