@@ -21,7 +21,6 @@ from cslm.evaluation.score_tables import Column, Scores, Table, count, html_tabl
 from cslm.evaluation.scored_model import ScoredModel
 from cslm.evaluation.scored_pairs import PairSet, read_folder, read_manifest, score_sides, unscorable, written_sides
 from cslm.evaluation.spoken_sequences import AROUND, COUNTED, Framing
-from cslm.evaluation.spoken_source import check_hears
 from cslm.ranges import Range, check_numbers
 
 ROWS, LEFT_OUT = "pairs.jsonl", "pairs_left_out.jsonl"
@@ -88,7 +87,7 @@ class PairsScore(Score):
             read_pairs(scored.path(manifest.pairs))
             manifest.check(scored, f"scores.pairs.manifests.{name}")
         for folder in self.folders.values():
-            check_hears(scored.processor)
+            scored.processor.speech_tokenizer()
             recorded_pairs(folder, Path(scored.config.data_root))
 
     def compute(self, scored: ScoredModel) -> Computed:
