@@ -35,7 +35,7 @@ class ChatEndpoint:
         assert config.endpoint is not None
         self._library: Any = openai
         self._config, self._endpoint = config, config.endpoint
-        self._key = _key(self._endpoint.api_key_variable)
+        self._key = api_key(self._endpoint.api_key_variable)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -120,7 +120,12 @@ def _is_fault(reply: ChatText | ChatFailure) -> bool:
     return isinstance(reply, ChatFailure) and reply.kind != "filtered"
 
 
-def _key(variable: str | None) -> str:
+def api_key(variable: str | None) -> str:
+    """The key of an endpoint, from the environment variable that holds it.
+
+    Raises:
+        UserError: there is no such variable.
+    """
     if variable is None:
         return "none"  # the library wants one
     key = os.environ.get(variable)
