@@ -29,7 +29,8 @@ VERBS = {
     "respond": ("cslm.generation.respond", "answer one spoken question"),
     "score": ("cslm.evaluation.score", "score a checkpoint"),
     "report": ("cslm.publishing.report", "write the report of a run as one page"),
-    "push-to-hub": ("cslm.publishing.push_to_hub", "put a checkpoint on the Hub, with its model card"),
+    "export-dataset": ("cslm.publishing.export_dataset", "write a corpus as a data set with a card"),
+    "push-to-hub": ("cslm.publishing.push_to_hub", "put a checkpoint or a data set on the Hub, with its card"),
 }
 
 
