@@ -28,6 +28,7 @@ VERBS = {
     "train-decoder": ("cslm.training.train_decoder", "train the decoder from units to a waveform"),
     "respond": ("cslm.generation.respond", "answer one spoken question"),
     "score": ("cslm.evaluation.score", "score a checkpoint"),
+    "judge": ("cslm.evaluation.judge", "judge replies in a file, of any system"),
     "report": ("cslm.publishing.report", "write the report of a run as one page"),
     "export-dataset": ("cslm.publishing.export_dataset", "write a corpus as a data set with a card"),
     "push-to-hub": ("cslm.publishing.push_to_hub", "put a checkpoint or a data set on the Hub, with its card"),

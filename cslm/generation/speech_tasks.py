@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from cslm.codecs.units import Units
-from cslm.generation.decoding import DecodingConfig, Generated, ReplyRules, generate
+from cslm.generation.decoding import DecodingConfig, Generated, ReplyRules, decode, generate
 from cslm.generation.grammar import UnitGrammar, Writes
 from cslm.generation.processor import CSLMProcessor
 from cslm.generation.scripts import script_share
@@ -116,6 +116,25 @@ class SpeechTasks:
             prompts, "anything", decoding, self.processor.end_ids, generator, description=description
         )
         return [SpokenAnswer(self.processor.decode(reply.ids), reply.ids) for reply in replies]
+
+    def write_answer(
+        self,
+        question: Units,
+        question_language: str,
+        answer_language: str,
+        decoding: DecodingConfig | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[int]:
+        """The ids of the answer to one spoken question, each as soon as it is written. Closing it stops the work.
+
+        Args:
+            generator: draws the tokens; needed where ``decoding.temperature`` is above 0.
+        """
+        prompt = self.processor.prompt("dialogue", question_language, units=question, answer_language=answer_language)
+        rules = ReplyRules(self._grammar("anything"), frozenset(self.processor.end_ids), self.processor.pad_id)
+        generators = [generator] if generator is not None else []
+        for step in decode(self.model, [prompt], rules, decoding or DecodingConfig(), generators):
+            yield step.ids[0]
 
     def identify_languages(self, questions: Sequence[Units], languages: Sequence[str] | None = None) -> list[str]:
         """The language that each question is in, among ``languages`` (default: the processor's).
