@@ -17,6 +17,7 @@ from cslm.errors import UserError
 from cslm.evaluation.error_rates import by_character, normalize
 from cslm.generation.scripts import script_share
 from cslm.ranges import Range, check_numbers
+from cslm.synthesis.other_language import OtherLanguage
 from cslm.synthesis.spoken_marks import LIST_ITEM, spoken_text
 
 _MOST_SHOWN = 40
@@ -70,6 +71,8 @@ class Limits:
     """of both texts, BCP 47"""
     words: tuple[int, int]
     """fewest and most words of the part"""
+    other: OtherLanguage | None = None
+    """tells texts of another language; None looks at the script alone"""
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,10 @@ def _other_script(text: str, limits: Limits) -> str | None:
     return f"{share:.0%} of its letters are" if share < limits.config.script else None
 
 
+def _another_language(text: str, limits: Limits) -> str | None:
+    return None if limits.other is None else limits.other.find(text, limits.language)
+
+
 _CODE = (
     r"```|~~~|</?[a-zA-Z][^<>\n]*>|(?m:^\s*(?:def|class|import|from|function|var|let|const|public|#include|SELECT)\b"
     r".*[(;:{*=<].*$)|(?i:\bselect\b.+\bfrom\b.+(?:;|\bwhere\b))|[{}]|=>|\b[A-Za-z_]\w*\((?!e?s\))[^()\n]*\)|;\s*$"
@@ -170,6 +177,7 @@ CLEANING_RULES: dict[str, CleaningRule] = {
     "few_words": CleaningRule("too few words", _few_words, of="spoken"),
     "many_words": CleaningRule("too many words", _many_words, of="spoken"),
     "script": CleaningRule("another script than its language's", _other_script, of="spoken"),
+    "language": CleaningRule("another language", _another_language, of="spoken"),
 }
 """Name of a rule to what it looks for, in the order in which they are asked; ``input`` and ``doubled`` come before."""
 
@@ -183,8 +191,14 @@ def num_words(text: str, language: str) -> int:
 class Cleaner:
     """Cleans pairs one after another, and knows which questions it has let through."""
 
-    def __init__(self, config: CleaningConfig, language: str) -> None:
-        self._config, self._language = config, language
+    def __init__(self, config: CleaningConfig, language: str, other: OtherLanguage | None = None) -> None:
+        """Take the rules.
+
+        Args:
+            language: of the pairs.
+            other: tells texts of another language; None looks at the script alone.
+        """
+        self._config, self._language, self._other = config, language, other
         self._asked: dict[str, str] = {}
 
     def clean(self, pair: InstructionPair) -> InstructionPair | Refused:
@@ -209,7 +223,7 @@ class Cleaner:
             if name in self._config.leave_out:
                 continue
             for part, (written, spoken, words) in parts.items():
-                limits = Limits(self._config, self._language, words)
+                limits = Limits(self._config, self._language, words, self._other)
                 found = rule.find(spoken if rule.of == "spoken" else written, limits)
                 if found is not None:
                     return Refused(name, f"{rule.name_found} in the {part}: {_short(found)}")

@@ -25,6 +25,7 @@ from cslm.evaluation.recognizers import Clip
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.instructions_config import SpokenInstructionsConfig
 from cslm.synthesis.listeners import Listener
+from cslm.synthesis.other_language import OtherLanguage
 from cslm.synthesis.ready_models import seed_of
 from cslm.synthesis.synthesizers import SpeechSynthesizer
 from cslm.synthesis.translation_checks import why_no_translation
@@ -41,6 +42,8 @@ class Makers:
     translator: Translator
     synthesizer: SpeechSynthesizer
     listener: Listener | None
+    other: OtherLanguage | None
+    """tells texts of another language"""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ class BlockMaker:
         if isinstance(translation, Failure):
             return translation
         languages = self._config.core_language, self.language
-        reason = why_no_translation(text, translation, *languages, self._config.length_ratio)
+        reason = why_no_translation(text, translation, *languages, self._config.length_ratio, self._makers.other)
         return translation if reason is None else Failure(reason)
 
     def _lines(self, told: _Told) -> Iterator[_Line]:

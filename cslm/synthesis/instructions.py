@@ -27,6 +27,7 @@ from cslm.synthesis.instruction_blocks import BlockMaker, Makers, Record
 from cslm.synthesis.instruction_report import instruction_counts, made_by, told_counts
 from cslm.synthesis.instructions_config import SpokenInstructionsConfig
 from cslm.synthesis.listeners import open_listener
+from cslm.synthesis.other_language import OtherLanguage
 from cslm.synthesis.synthesizers import open_synthesizer
 from cslm.synthesis.translators import open_translator
 
@@ -56,7 +57,8 @@ def prepare_spoken_instructions(output: Path, config: SpokenInstructionsConfig) 
         blocks = [BlockMaker(config, makers, language_tag(language), output) for language in config.languages]
         facts = {"pairs": origin, **{maker.language: maker.facts for maker in blocks}}
         _start(work, facts)
-        pairs = _clean_pairs(work, config, origin)
+        cleaner = Cleaner(config.cleaning, config.core_language, makers.other)
+        pairs = _clean_pairs(work, config, origin, cleaner)
         for maker in blocks:
             _make_blocks(maker, pairs, work / maker.language)
         _assemble(output, config, facts, pairs)
@@ -70,7 +72,11 @@ def _open(config: SpokenInstructionsConfig) -> Makers:
     if not listened:
         print("no listener: every recording is kept, whatever is heard in it", flush=True)
     listener = open_listener(config.listener) if listened else None
-    return Makers(open_translator(config.translator), open_synthesizer(config.synthesizer), listener)
+    other = None
+    if config.language_identifier is not None:
+        languages = [config.core_language, *config.languages]
+        other = OtherLanguage(config.language_identifier, languages, "language_identifier")
+    return Makers(open_translator(config.translator), open_synthesizer(config.synthesizer), listener, other)
 
 
 def _start(work: Path, facts: Mapping[str, Any]) -> None:
@@ -83,10 +89,11 @@ def _start(work: Path, facts: Mapping[str, Any]) -> None:
     write_atomically(path, content)
 
 
-def _clean_pairs(work: Path, config: SpokenInstructionsConfig, origin: Mapping[str, Any]) -> list[InstructionPair]:
+def _clean_pairs(
+    work: Path, config: SpokenInstructionsConfig, origin: Mapping[str, Any], cleaner: Cleaner
+) -> list[InstructionPair]:
     """The pairs that can be spoken, read and cleaned once; the others are listed in the work folder."""
     if not (work / _PAIRS).is_file():
-        cleaner = Cleaner(config.cleaning, config.core_language)
         good: list[Record] = []
         left_out: list[Record] = []
         source = replace(config.pairs, revision=origin.get("revision", config.pairs.revision))

@@ -32,6 +32,9 @@ class SpokenInstructionsConfig:
     """BCP 47 language of the pairs"""
     cleaning: CleaningConfig = field(default_factory=CleaningConfig)
     """what of the pairs can be spoken"""
+    language_identifier: str | None = None
+    """py3langid (extra langid) tells pairs and translations of another language, which are left out; null looks at
+    scripts alone"""
     length_ratio: tuple[float, float] = (0.3, 3.0)
     """a translation has so many times the letters of its text at least and at most; of a language without spaces a
     letter counts as three"""

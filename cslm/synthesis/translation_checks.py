@@ -1,9 +1,10 @@
-"""Whether a translation may be one: of a length that fits its text, and in the script of its language."""
+"""Whether a translation may be one: of a length that fits its text, and in its language, as far as that is told."""
 
 from __future__ import annotations
 
 from cslm.corpora.languages import is_unspaced
 from cslm.generation.scripts import script_share
+from cslm.synthesis.other_language import OtherLanguage
 
 _UNSPACED_LETTER = 3
 """Letters of a spaced language that say what one of a language without spaces says, about."""
@@ -11,13 +12,19 @@ _LEAST_SCRIPT = 0.5
 
 
 def why_no_translation(
-    text: str, translation: str, source: str, target: str, length_ratio: tuple[float, float]
+    text: str,
+    translation: str,
+    source: str,
+    target: str,
+    length_ratio: tuple[float, float],
+    other: OtherLanguage | None = None,
 ) -> str | None:
     """Why a translation cannot be right, in a few words; None where nothing speaks against it.
 
     Args:
         length_ratio: least and most of the letters of the translation over those of the text, where a letter of a
             language without spaces counts as three.
+        other: tells texts of another language; None looks at the script alone.
     """
     if not translation.strip():
         return "its translation is empty"
@@ -29,7 +36,8 @@ def why_no_translation(
     share = script_share(translation, target)
     if share < _LEAST_SCRIPT:
         return f"{share:.0%} of the letters of its translation are in the script of {target}: {translation[:60]!r}"
-    return None
+    told = None if other is None else other.find(translation, target)
+    return None if told is None else f"its translation is told to be {told}: {translation[:60]!r}"
 
 
 def _length(text: str, language: str) -> int:

@@ -242,3 +242,20 @@ def test_not_one_chain_is_an_error_that_says_why(world: Path) -> None:
         UserError, match="not one of 31 rows became a spoken chain; the first: too few words in the question"
     ):
         prepare(world, **{"cleaning.question_words": "[50, 60]"})
+
+
+def test_a_real_ear_leaves_out_what_it_does_not_understand(world: Path) -> None:
+    """German pairs, asked in English: PocketSphinx hears English alone, and has never heard of meadows."""
+    pytest.importorskip("pocketsphinx", reason="the extra ear is not installed")
+    rows = [{"instruction": question[1], "input": "", "output": answer[1]} for question, answer in texts()[:8]]
+    (world / "pairs.json").write_text(json.dumps(rows), "utf-8")
+    told = [question[0] for question, _ in texts() if "meadow" not in question[0]]
+    (world / "told.jsonl").write_text("".join(json.dumps({"text": text, "language": "en"}) + "\n" for text in told))
+    settings = {"listener.pocketsphinx.sentences": f"[{world / 'told.jsonl'}]", "listener.pocketsphinx.num_workers": 1}
+    corpus = prepare(world, languages="[en]", core_language="de", **settings)
+    kept = {row.text for row in read_manifest(corpus / "manifest.jsonl")}
+    rejected = records(corpus / "rejected.jsonl")
+    assert "What colour is the meadow?" not in kept and len(kept) >= 4
+    assert len(rejected) == 8 - len(kept) and all("at most 0.1 is allowed" in row["reason"] for row in rejected)
+    chain = records(corpus / "chains.jsonl")[0]
+    assert chain["core_language"] == "de" and chain["core_question"] == "Welche Farbe hat der Apfel?"
