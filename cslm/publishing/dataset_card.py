@@ -107,7 +107,7 @@ _READ_BACK = ("language", "speaker", "group", "document", "place", "words", "dur
 
 def _counts(facts: DatasetFacts) -> str:
     rows = [
-        [split, language, f"{found.num_utterances:,}", f"{found.audio_sec / 3600:.2f}", f"{len(found.speakers):,}"]
+        [split, language, f"{found.num_utterances:,}", f"{found.audio_sec / 3600:.3f}", f"{len(found.speakers):,}"]
         for (split, language), found in facts.splits.items()
     ]
     return "## Utterances\n\n" + markdown_table(["split", "language", "utterances", "hours", "speakers"], rows)

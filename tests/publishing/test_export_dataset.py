@@ -56,6 +56,8 @@ def folder(tmp_path: Path) -> Path:
     rejected = [{"id": "7", "audio": "", "reason": "code in the answer", "kind": "code"}]
     write_json_lines(rejected * 2, corpus / "rejected.jsonl")
     options = {"corpus": "spoken_instructions", "pairs": f"{tmp_path}/alpaca.json", "url": "http://10.1.2.3/v1"}
+    made = {"made_by": {"translation, de": "table, sha256 12ab"}}
+    (corpus / "card.json").write_text(json.dumps(made))
     (corpus / "config.yaml").write_text(yaml.safe_dump({**options, "speech": {"rate_wpm": 160}}))
     return corpus
 
@@ -141,14 +143,18 @@ def test_the_card_says_what_is_in_it_and_nothing_of_this_machine(folder: Path) -
     )
     assert [found["config_name"] for found in front["configs"]] == ["utterances", "chains"]
     assert (
-        "| train | de | 4 | 0.00 | 1 |" in card and "| de | 1 | ida (3) |" in card and "| zh-TW | 1 | li (1) |" in card
+        "| train | de | 4 | 0.001 | 1 |" in card and "| de | 1 | ida (3) |" in card and "| zh-TW | 1 | li (1) |" in card
     )
     assert (
         "| `pairs` | `alpaca.json` |" in card
         and "| `url` | `an address` |" in card
         and "| `speech.rate_wpm` | `160` |" in card
     )
-    assert "| code | 2 |" in card and "| `chains` | 2 | id, question," in card
+    assert (
+        "| translation, de | table, sha256 12ab |" in card
+        and "| code | 2 |" in card
+        and "| `chains` | 2 | id, question," in card
+    )
     for path in output.rglob("*"):
         assert path.is_dir() or str(folder.parent).encode() not in path.read_bytes(), path
 
