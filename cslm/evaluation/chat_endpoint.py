@@ -35,7 +35,7 @@ class ChatEndpoint:
         self._config, self._endpoint = config, config.endpoint
         self._client = openai.OpenAI(
             base_url=self._endpoint.base_url,
-            api_key=_key(self._endpoint.api_key_variable),
+            api_key=api_key(self._endpoint.api_key_variable),
             timeout=self._endpoint.timeout_sec,
             max_retries=self._endpoint.max_retries,
         )
@@ -104,7 +104,12 @@ class ChatEndpoint:
         return ChatFailure(kind, f"HTTP {status}: {said}")
 
 
-def _key(variable: str | None) -> str:
+def api_key(variable: str | None) -> str:
+    """The key of an endpoint, from the environment variable that holds it.
+
+    Raises:
+        UserError: there is no such variable.
+    """
     if variable is None:
         return "none"  # the library wants one
     key = os.environ.get(variable)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cslm.errors import UserError
+from cslm.evaluation.chat_config import EndpointConfig
 from cslm.ranges import Range, check_numbers
 
 
@@ -85,6 +87,37 @@ class SpeechT5Config:
     """Draws the dropout that is part of it, for each text on its own."""
 
 
+@dataclass(kw_only=True)
+class SpeechEndpointConfig(EndpointConfig):
+    """A server that speaks the protocol of OpenAI's /v1/audio/speech: Kokoro, CosyVoice, Kyutai, vLLM and others."""
+
+    model: str
+    """Name of the model there."""
+    voices: list[str]
+    """Names of its voices, each taken for one speaker in every language."""
+    voices_of: dict[str, list[str]] = field(default_factory=dict)
+    """Language to the names of its voices, where it has others."""
+    response_format: str = "wav"
+    """What it is asked for: wav, or pcm (16-bit numbers without a header)."""
+    pcm_rate_hz: int = 24000
+    """Samples a second of pcm."""
+    language_parameter: str | None = None
+    """Parameter of the request that says the language of the text (BCP 47), where the server takes one."""
+
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: a value out of range, by name.
+        """
+        super().__post_init__()
+        check_numbers(self, "synthesizer.endpoint", pcm_rate_hz=Range(least=1))
+        if self.response_format not in ("wav", "pcm"):
+            raise UserError(f"synthesizer.endpoint.response_format is {self.response_format!r}: choose wav or pcm")
+        if not self.voices:
+            raise UserError("synthesizer.endpoint.voices is empty: name at least one voice")
+
+
 @dataclass
 class SynthesizerConfig:
     """Which synthesizer: the section of one of them."""
@@ -95,3 +128,5 @@ class SynthesizerConfig:
     """VITS and MMS of transformers"""
     speecht5: SpeechT5Config | None = None
     """SpeechT5 of transformers"""
+    endpoint: SpeechEndpointConfig | None = None
+    """a server that speaks OpenAI's protocol for speech"""

@@ -16,6 +16,7 @@ SYNTHESIZERS = {
     "espeak": "cslm.synthesis.espeak_voices:EspeakVoices",
     "vits": "cslm.synthesis.vits_voices:VitsVoices",
     "speecht5": "cslm.synthesis.speecht5_voices:SpeechT5Voices",
+    "endpoint": "cslm.synthesis.endpoint_voices:EndpointVoices",
 }
 
 
@@ -57,11 +58,12 @@ class SpeechSynthesizer(Protocol):
 
 
 if TYPE_CHECKING:  # so that mypy holds each of them to the contract
+    from cslm.synthesis.endpoint_voices import EndpointVoices
     from cslm.synthesis.espeak_voices import EspeakVoices
     from cslm.synthesis.speecht5_voices import SpeechT5Voices
     from cslm.synthesis.vits_voices import VitsVoices
 
-    _ALL: list[type[SpeechSynthesizer]] = [EspeakVoices, VitsVoices, SpeechT5Voices]
+    _ALL: list[type[SpeechSynthesizer]] = [EspeakVoices, VitsVoices, SpeechT5Voices, EndpointVoices]
 
 
 def open_synthesizer(config: SynthesizerConfig) -> SpeechSynthesizer:

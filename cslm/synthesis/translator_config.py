@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cslm.errors import UserError
+from cslm.evaluation.chat_config import ChatConfig
 from cslm.ranges import Range, check_numbers
 
 
@@ -49,6 +50,15 @@ class Seq2SeqTranslatorConfig:
 
 
 @dataclass
+class ChatTranslatorConfig(ChatConfig):
+    """A chat model, behind an endpoint that speaks OpenAI's protocol (extra ``endpoint``) or on this machine."""
+
+    prompt: str | None = None
+    """A file with what it is asked, in place of ours; {text}, {source} and {target} (names of languages in English) are
+    filled in. It has to ask for a JSON object whose key translation holds the translation."""
+
+
+@dataclass
 class TranslatorConfig:
     """Which translator: the section of one of them."""
 
@@ -56,3 +66,5 @@ class TranslatorConfig:
     """translations that are there already"""
     seq2seq: Seq2SeqTranslatorConfig | None = None
     """a translation model of transformers"""
+    chat: ChatTranslatorConfig | None = None
+    """a chat model, behind an endpoint or on this machine"""

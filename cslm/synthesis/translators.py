@@ -14,6 +14,7 @@ from cslm.synthesis.translator_config import TranslatorConfig
 TRANSLATORS = {
     "table": "cslm.synthesis.table_translator:TableTranslator",
     "seq2seq": "cslm.synthesis.seq2seq_translator:Seq2SeqTranslator",
+    "chat": "cslm.synthesis.chat_translator:ChatTranslator",
 }
 
 
@@ -41,10 +42,11 @@ class Translator(Protocol):
 
 
 if TYPE_CHECKING:  # so that mypy holds each of them to the contract
+    from cslm.synthesis.chat_translator import ChatTranslator
     from cslm.synthesis.seq2seq_translator import Seq2SeqTranslator
     from cslm.synthesis.table_translator import TableTranslator
 
-    _ALL: list[type[Translator]] = [TableTranslator, Seq2SeqTranslator]
+    _ALL: list[type[Translator]] = [TableTranslator, Seq2SeqTranslator, ChatTranslator]
 
 
 def open_translator(config: TranslatorConfig) -> Translator:
