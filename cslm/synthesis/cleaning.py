@@ -42,6 +42,8 @@ class CleaningConfig:
     """most digits of one number"""
     script: float = 0.95
     """share of the letters that must be in the script of the core language, from 0 to 1"""
+    identify: bool = False
+    """texts that are told to be in another language are left out (extra langid)"""
 
     def __post_init__(self) -> None:
         """Check what types cannot.
@@ -191,14 +193,17 @@ def num_words(text: str, language: str) -> int:
 class Cleaner:
     """Cleans pairs one after another, and knows which questions it has let through."""
 
-    def __init__(self, config: CleaningConfig, language: str, other: OtherLanguage | None = None) -> None:
+    def __init__(self, config: CleaningConfig, language: str) -> None:
         """Take the rules.
 
         Args:
             language: of the pairs.
-            other: tells texts of another language; None looks at the script alone.
+
+        Raises:
+            MissingExtraError: texts are to be identified, and the package that does it is not installed.
         """
-        self._config, self._language, self._other = config, language, other
+        self._config, self._language = config, language
+        self._other = OtherLanguage([language]) if config.identify else None
         self._asked: dict[str, str] = {}
 
     def clean(self, pair: InstructionPair) -> InstructionPair | Refused:

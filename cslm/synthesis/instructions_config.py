@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from cslm.corpora.instruction_pairs import InstructionPairsConfig
 from cslm.corpora.languages import language_tag
@@ -10,13 +11,19 @@ from cslm.errors import UserError
 from cslm.ranges import Range, check_numbers
 from cslm.synthesis.cleaning import CleaningConfig
 from cslm.synthesis.listener_config import ListenerConfig
+from cslm.synthesis.recordings import RecordingConfig
 from cslm.synthesis.synthesizer_config import SynthesizerConfig
+from cslm.synthesis.telling import TellingConfig
+from cslm.synthesis.translation_filters import TranslationFilters
 from cslm.synthesis.translator_config import TranslatorConfig
 
 
 @dataclass
 class SpokenInstructionsConfig:
     """Which pairs, into which languages, by what they are translated, spoken and heard."""
+
+    HOW_IT_RUNS: ClassVar[tuple[str, ...]] = (*TellingConfig.HOW_IT_RUNS, "listener.asr.device")
+    """settings that do not decide the corpus: a run goes on with others"""
 
     pairs: InstructionPairsConfig
     """the written pairs, in the core language"""
@@ -32,12 +39,10 @@ class SpokenInstructionsConfig:
     """BCP 47 language of the pairs"""
     cleaning: CleaningConfig = field(default_factory=CleaningConfig)
     """what of the pairs can be spoken"""
-    language_identifier: str | None = None
-    """py3langid (extra langid) tells pairs and translations of another language, which are left out; null looks at
-    scripts alone"""
-    length_ratio: tuple[float, float] = (0.3, 3.0)
-    """a translation has so many times the letters of its text at least and at most; of a language without spaces a
-    letter counts as three"""
+    filters: TranslationFilters = field(default_factory=TranslationFilters)
+    """which translations are none"""
+    recordings: RecordingConfig = field(default_factory=RecordingConfig)
+    """which recordings are none"""
     voices: dict[str, list[str]] = field(default_factory=dict)
     """language to the voices that ask; default: all that the synthesizer has"""
     renderings: int = 1
@@ -74,8 +79,6 @@ class SpokenInstructionsConfig:
         if self.answer_voices and not self.speak_answers:
             raise UserError("answer_voices: no answer is spoken; give speak_answers too, or leave them out")
         check_numbers(
-            self, "", length_ratio=Range(above=0), renderings=Range(least=1), max_error_rate=Range(least=0),
-            max_pairs=Range(least=1), num_test=Range(least=0),
+            self, "", renderings=Range(least=1), max_error_rate=Range(least=0), max_pairs=Range(least=1),
+            num_test=Range(least=0),
         )  # fmt: skip
-        if self.length_ratio[0] > self.length_ratio[1]:
-            raise UserError(f"length_ratio is {self.length_ratio}: the least comes first")

@@ -14,19 +14,16 @@ _NEIGHBOURS = ("de", "en", "es", "fr", "it", "ja", "ko", "nl", "pt", "ru", "zh")
 class OtherLanguage:
     """Knows a text of another language where it can be told; what cannot be told is taken for what it should be."""
 
-    def __init__(self, identifier: str, languages: Sequence[str], where: str) -> None:
+    def __init__(self, languages: Sequence[str]) -> None:
         """Open the identifier.
 
         Args:
-            identifier: its name.
-            languages: those of the corpus; others that are common are looked for too.
-            where: the setting that names it, for messages.
+            languages: those that texts should be in; others that are common are looked for too.
 
         Raises:
-            UserError: there is no identifier of that name.
             MissingExtraError: its package is missing.
         """
-        self._identifier = open_identifier(identifier, where)
+        self._identifier = open_identifier("py3langid", "the identifier of languages")
         wanted = dict.fromkeys([*map(language_tag, languages), *_NEIGHBOURS])
         self._languages = [language for language in wanted if self._identifier.knows(language)]
 

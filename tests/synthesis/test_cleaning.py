@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 from hypothesis import given
@@ -12,9 +11,7 @@ from hypothesis import strategies as st
 from cslm.corpora.instruction_pairs import InstructionPair, InstructionPairsConfig, NoPair, read_instruction_pairs
 from cslm.errors import UserError
 from cslm.synthesis.cleaning import CLEANING_RULES, Cleaner, CleaningConfig, Refused, num_words
-from cslm.synthesis.other_language import OtherLanguage
 from cslm.synthesis.spoken_marks import spoken_text
-from cslm.synthesis.translation_checks import why_no_translation
 
 QUESTION, ANSWER = "What can you tell me about Paris?", "It is the capital of France."
 
@@ -167,35 +164,11 @@ def test_a_file_that_is_no_list_of_objects_is_one_line(tmp_path):
         list(read_instruction_pairs(InstructionPairsConfig(str(tmp_path / "pairs.csv"))))
 
 
-def test_a_text_of_another_language_is_told(tmp_path):
+def test_a_text_of_another_language_is_told():
     pytest.importorskip("py3langid", reason="the extra langid is not installed")
-    other = OtherLanguage("py3langid", ["en", "de"], "language_identifier")
-    cleaner = Cleaner(CleaningConfig(), "en", other)
+    cleaner = Cleaner(CleaningConfig(identify=True), "en")
     german = "Bitte erzähl mir, was du über die Hauptstadt von Frankreich weißt."
-    assert cleaner.clean(InstructionPair("0", german, ANSWER)) == Refused(
-        "language", "another language in the question: de"
-    )
+    refused = Refused("language", "another language in the question: de")
+    assert cleaner.clean(InstructionPair("0", german, ANSWER)) == refused
     assert isinstance(cleaner.clean(InstructionPair("1", QUESTION, ANSWER)), InstructionPair)
-    assert why_no_translation(QUESTION, german, "en", "de", (0.3, 3.0), other) is None
-    assert "is told to be de" in why_no_translation(QUESTION, german, "en", "fr", (0.3, 3.0), other)
-
-
-@pytest.mark.parametrize(
-    ("translation", "says"),
-    [
-        ("Was weißt du über Paris?", None),
-        ("", "empty"),
-        (QUESTION, "the text itself"),
-        ("Paris?", "has 0.19 times its letters"),
-        ("巴黎怎么样？巴黎怎么样？巴黎怎么样", "has .* times its letters|0% of the letters"),
-        ("Что ты знаешь о Париже?", "0% of the letters of its translation are in the script of de"),
-    ],
-)
-def test_a_translation_that_cannot_be_one_is_told(translation, says):
-    found = why_no_translation(QUESTION, translation, "en", "de", (0.3, 3.0))
-    assert found is None if says is None else re.search(says, found)
-
-
-def test_a_letter_of_a_language_without_spaces_says_more():
-    assert why_no_translation(QUESTION, "パリについて何を知っていますか。", "en", "ja", (0.9, 2.0)) is None
-    assert "3.46 times" in why_no_translation(QUESTION, "パリについて" * 5, "en", "ja", (0.9, 2.0))
+    assert isinstance(cleaned(german), InstructionPair)  # nobody asked to look
