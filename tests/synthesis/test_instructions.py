@@ -86,7 +86,7 @@ def test_what_is_left_out_is_listed_with_its_reason(world: Path) -> None:
     rejected = records(corpus / "rejected.jsonl")
     assert [row["kind"] for row in rejected[: len(BAD_KINDS)]] == BAD_KINDS
     of_translation = {row["id"]: row["reason"] for row in rejected[len(BAD_KINDS) :]}
-    assert of_translation["de-000000"] == "the answer: its translation has 8 letters, the text 22"
+    assert of_translation["de-000000"] == "the answer: its translation has 8 letters, the text 23"
     assert "the question: stands not in the table" in of_translation["de-000009"] == of_translation["ja-000009"]
     card = json.loads((corpus / "card.json").read_text("utf-8"))
     assert card["counts"]["left_out"]["translation, de"] == len([name for name in of_translation if name[:2] == "de"])
