@@ -184,7 +184,8 @@ def _language_scores(replies: Sequence[Record]) -> Record:
 
 def _question_scores(replies: Sequence[Record]) -> Record:
     """``question_er``, where the chain writes a transcript of the question."""
-    transcribed = [reply for reply in replies if "question" in reply and "question_text" in reply.get("texts", _ANY)]
+    known = [reply for reply in replies if "question" in reply and "question_reference" in reply]
+    transcribed = [reply for reply in known if "question_text" in reply.get("texts", _ANY)]
     if not transcribed:
         return {}
     references = [reply["question_reference"] for reply in transcribed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,6 +117,31 @@ class SpeechTasks:
             prompts, "anything", decoding, self.processor.end_ids, generator, description=description
         )
         return [SpokenAnswer(self.processor.decode(reply.ids), reply.ids) for reply in replies]
+
+    def continue_units(
+        self,
+        units: Sequence[Units],
+        num_ids: Sequence[int],
+        decoding: DecodingConfig | None = None,
+        generator: torch.Generator | None = None,
+        description: str | None = None,
+    ) -> list[tuple[Units, bool]]:
+        """What a textless model writes behind each stretch of speech, without durations, and whether it ended there.
+
+        Args:
+            num_ids: at most so many ids of each.
+        """
+        prompts = [self.processor.opening(item) for item in units]
+        decoding = dataclasses.replace(decoding or DecodingConfig(), max_new_tokens=max(num_ids))
+        ends = self.processor.end_ids
+        replies = self._generate(prompts, "speech", decoding, ends, generator, description=description)
+        vocabulary = self.processor.vocabulary
+        found = []
+        for reply, most in zip(replies, num_ids, strict=True):
+            ids = np.asarray(reply.ids[:most], dtype=np.int64)
+            is_whole = bool(len(ids)) and int(ids[-1]) in ends
+            found.append((Units(vocabulary.units_from_ids(ids[:-1] if is_whole else ids)), is_whole))
+        return found
 
     def write_answer(
         self,
