@@ -18,6 +18,7 @@ from cslm.synthesis import instructions
 from cslm.synthesis.listeners import LISTENERS
 from cslm.synthesis.prepare_corpus import prepare_corpus
 from cslm.synthesis.synthesizers import SYNTHESIZERS
+from tests.worlds.chat_server import Say, Status, chat_server
 from tests.worlds.small_corpus import contents
 from tests.worlds.small_instructions import BAD_KINDS, texts, write_known, write_rows, write_table
 
@@ -259,3 +260,25 @@ def test_a_real_ear_leaves_out_what_it_does_not_understand(world: Path) -> None:
     assert len(rejected) == 8 - len(kept) and all("at most 0.1 is allowed" in row["reason"] for row in rejected)
     chain = records(corpus / "chains.jsonl")[0]
     assert chain["core_language"] == "de" and chain["core_question"] == "Welche Farbe hat der Apfel?"
+
+
+def test_a_chat_model_translates_and_what_it_refuses_is_left_out(world: Path, cache: Path) -> None:
+    pytest.importorskip("openai", reason="the extra endpoint is not installed")
+    known = {said[0]: said[1] for pair in texts() for said in pair}
+
+    def script(body: dict[str, Any], before: int) -> Any:
+        text = body["messages"][0]["content"].strip().splitlines()[-1]
+        return Status(400) if "the fox looks" in text else Say(json.dumps({"translation": known[text]}))
+
+    with chat_server(script) as server:
+        endpoint = {"translator.chat.model": "chat", "translator.chat.endpoint.base_url": server.base_url}
+        told = [part for part in options(world, languages="[de]", **endpoint) if "table" not in part]
+        prepare_corpus("spoken_instructions", world / "out", told)
+        num_asked = len(server.bodies)
+        prepare_corpus("spoken_instructions", world / "again", told)
+        assert len(server.bodies) == num_asked + 1  # only what failed is asked again
+    (gone,) = [row for row in records(world / "out" / "rejected.jsonl") if row["kind"] == "translation, de"]
+    assert gone["id"] == "de-000014" and "the question: no translation: refused" in gone["reason"]
+    assert len(records(world / "out" / "chains.jsonl")) == 23
+    assert server.base_url not in (world / "out" / "card.json").read_text("utf-8")
+    assert contents(world / "out" / "audio") == contents(world / "again" / "audio")
