@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -20,6 +22,7 @@ from cslm.units.store import UnitStore
 
 WHOLE = Part()
 _LENGTH_SAMPLE = 256
+_MOST_NAMED = 5
 
 
 @dataclass
@@ -67,6 +70,25 @@ class SourceConfig:
     """how often each learnt token counts: a source that learns few of its tokens (asr, heard spans) may need more"""
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a source leaves out, or reads otherwise than it stands there."""
+
+    what: str
+    """in words"""
+    count: int = 0
+    """of how many"""
+    names: Callable[[], Iterable[str]] = tuple
+    """of them all, found when they are asked for"""
+
+    def __str__(self) -> str:
+        """One line: what, how many, and the first of their names."""
+        if not self.count:
+            return self.what
+        first = ", ".join(islice(self.names(), _MOST_NAMED))
+        return f"{self.what}: {self.count:,} ({first}{', ...' if self.count > _MOST_NAMED else ''})"
+
+
 class NothingLeftError(UserError):
     """A source without documents after its filters."""
 
@@ -110,8 +132,8 @@ class Source(Protocol):
         ...
 
     @property
-    def told(self) -> list[str]:
-        """what it leaves out, or reads otherwise than it stands there, in words"""
+    def told(self) -> list[Told]:
+        """what it leaves out, or reads otherwise than it stands there"""
         ...
 
     @property
@@ -156,7 +178,7 @@ class CommonSource:
 
     num_documents: int
     spelt_tokens: dict[str, int]
-    told: list[str]
+    told: list[Told]
 
     def __init__(self, name: str, config: SourceConfig) -> None:
         self._unit_noise, self._loss_weight = config.unit_noise, config.loss_weight
