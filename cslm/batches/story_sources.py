@@ -40,8 +40,8 @@ class JoinedSource(CommonSource):
         self.task, self._form, self._settings = config.task, form, checked_settings(name, config, form)
         self.store = open_store(name, config, form)
         assert config.joined_tokens is not None, f"nobody said to what length the source {name} is joined"
-        if config.joined_tokens < 0:
-            raise UserError(f"the source {name} has joined_tokens {config.joined_tokens}: give 0 or more")
+        if config.joined_tokens < 0 or config.joined_tokens == 1:
+            raise UserError(f"the source {name} has joined_tokens {config.joined_tokens}: give 0, or 2 or more")
         self._length = config.joined_tokens
 
     def _found(self, num_contents: int) -> None:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from cslm.batches.parts import Part, name_hash
 from cslm.batches.source_config import WHOLE, Told
 from cslm.corpora.languages import language_tag
+from cslm.errors import UserError
 from cslm.units.store import UnitStore
 
 _MOST_LANGUAGES = 62  # a bit each
@@ -109,14 +110,24 @@ def _placed(store: UnitStore, rows: Ints, told: list[Told]) -> tuple[list[str], 
 
 
 def _languages(store: UnitStore, rows: Ints) -> tuple[list[str], Ints]:
-    """The tags of the languages of the rows, sorted, and the number of each row's among them."""
+    """The tags of the languages of the rows, sorted, and the number of each row's among them.
+
+    Raises:
+        UserError: one that is no language, or too many.
+    """
     names, numbers = store.numbered("language")
     numbers = numbers[rows]
-    used = {language_tag(names[number]) for number in np.unique(numbers).tolist()}
-    languages = sorted(used)
-    assert len(languages) <= _MOST_LANGUAGES, languages
-    tags = np.array([languages.index(tag) if (tag := language_tag(name)) in used else -1 for name in names] or [-1])
-    return languages, tags[numbers].astype(np.int64)
+    try:
+        tag_of = {number: language_tag(names[number]) for number in np.unique(numbers).tolist()}
+    except UserError as error:
+        raise UserError(f"{store.path}: {error}; make its manifest and the store again") from None
+    languages = sorted(set(tag_of.values()))
+    if len(languages) > _MOST_LANGUAGES:
+        raise UserError(f"{store.path}: stories in {len(languages)} languages: name at most {_MOST_LANGUAGES} of them")
+    place = np.array(
+        [languages.index(tag_of[number]) if number in tag_of else -1 for number in range(len(names))] + [-1]
+    )
+    return languages, place[numbers].astype(np.int64)
 
 
 def _linked(store: UnitStore, rows: Ints, document: Ints, place: Ints, language: Ints) -> tuple[Ints, Ints]:
