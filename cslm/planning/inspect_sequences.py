@@ -15,14 +15,14 @@ from cslm.errors import UserError
 from cslm.ranges import Range, check_numbers
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_view import LEGEND, num_learnt, num_noisy, sequence_lines
-from cslm.training.language_model_config import LanguageModelConfig
+from cslm.training.language_model_config import FinetuneConfig
 from cslm.training.run_data import open_data
 
 COLORS = ("auto", "always", "never")
 
 
 @dataclass
-class InspectSequencesConfig(LanguageModelConfig):
+class InspectSequencesConfig(FinetuneConfig):
     """Show documents as training sees them: ``inspect --config YAML`` of ``pretrain`` or ``finetune``."""
 
     source: str | None = None

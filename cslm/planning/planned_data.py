@@ -45,7 +45,7 @@ class SourcePlan:
     stage_tokens: tuple[int, ...] = ()
     """of ``run_tokens``, those of each stage of the run"""
     languages: Mapping[str, float] = field(default_factory=dict)
-    """share of each language in its tokens; none where that cannot be told"""
+    """share of each language in its tokens; of what was not read those that it is asked for, as one: ``en+fr``"""
     told: tuple[str, ...] = ()
     """what it leaves out, or reads otherwise than it stands there"""
     lengths: tuple[int, ...] = field(default=(), repr=False)
@@ -94,9 +94,8 @@ def plan_sources(
         known = (name, configs[name].task, sum(shares), round(sum(shares) * total))
         by_stage = tuple(round(share * total) for share in shares)
         if isinstance(source, str):
-            languages = configs[name].languages or []
-            only = dict.fromkeys(languages, 1.0) if len(languages) == 1 else {}
-            plans.append(SourcePlan(*known, missing=source, stage_tokens=by_stage, languages=only))
+            untold = "+".join(configs[name].languages or ["?"])
+            plans.append(SourcePlan(*known, missing=source, stage_tokens=by_stage, languages={untold: 1.0}))
         else:
             plan = _read(known, source, training.max_length)
             found_languages, told = source.language_shares, tuple(source.told)
@@ -105,12 +104,12 @@ def plan_sources(
 
 
 def planned_accounts(plans: list[SourcePlan]) -> dict[str, int]:
-    """Tokens of the run by stage and language, as :mod:`~cslm.batches.accounts` names them; ``?`` where untold."""
+    """Tokens of the run by stage and language, as :mod:`~cslm.batches.accounts` names them."""
     accounts: dict[str, int] = {}
     for plan in plans:
         staged = len(plan.stage_tokens) > 1
         for stage, tokens in enumerate(plan.stage_tokens):
-            for language, share in (plan.languages or {"?": 1.0}).items() if tokens else ():
+            for language, share in plan.languages.items() if tokens else ():
                 name = account_name(language, stage if staged else None)
                 accounts[name] = accounts.get(name, 0) + round(tokens * share)
     return accounts

@@ -1,4 +1,4 @@
-"""Run by test_shortened_chains.py: train on chains that become shorter. Arguments: root, output, a slot to die at."""
+"""Run by test_shortened_chains.py: chains that become shorter. Arguments: root, output, and a slot to die at."""
 
 from __future__ import annotations
 
