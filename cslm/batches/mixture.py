@@ -11,19 +11,29 @@ of the training before it.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from cslm.batches.order import mix
-from cslm.batches.weights import Cap, Shares, Weight, WeightSchedule, check_weight, is_never_drawn, shares_at
+from cslm.batches.weights import (
+    Cap,
+    Shares,
+    Weight,
+    WeightSchedule,
+    check_weight,
+    is_never_drawn,
+    shares_at,
+    stage_starts,
+)
 
 BLOCK = 4096
 _PHASES = 1024
 _FEWEST_BLOCKS = 64  # of a training whose weights change, where that leaves blocks of _SMALLEST or more
 _SMALLEST = 256
+_SMALLEST_OF_STAGES = 16  # a stage begins where a block does
 
 
 class Mixture:
@@ -51,14 +61,18 @@ class Mixture:
             check_weight(name, weight)
         self.names = [name for name, weight in weights.items() if not is_never_drawn(weight)]
         self._weights = [weights[name] for name in self.names]
+        self.stage_starts = stage_starts(self._weights)
+        """where the stages of the training begin, as shares of it, from 0 on; one where no weight takes a step"""
         self._lengths = np.array([mean_lengths[name] for name in self.names], dtype=np.float64)
         self._cap = cap
         self._seed = seed
-        self._block = lru_cache(maxsize=4)(self._draw_block)
+        self._block = lru_cache(maxsize=16)(self._draw_block)  # sources that take turns are at places of their own
+        self._mask = lru_cache(lambda chosen: np.array([name in chosen for name in self.names]))
         changing = any(isinstance(weight, WeightSchedule) for weight in self._weights)
         self._block_size = self._size_for(total_tokens) if changing else BLOCK
-        self._first_block, quotas = self._phases(total_tokens) if changing else ([0], [self.quotas_at(1.0)])
-        self._quotas = np.array(quotas)
+        self._first_block, middles = self._phases(total_tokens) if changing else ([0], [1.0])
+        self._quotas = np.array([self.quotas_at(middle) for middle in middles])
+        self._stages = [bisect_right(self.stage_starts, middle) - 1 for middle in middles]
         lengths = np.diff([*self._first_block, self._first_block[-1]])
         ends = np.cumsum(self._quotas * lengths[:, None], axis=0)
         self._total_tokens = total_tokens
@@ -100,29 +114,70 @@ class Mixture:
         tokens = float(self._tokens_before[phase]) + blocks * float(self._block_tokens[phase])
         return min(1.0, tokens / self._total_tokens)
 
+    def stage_at(self, slot: int) -> int:
+        """The stage of the training, from 0 on, whose weights a slot was dealt by."""
+        return self._stages[self._phase(slot // self._block_size)]
+
+    def next_slot(self, slot: int, names: Collection[str]) -> int | None:
+        """The first slot from ``slot`` on that takes from one of these sources; None where no more will.
+
+        What lies between is not gone through where the sources have no weight.
+        """
+        of_names = self._mask(tuple(names))
+        block, place = divmod(slot, self._block_size)
+        while True:
+            phase = self._phase(block)
+            if self._quotas[phase, of_names].any():
+                found = np.flatnonzero(of_names[self._block(block, phase)[0][place:]])
+                if len(found):
+                    return block * self._block_size + place + int(found[0])
+                block, place = block + 1, 0
+                continue
+            later = np.flatnonzero(self._quotas[phase + 1 :, of_names].any(axis=1))
+            if not len(later):
+                return None
+            block, place = self._first_block[phase + 1 + int(later[0])], 0
+
+    def even_place(self, slot: int, names: Collection[str]) -> float:
+        """Where a slot of these sources would be, were the slots of every block dealt evenly."""
+        block, place = divmod(slot, self._block_size)
+        own = self._mask(tuple(names))[self._block(block, self._phase(block))[0]]
+        return self._block_size * (block + int(own[:place].sum()) / int(own.sum()))
+
+    def stretch_end(self, slot: int, names: Collection[str]) -> int | None:
+        """The first slot after ``slot`` from which on these sources have no weight for a while; None: there is none."""
+        of_names = self._mask(tuple(names))
+        phase = self._phase(slot // self._block_size)
+        later = np.flatnonzero(~self._quotas[phase + 1 :, of_names].any(axis=1))
+        return self._first_block[phase + 1 + int(later[0])] * self._block_size if len(later) else None
+
+    def mean_tokens_at(self, slot: int) -> float:
+        """Tokens of a slot thereabouts, reckoned from mean lengths."""
+        return float(self._block_tokens[self._phase(slot // self._block_size)]) / self._block_size
+
     def _phase(self, block: int) -> int:
         return bisect_right(self._first_block, block) - 1
 
     def _size_for(self, total_tokens: float) -> int:
         """Slots of a block of a training of so many tokens."""
         num_slots = total_tokens * float(np.mean([(self.shares_at(it) / self._lengths).sum() for it in (0, 0.5, 1)]))
-        size = BLOCK
-        while size > max(_SMALLEST, len(self.names)) and num_slots < _FEWEST_BLOCKS * size:
+        size, smallest = BLOCK, _SMALLEST if len(self.stage_starts) == 1 else _SMALLEST_OF_STAGES
+        while size > max(smallest, len(self.names)) and num_slots < _FEWEST_BLOCKS * size:
             size //= 2
         return size
 
-    def _phases(self, total_tokens: float) -> tuple[list[int], list[npt.NDArray[np.int64]]]:
-        """The first block of every phase, and its quotas; the last goes on for ever."""
-        first_blocks, quotas, tokens, block = [], [], 0.0, 0
+    def _phases(self, total_tokens: float) -> tuple[list[int], list[float]]:
+        """The first block of every phase, and the place whose weights hold in it; the last goes on for ever."""
+        first_blocks, middles, tokens, block = [], [], 0.0, 0
         while tokens < total_tokens:
             per_block = float(self.quotas_at(tokens / total_tokens) @ self._lengths)
             length = max(1, round(total_tokens / _PHASES / per_block))
             middle = min(1.0, (tokens + length * per_block / 2) / total_tokens)
             first_blocks.append(block)
-            quotas.append(self.quotas_at(middle))
+            middles.append(middle)
             block += length
-            tokens += length * float(quotas[-1] @ self._lengths)
-        return [*first_blocks, block], [*quotas, self.quotas_at(1.0)]
+            tokens += length * float(self.quotas_at(middle) @ self._lengths)
+        return [*first_blocks, block], [*middles, 1.0]
 
     def _draw_block(self, block: int, phase: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The source of every slot of a block, and how many slots of that source come before it in the block."""

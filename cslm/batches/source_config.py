@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,8 +27,8 @@ class SourceConfig:
     """One source of a mixture."""
 
     task: str
-    """asr, tts, interleaved, code_switched (a store); translation, instruction, text, text_dialogue (documents);
-    dialogue (documents and the store of their utterances)"""
+    """asr, tts, interleaved, code_switched, story, speech (a store); translation, instruction, text, text_dialogue
+    (documents); dialogue (documents and the store of their utterances)"""
     weight: float | WeightSchedule
     """share of the training's tokens, in any unit; 0 leaves the source out; or a schedule: {values: [0.6, 0.1]}"""
     store: str | None = None
@@ -48,6 +48,14 @@ class SourceConfig:
     """mean number of words in a span of an interleaved utterance (Chinese: of characters); at least 1"""
     num_sentences: int = 4
     """of a code-switched document"""
+    joined_tokens: int | None = None
+    """stories, or utterances of speech, are joined to documents of so many tokens, and the last of them is cut there;
+    null: training.max_length; 0: each is a document by itself, and sees no other"""
+    switch_probability: float | None = None
+    """that the language of a story changes at the end of a sentence, from 0 to 1; null draws it anew for each sentence,
+    all equally likely (of two languages 0.5)"""
+    shortest_run: int = 1
+    """sentences of a story in one language before it may change"""
     unit_noise: float = 0.0
     """share of the units to be spoken that are read as others, from 0 to below 1: speaks what the text says, sooner"""
     control_tokens: list[str] | None = None
@@ -102,6 +110,11 @@ class Source(Protocol):
         ...
 
     @property
+    def told(self) -> list[str]:
+        """what it leaves out, or reads otherwise than it stands there, in words"""
+        ...
+
+    @property
     def store(self) -> UnitStore | None:
         """the unit store, for a source that has one"""
         ...
@@ -122,6 +135,18 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class JoiningSource(Protocol):
+    """A source that says itself which of its contents make up its next document."""
+
+    def drawn(self, draw: int, seed: int, progress: float) -> Sequence:
+        """The document of the source's draw number ``draw``, counted from 0 over the training.
+
+        ``seed`` is the source's own: the order of its contents and all that is drawn hang on it and on ``draw``.
+        """
+        ...
+
+
 class CommonSource:
     """What all sources share: noise on the units that are read, the weight in the loss, a mean length from a sample.
 
@@ -131,9 +156,11 @@ class CommonSource:
 
     num_documents: int
     spelt_tokens: dict[str, int]
+    told: list[str]
 
     def __init__(self, name: str, config: SourceConfig) -> None:
-        self._unit_noise, self._loss_weight, self.spelt_tokens = config.unit_noise, config.loss_weight, {}
+        self._unit_noise, self._loss_weight = config.unit_noise, config.loss_weight
+        self.spelt_tokens, self.told = {}, []
         if not 0 <= config.max_too_long_share <= 1:
             raise UserError(f"the source {name} has max_too_long_share {config.max_too_long_share}: give 0 to 1")
         if not 0 <= self._unit_noise < 1:
@@ -143,7 +170,10 @@ class CommonSource:
 
     def sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``; the seed draws the noise too."""
-        document = self.clean_sequence(index, draw_seed, progress)
+        return self.learnt(self.clean_sequence(index, draw_seed, progress), draw_seed)
+
+    def learnt(self, document: Sequence, draw_seed: int) -> Sequence:
+        """A clean document with its noise and its weight in the loss."""
         if self._unit_noise:
             document = read_with_noise(document, self._unit_noise, draw_seed)
         return document if self._loss_weight == 1 else dataclasses.replace(document, loss_weight=self._loss_weight)

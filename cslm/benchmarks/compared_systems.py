@@ -163,6 +163,7 @@ class DrawnSource:
         self.num_documents, self.mean_length = len(documents.lengths), float(documents.lengths.mean())
         self.sampled_lengths = [(int(length), False) for length in documents.lengths]
         self.spelt_tokens: dict[str, int] = {}
+        self.told: list[str] = []
 
     def sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,9 +19,11 @@ from cslm.codecs.units import Units
 from cslm.errors import UserError, first_line
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.processor import Audio, CSLMProcessor
+from cslm.generation.speech_continuation import Continuation, SpeechContinuer
 from cslm.generation.speech_tasks import Grammars, SpeechTasks, num_head_rows
 from cslm.model.checkpoint import _readable_by_both_stacks as make_readable_by_both_stacks
 from cslm.model.checkpoint import check_checkpoint
+from cslm.model.loading import load_whole
 from cslm.model.local_folder import local_folder
 
 
@@ -84,8 +87,7 @@ class CSLMForCausalLM:
         check_checkpoint(path)
         model_class: Any = cls if issubclass(cls, PreTrainedModel) else speaking_class(path)
         processor = CSLMProcessor.from_pretrained(path, tokenizer_card, decoder)
-        backbone: Any = super(CSLMForCausalLM, model_class)
-        model = backbone.from_pretrained(str(path), *arguments, **options)
+        model: Any = load_whole(super(CSLMForCausalLM, model_class), path, *arguments, **options)
         rows = model.get_input_embeddings().weight.shape[0]
         if rows < processor.vocabulary.size:
             raise UserError(
@@ -142,6 +144,40 @@ class CSLMForCausalLM:
             waveform = np.concatenate([np.zeros(0, np.float32), *spoken])
         rate = processor.decoder.sample_rate_hz if processor.decoder is not None else None
         return Reply(reply.question, reply.answer, reply.segments, waveform, rate, asked, answered, units, is_whole)
+
+    def continue_speech(
+        self,
+        audio: Audio,
+        seconds: float,
+        voice: str | None = None,
+        decoding: DecodingConfig | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Continuation:
+        """Go on from a recording, as a textless model does.
+
+        Args:
+            audio: a path, or a mono waveform and its sample rate in Hz.
+            seconds: so much more at most; the model may end before.
+            voice: of the speech decoder, if the checkpoint has one; by default its first.
+            decoding: drawn with temperature 0.8 by default.
+            generator: for drawing, and for the decoder's noise (default: seed 0).
+
+        Raises:
+            UserError: a model with text; a recording that cannot be used; more seconds than fit; nothing that turns
+                units into sound.
+        """
+        return self.continue_speech_batch([audio], seconds, voice, decoding, generator)[0]
+
+    def continue_speech_batch(
+        self,
+        audios: Sequence[Audio],
+        seconds: float,
+        voice: str | None = None,
+        decoding: DecodingConfig | None = None,
+        generator: torch.Generator | None = None,
+    ) -> list[Continuation]:
+        """:meth:`continue_speech` of several recordings, ``decoding.batch_size`` together."""
+        return SpeechContinuer(self.tasks(), seconds, voice).heard(audios, decoding, generator)
 
 
 def speaking_class(path: str | os.PathLike[str]) -> type[Any]:

@@ -53,11 +53,11 @@ def respond(config: RespondConfig) -> Reply:
             an answer without speech.
     """
     for key in ("output", "json"):
-        _check_can_be_made(key, getattr(config, key))
+        check_can_be_made(key, getattr(config, key))
     return answer_question(open_speaking_model(config), config)
 
 
-def _check_can_be_made(key: str, name: str | None) -> None:
+def check_can_be_made(key: str, name: str | None) -> None:
     """Make sure that a file can be written, before anything is computed.
 
     Raises:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from cslm.codecs.units import Units
-from cslm.generation.decoding import DecodingConfig, Generated, ReplyRules, generate
+from cslm.generation.decoding import DecodingConfig, Generated, ReplyRules, decode, generate
 from cslm.generation.grammar import UnitGrammar, Writes
 from cslm.generation.processor import CSLMProcessor
 from cslm.generation.scripts import script_share
@@ -116,6 +117,50 @@ class SpeechTasks:
             prompts, "anything", decoding, self.processor.end_ids, generator, description=description
         )
         return [SpokenAnswer(self.processor.decode(reply.ids), reply.ids) for reply in replies]
+
+    def continue_units(
+        self,
+        units: Sequence[Units],
+        num_ids: Sequence[int],
+        decoding: DecodingConfig | None = None,
+        generator: torch.Generator | None = None,
+        description: str | None = None,
+    ) -> list[tuple[Units, bool]]:
+        """What a textless model writes behind each stretch of speech, without durations, and whether it ended there.
+
+        Args:
+            num_ids: at most so many ids of each.
+        """
+        prompts = [self.processor.opening(item) for item in units]
+        decoding = dataclasses.replace(decoding or DecodingConfig(), max_new_tokens=max(num_ids))
+        ends = self.processor.end_ids
+        replies = self._generate(prompts, "speech", decoding, ends, generator, description=description)
+        vocabulary = self.processor.vocabulary
+        found = []
+        for reply, most in zip(replies, num_ids, strict=True):
+            ids = np.asarray(reply.ids[:most], dtype=np.int64)
+            is_whole = bool(len(ids)) and int(ids[-1]) in ends
+            found.append((Units(vocabulary.units_from_ids(ids[:-1] if is_whole else ids)), is_whole))
+        return found
+
+    def write_answer(
+        self,
+        question: Units,
+        question_language: str,
+        answer_language: str,
+        decoding: DecodingConfig | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[int]:
+        """The ids of the answer to one spoken question, each as soon as it is written. Closing it stops the work.
+
+        Args:
+            generator: draws the tokens; needed where ``decoding.temperature`` is above 0.
+        """
+        prompt = self.processor.prompt("dialogue", question_language, units=question, answer_language=answer_language)
+        rules = ReplyRules(self._grammar("anything"), frozenset(self.processor.end_ids), self.processor.pad_id)
+        generators = [generator] if generator is not None else []
+        for step in decode(self.model, [prompt], rules, decoding or DecodingConfig(), generators):
+            yield step.ids[0]
 
     def identify_languages(self, questions: Sequence[Units], languages: Sequence[str] | None = None) -> list[str]:
         """The language that each question is in, among ``languages`` (default: the processor's).

@@ -123,6 +123,13 @@ def _introduction(config: Mapping[str, Any], name: str) -> str:
     kind = (config.get("architectures") or [config.get("model_type", "causal language model")])[0]
     if SPEECH_KEY not in config:
         return f"A text language model ({kind}), trained with `cslm`. `AutoModelForCausalLM` opens it."
+    if "end_of_document" in config[SPEECH_KEY]:
+        return (
+            f"A textless language model ({kind}): it reads and writes speech units alone, trained with `cslm`.\n"
+            "`AutoModelForCausalLM` opens it as a model of units; with `cslm` it hears, and goes on speaking:\n\n"
+            f'```python\nfrom cslm import CSLMForCausalLM\n\nmodel = CSLMForCausalLM.from_pretrained("{name}")\n'
+            'said = model.continue_speech("beginning.wav", seconds=10)\n```'
+        )
     return (
         f"A language model ({kind}) that reads and writes text and speech units, trained with `cslm`.\n"
         "`AutoModelForCausalLM` opens it as a model of text and units; with `cslm` it hears and speaks:\n\n"
@@ -150,10 +157,13 @@ def _vocabulary(config: Mapping[str, Any]) -> str:
     section = config.get(SPEECH_KEY)
     if section is not None:
         first, num_units = section["first_unit_id"], sum(section["codebook_sizes"])
-        rows.append(["text", f"0 to {section['num_text_ids'] - 1:,}"])
+        if section["num_text_ids"]:
+            rows.append(["text", f"0 to {section['num_text_ids'] - 1:,}"])
         rows.append(["units", f"{first:,} to {first + num_units - 1:,}"])
         markers = {"<sosp>": "sosp", "<eosp>": "eosp", "[question]": "question", "[answer]": "answer"}
-        rows += [[f"`{form}`", f"{section[key]:,}"] for form, key in markers.items()]
+        rows += [[f"`{form}`", f"{section[key]:,}"] for form, key in markers.items() if key in section]
+        if "end_of_document" in section:
+            rows.append(["end of a document", f"{section['end_of_document']:,}"])
     text = config.get("text_config") or config
     rows.append(["rows of the embedding", f"{text.get('vocab_size', 0):,}"])
     return "## Vocabulary\n\n" + _table(["what", "ids"], rows)

@@ -35,16 +35,18 @@ from cslm.sequences.conversations import (
     tts,
     tts_request,
 )
-from cslm.sequences.interleaving import MEAN_SPAN_WORDS, code_switched, interleaved
+from cslm.sequences.interleaving import MEAN_SPAN_WORDS, interleaved
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_format import SequenceFormat, Turn
+from cslm.sequences.stories import spoken_document
 from cslm.sequences.text_encoder import after_space
 from cslm.sequences.thoughts import conversation_with_tokens, writes_tokens
 from cslm.units.store import StoreRow
 
-SourceKind = Literal["utterances", "groups", "documents", "spoken_documents"]
-"""What a source reads: the utterances of a store one by one; its groups that say one thing in several languages;
-documents of text; documents that name a question and an answer of a store."""
+SourceKind = Literal["utterances", "groups", "stories", "joined_utterances", "documents", "spoken_documents"]
+"""What a source reads: the utterances of a store one by one; its groups that say one thing in several languages; its
+stories, whose sentences may be there in several languages; its utterances, many to a document; documents of text;
+documents that name a question and an answer of a store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,8 @@ class Task:
     training; None where texts are cut anew each time"""
     reads_words: bool = False
     """whether the times of the words of an utterance are read"""
+    textless: bool = False
+    """whether its documents are units alone, so that a textless model learns it too"""
 
 
 def task_of(name: str) -> Task:
@@ -164,7 +168,15 @@ def _interleaved(form: SequenceFormat, example: Example, draw: Draw) -> Sequence
 
 
 def _code_switched(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
-    return code_switched(form, [(sentence.units, sentence.language) for sentence in example.utterances])
+    return spoken_document(form, _said(example), "code_switched")
+
+
+def _story(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
+    return spoken_document(form, _said(example), "story")
+
+
+def _speech(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
+    return spoken_document(form, _said(example), "speech")
 
 
 def _dialogue(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
@@ -235,6 +247,11 @@ def _ask_instruction(asked: Asked) -> list[Turn]:
     return message_turns(asked.messages, asked.language)
 
 
+def _said(example: Example) -> list[tuple[Units, str]]:
+    """Units and language of each utterance."""
+    return [(sentence.units, sentence.language) for sentence in example.utterances]
+
+
 def _further_texts(document: Mapping[str, Any]) -> dict[str, str]:
     """The texts of a dialogue that only some chains write: ``question_text_en``, ..."""
     return {name: text for name, text in document.items() if name.startswith(("question_text_", "answer_text_"))}
@@ -268,7 +285,13 @@ TASKS: dict[str, Task] = {
     "interleaved": Task(
         "utterances", _interleaved, (*_STORE, "unit_noise", "spans", "span_words"), reads_words=True
     ),
-    "code_switched": Task("groups", _code_switched, (*_STORE, "unit_noise", "num_sentences")),
+    "code_switched": Task(
+        "groups", _code_switched, (*_STORE, "unit_noise", "num_sentences"), textless=True
+    ),
+    "story": Task(
+        "stories", _story, (*_STORE, "joined_tokens", "switch_probability", "shortest_run"), textless=True
+    ),
+    "speech": Task("joined_utterances", _speech, (*_STORE, "joined_tokens"), textless=True),
     "dialogue": Task(
         "spoken_documents", _dialogue, (*_STORE, "unit_noise", *_TEXTS, "order"), _DIALOGUE_FIELDS, _ask_dialogue,
         reads_words=True,

@@ -73,6 +73,7 @@ class Steps:
             position=batch.position,
             consumed=_sum(state.consumed, batch.consumed),
             notes=_sum(state.notes, batch.notes),
+            accounts=_sum(state.accounts, batch.accounts),
         )
         return after, norm
 

@@ -228,6 +228,7 @@ def kept_out(task: str) -> list[str]:
 
 
 GIVEN = {"store": "units", "documents": "d.jsonl", "speakers": ["a"], "order": "full", "spans": "heard"}
+GIVEN |= {"joined_tokens": 0, "switch_probability": 0.5, "shortest_run": 2}
 GIVEN |= {"span_words": 3.0, "num_sentences": 2, "unit_noise": 0.1, "control_tokens": ["<think>"]}
 
 
@@ -260,6 +261,7 @@ def test_a_store_with_other_tags_is_filtered_and_written_by_the_one_of_its_langu
     said = {"en": "EN", "zh": "zh_CN"}
     spoken = [dataclasses.replace(row, language=said[row.language]) for row in rows()]
     facts = {"fingerprint": "small", "card": "small", "codebook_sizes": (CODEBOOK_SIZE,), "frame_rate_hz": 25.0}
+    facts["in_documents"] = True
     for name, stored in (("plain", rows()), ("other", spoken)):
         write_store(str(tmp_path / name), stored, **facts)
     for task in ("asr", "code_switched"):
