@@ -22,7 +22,8 @@ from cslm.training.train_decoder import TrainDecoderConfig
 from tests.recipes.conftest import ROOT, TINY_MODEL, two_steps
 
 RECIPES = ROOT / "recipes"
-OF_OTHERS = ("forgetting",)  # their YAML is read by lm-evaluation-harness: test_forgetting.py
+OF_OTHERS = ("forgetting", "cross_lingual_interleaving")
+"""their YAML is read by lm-evaluation-harness (test_forgetting.py), or one behind the other (a test of its own)"""
 YAMLS = sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name not in OF_OTHERS)
 NAMES = [str(path.relative_to(RECIPES)) for path in YAMLS]
 
@@ -34,6 +35,8 @@ KINDS = {
     "train": (PretrainConfig, []),
     "decoder": (TrainDecoderConfig, []),
     "finetune": (FinetuneConfig, []),
+    "asr": (PretrainConfig, []),
+    **dict.fromkeys(("explicit", "compressed", "removed", "direct", "transcript_then_answer"), (FinetuneConfig, [])),
 }
 # the recipes that learn from the village, whose tiny form the tests have
 VILLAGE = [name for name in NAMES if name.startswith("village/") and Path(name).stem not in ("tokenizer", "score")]
