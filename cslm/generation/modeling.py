@@ -25,6 +25,7 @@ from cslm.model.checkpoint import _readable_by_both_stacks as make_readable_by_b
 from cslm.model.checkpoint import check_checkpoint
 from cslm.model.loading import load_whole
 from cslm.model.local_folder import local_folder
+from cslm.model.quiet_deepspeed import tell_deepspeed_of_cpu
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ class CSLMForCausalLM:
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
         """Write a whole checkpoint: the model as transformers does, its text tokenizer, and the folder ``speech/``."""
+        if not torch.cuda.is_available():
+            tell_deepspeed_of_cpu()
         super().save_pretrained(save_directory, **options)  # type: ignore[misc]
         self.processor.save_pretrained(save_directory)
         make_readable_by_both_stacks(Path(save_directory))
