@@ -26,5 +26,7 @@ NOT_RUN = {
     "python tools/tokenize_corpus.py * --engine ray *": "needs a cluster: tests/units/test_tokenize_workers.py",
     "cslm convert-kmeans hubert_*": "its file is downloaded: tests/codecs/test_convert_kmeans.py",
     "cslm fit-tokenizer * --family ssl_kmeans *": "weights of the Hub: tests/codecs/test_ssl_kmeans.py",
+    "cslm * recipes/xs_cot/*": "a base of the Hub and a lab's data: tests/recipes/test_xs_cot.py",
+    "cslm tokenize-corpus DATA/*": "a lab's data: tests/units/test_tokenize_corpus.py",
     "for checkpoint in *": "needs lm-evaluation-harness: tests/recipes/test_forgetting.py, where it is installed",
 }
