@@ -160,6 +160,7 @@ class CSLMForCausalLM:
         voice: str | None = None,
         decoding: DecodingConfig | None = None,
         generator: torch.Generator | None = None,
+        with_sound: bool = True,
     ) -> Continuation:
         """Go on from a recording, as a textless model does.
 
@@ -169,12 +170,13 @@ class CSLMForCausalLM:
             voice: of the speech decoder, if the checkpoint has one; by default its first.
             decoding: drawn with temperature 0.8 by default.
             generator: for drawing, and for the decoder's noise (default: seed 0).
+            with_sound: whether it is heard, or its units are enough.
 
         Raises:
             UserError: a model with text; a recording that cannot be used; more seconds than fit; nothing that turns
                 units into sound.
         """
-        return self.continue_speech_batch([audio], seconds, voice, decoding, generator)[0]
+        return self.continue_speech_batch([audio], seconds, voice, decoding, generator, with_sound)[0]
 
     def continue_speech_batch(
         self,
@@ -183,9 +185,10 @@ class CSLMForCausalLM:
         voice: str | None = None,
         decoding: DecodingConfig | None = None,
         generator: torch.Generator | None = None,
+        with_sound: bool = True,
     ) -> list[Continuation]:
         """:meth:`continue_speech` of several recordings, ``decoding.batch_size`` together."""
-        return SpeechContinuer(self.tasks(), seconds, voice).heard(audios, decoding, generator)
+        return SpeechContinuer(self.tasks(), seconds, voice).go_on(audios, decoding, generator, with_sound)
 
 
 def speaking_class(path: str | os.PathLike[str]) -> type[Any]:
