@@ -81,3 +81,16 @@ def test_a_model_that_was_not_taught_to_chat_is_refused(folder: Path, tmp_path: 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the chat model .*nowhere cannot be opened"):
         opened(tmp_path / "nowhere", tmp_path)
+
+
+def test_a_template_that_refuses_a_role_is_named(folder: Path, tmp_path: Path) -> None:
+    strict = tmp_path / "strict"
+    shutil.copytree(folder, strict)
+    tokenizer = AutoTokenizer.from_pretrained(strict)
+    tokenizer.chat_template = "{{ raise_exception('no system role') if messages[0]['role'] == 'system' }}x"
+    (strict / "chat_template.jinja").unlink(missing_ok=True)
+    tokenizer.save_pretrained(strict)
+    with pytest.raises(UserError, match="strict refuses a conversation of system, user .no system role.: use a prompt"):
+        list(opened(strict, tmp_path).model.complete([user("Anna")]))
+    with pytest.raises(UserError, match="dtype is 'float99': choose one of auto"):
+        LocalChatConfig(dtype="float99")
