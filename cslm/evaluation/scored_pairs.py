@@ -17,7 +17,7 @@ from cslm.evaluation.pair_manifest import Pair, PairManifest, read_pairs
 from cslm.evaluation.pair_rows import Side, pair_row
 from cslm.evaluation.score_contract import Record
 from cslm.evaluation.scored_model import ScoredModel, spread
-from cslm.evaluation.spoken_sequences import spoken_ids
+from cslm.evaluation.spoken_sequences import Framing, spoken_ids
 from cslm.evaluation.spoken_source import Spoken, encoded
 from cslm.model.positions import most_positions
 from cslm.sequences.sequence_format import SequenceFormat
@@ -77,15 +77,13 @@ def read_manifest(scored: ScoredModel, manifest: PairManifest) -> PairSet:
     return PairSet(pairs, *manifest.spoken(scored, wanted.keys()))
 
 
-def written_sides(
-    form: SequenceFormat, pair: Pair, spoken: dict[str, Spoken], around: str, counted: str
-) -> tuple[Side, Side]:
-    """Right and wrong side as ids; the last two as in :func:`~cslm.evaluation.spoken_sequences.spoken_ids`."""
+def written_sides(form: SequenceFormat, pair: Pair, spoken: dict[str, Spoken], framing: Framing) -> tuple[Side, Side]:
+    """Right and wrong side as ids."""
 
     def side(ending: str) -> Side:
         *prefix, last = [spoken[name] for name in (*pair.prefix, ending)]
-        whole = spoken_ids(form, [*prefix, last], around, counted)
-        return Side(whole, spoken_ids(form, [last], around, counted) if prefix else None)
+        whole = spoken_ids(form, [*prefix, last], framing)
+        return Side(whole, spoken_ids(form, [last], framing) if prefix else None)
 
     return side(pair.ending), side(pair.wrong_ending)
 

@@ -118,7 +118,7 @@ def test_speech_behind_the_whole_text_needs_no_marker_of_its_own(four, monkeypat
 
 
 def test_a_chain_whose_marker_the_tokenizer_lacks_is_refused_by_name(form):
-    possible = "choose one of interleaved, full, no_question, four_parts_in_words"
+    possible = "choose one of interleaved, full, no_question, .*, four_parts_in_words"
     with pytest.raises(UserError, match=rf"order four_parts writes \[translation\] \[thought\], which .*{possible}"):
         written(form, "four_parts")
     ids = reply_ids(form, written(form, "four_parts_in_words"))
@@ -142,6 +142,19 @@ def test_the_orders_of_the_paper_name_no_field_or_language_of_their_own():
         chain = CHAINS[order]
         assert set(chain.fields) <= {"question_text", "answer_text"} and not chain.core_languages
     assert MARKED.fields == (*TEXTS, "answer_text") and MARKED.core_languages == ("en",)
+
+
+def test_a_core_language_is_the_documents():
+    """A chain for every core language would be a line for each; the fields are those of the village's chains."""
+    for order in ("xs_cot", "xs_cot_spoken", "xs_cot_labels", "xs_cot_spoken_labels"):
+        chain = CHAINS[order]
+        assert chain.fields == ("question_text", "core_question", "core_answer", "answer_text")
+        assert chain.has_core and not chain.core_languages
+        languages = {"question_language": "ja", "core_language": "en", "answer_language": "fr"}
+        assert [segment.language_in(languages) for segment in chain.segments] == ["ja", "en", "en", "fr"]
+    with pytest.raises(AssertionError, match="the document names none"):
+        CHAINS["xs_cot"].segments[1].language_in({"question_language": "ja", "answer_language": "fr"})
+    assert not any(CHAINS[order].has_core for order in ("direct", "transcript_then_answer", "interleaved"))
 
 
 def test_the_markers_of_chains_each_once():

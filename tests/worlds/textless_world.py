@@ -64,7 +64,7 @@ def textless_config(root: Path, output: str, model: dict[str, Any], **training: 
         "model": {"textless": True, **model},
         "tokenizer_card": "tokenizer/card.yaml",
         "sources": {
-            "alone": {"task": "speech", "store": "units", "weight": 1.0},
+            "alone": {"task": "speech", "store": "units", "weight": 1.0, "joined_tokens": 0},
             "mixed": {"task": "code_switched", "store": "units", "weight": 1.0, "num_sentences": 3},
         },
         "training": grouped(**settings | training),
