@@ -26,7 +26,8 @@ from tests.worlds.small_corpus import glide
 from tests.worlds.small_world import write_lines
 
 ADDING = "docs/adding.md"
-WITH_PYTHON = [page for page in PAGES if blocks(page, "python") and page != ADDING]
+ELSEWHERE = ["docs/judging.md"]  # needs a chat model: tests/evaluation/test_judging_page.py
+WITH_PYTHON = [page for page in PAGES if blocks(page, "python") and page not in (ADDING, *ELSEWHERE)]
 
 
 @pytest.fixture
