@@ -15,10 +15,6 @@ NOT_RUN = {
     "bash tools/test.sh*": "runs the tests: tests/tools/test_quickstart.py has it run pretended ones",
     ".venv-test/latest/bin/python -m pytest *": "runs the tests",
     "pkill *": "ends processes: tests/training/test_resume.py sends the signal to one of its own",
-    # what needs a chat model
-    "export JUDGE_KEY=*": "a key of one's own: tests/evaluation/test_chat_endpoint.py",
-    "python recipes/score.py CHECKPOINT *": "a judge: tests/evaluation/test_written_answers.py has one",
-    "python tools/judge.py THEIRS.jsonl *": "a judge: tests/evaluation/test_judging_page.py runs it with one",
     # what takes minutes or more
     "bash tools/quickstart.sh*": "39 minutes: tests/tools/test_quickstart.py and tests/recipes walk through its stages",
     "bash recipes/spoken_digits/run.sh *": "7 minutes and human recordings: tests/corpora/test_spoken_digits.py",

@@ -24,18 +24,18 @@ def blocks(language: str) -> list[str]:
     return [textwrap.dedent(found) for found in blocks_of(PAGE, language)]
 
 
-def test_the_settings_of_the_page_are_settings(tmp_path: Path) -> None:
+def test_the_settings_of_the_page_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command of the page does with them is tested in test_written_answers.py."""
+    monkeypatch.chdir(tmp_path)
     endpoint, local, _, prompt, timed = blocks("yaml")
     dialogue = {"questions": "q.jsonl", "dialogues": "d.jsonl"}
-    written = [
-        endpoint,
-        *(yaml.safe_dump({"scores": {"dialogue": dialogue | yaml.safe_load(b)}}) for b in (local, timed)),
-    ]
-    path = tmp_path / "settings.yaml"
+    others = [yaml.safe_dump({"scores": {"dialogue": dialogue | yaml.safe_load(text)}}) for text in (local, timed)]
+    (command,) = [one for one in commands(PAGE) if "recipes/score.py" in one.words]
+    path = Path("score.yaml")
     found = []
-    for text in written:
+    for text in (endpoint, *others):
         path.write_text(text)
-        found.append(parse_score_configuration(["C", "--output", "r.json", "--config", str(path)]).scores.dialogue)
+        found.append(parse_score_configuration(command.words[2:]).scores.dialogue)
     assert found[0].judge.chat.endpoint.api_key_variable == "JUDGE_KEY"
     assert found[1].judge.chat.local.template == {"enable_thinking": False} and found[2].timed_items == 20
     path.write_text(prompt)
