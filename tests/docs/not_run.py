@@ -26,5 +26,7 @@ NOT_RUN = {
     "python tools/tokenize_corpus.py * --engine ray *": "needs a cluster: tests/units/test_tokenize_workers.py",
     "cslm convert-kmeans hubert_*": "its file is downloaded: tests/codecs/test_convert_kmeans.py",
     "cslm fit-tokenizer * --family ssl_kmeans *": "weights of the Hub: tests/codecs/test_ssl_kmeans.py",
+    "hf download *": "needs a network: tests/corpora/test_four_texts.py writes such files",
+    "cslm prepare-corpus * --translator.seq2seq.model *": "weights of the Hub and a server: tests/synthesis/",
     "for checkpoint in *": "needs lm-evaluation-harness: tests/recipes/test_forgetting.py, where it is installed",
 }
