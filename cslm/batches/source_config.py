@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -26,6 +27,7 @@ WHOLE = Part()
 _LENGTH_SAMPLE = 256
 _CURVE, _CURVE_SAMPLE = 17, 24
 _GOLDEN = (math.sqrt(5) - 1) / 2
+_MOST_NAMED = 5
 
 
 @dataclass
@@ -84,6 +86,25 @@ def sample_progress(number: int) -> float:
     return (number + 1) * _GOLDEN % 1.0
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a source leaves out, or reads otherwise than it stands there."""
+
+    what: str
+    """in words"""
+    count: int = 0
+    """of how many"""
+    names: Callable[[], Iterable[str]] = tuple
+    """of them all, found when they are asked for"""
+
+    def __str__(self) -> str:
+        """One line: what, how many, and the first of their names."""
+        if not self.count:
+            return self.what
+        first = ", ".join(islice(self.names(), _MOST_NAMED))
+        return f"{self.what}: {self.count:,} ({first}{', ...' if self.count > _MOST_NAMED else ''})"
+
+
 class NothingLeftError(UserError):
     """A source without documents after its filters."""
 
@@ -127,8 +148,8 @@ class Source(Protocol):
         ...
 
     @property
-    def told(self) -> list[str]:
-        """what it leaves out, or reads otherwise than it stands there, in words"""
+    def told(self) -> list[Told]:
+        """what it leaves out, or reads otherwise than it stands there"""
         ...
 
     @property
@@ -173,7 +194,7 @@ class CommonSource:
 
     num_documents: int
     spelt_tokens: dict[str, int]
-    told: list[str]
+    told: list[Told]
     _settings: Settings = Settings()
 
     def __init__(self, name: str, config: SourceConfig) -> None:

@@ -16,7 +16,7 @@ from cslm.batches.document_index import IndexFolder
 from cslm.batches.order import mix, permuted_draw
 from cslm.batches.parts import Part
 from cslm.batches.source_checks import checked_settings, kept_rows, not_empty, open_store, row_of
-from cslm.batches.source_config import WHOLE, CommonSource, SourceConfig
+from cslm.batches.source_config import WHOLE, CommonSource, SourceConfig, Told
 from cslm.batches.story_table import StoryTable, story_table
 from cslm.errors import UserError
 from cslm.sequences.sequence import Sequence
@@ -40,8 +40,8 @@ class JoinedSource(CommonSource):
         self.task, self._form, self._settings = config.task, form, checked_settings(name, config, form)
         self.store = open_store(name, config, form)
         assert config.joined_tokens is not None, f"nobody said to what length the source {name} is joined"
-        if config.joined_tokens < 0:
-            raise UserError(f"the source {name} has joined_tokens {config.joined_tokens}: give 0 or more")
+        if config.joined_tokens < 0 or config.joined_tokens == 1:
+            raise UserError(f"the source {name} has joined_tokens {config.joined_tokens}: give 0, or 2 or more")
         self._length = config.joined_tokens
 
     def _found(self, num_contents: int) -> None:
@@ -51,10 +51,8 @@ class JoinedSource(CommonSource):
             places = np.unique(np.linspace(0, num_contents - 1, _SAMPLE).round().astype(np.int64)).tolist()
             mean = float(np.mean([len(self.content(place, place, 1.0)) for place in places]))
             self._per_document = min(num_contents, max(1, round(self._length / mean)))
-            self.told.append(
-                f"a document has {self._length:,} ids: about {self._per_document:,} of {num_contents:,} in a row, the "
-                "last of them cut"
-            )
+            about = f"about {self._per_document:,} of {num_contents:,} in a row, the last of them cut"
+            self.told.append(Told(f"a document has {self._length:,} ids: {about}"))
         self.num_documents = -(-num_contents // self._per_document)
 
     def content(self, index: int, draw_seed: int, progress: float) -> Sequence:
@@ -132,7 +130,7 @@ class StorySource(JoinedSource):
         super().__init__(name, config, form)
         keep = kept_rows(name, self.store, {"language": config.languages, "speaker": config.speakers})
         self._stories = story_table(self.store, keep, part)
-        self.told, self.languages = self._stories.told, self._stories.languages
+        self.told, self.languages = [*self._stories.told], self._stories.languages
         num_stories = not_empty(name, config, len(self._stories))
         if not part.held_out:
             _check_switches(name, config, self._stories)

@@ -7,19 +7,20 @@ one story. An utterance with a group and no document is a story of one sentence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from cslm.batches.parts import Part, name_hash
-from cslm.batches.source_config import WHOLE
+from cslm.batches.source_config import WHOLE, Told
 from cslm.corpora.languages import language_tag
+from cslm.errors import UserError
 from cslm.units.store import UnitStore
 
-_MOST_NAMED = 5
 _MOST_LANGUAGES = 62  # a bit each
 
 Ints = npt.NDArray[np.int64]
@@ -39,8 +40,8 @@ class StoryTable:
     """(rows,): place in ``languages`` of each"""
     languages: list[str]
     """tags, sorted"""
-    told: list[str]
-    """what of the store is left out or read otherwise than it stands there, in words"""
+    told: list[Told]
+    """what of the store is left out or read otherwise than it stands there"""
 
     def __len__(self) -> int:
         return len(self.story_starts) - 1
@@ -65,7 +66,7 @@ def story_table(store: UnitStore, keep: npt.NDArray[np.bool_], part: Part = WHOL
     A story that lacks a place is read as two, before and behind it. One with utterances at one place and in one
     language that say different things is left out.
     """
-    told: list[str] = []
+    told: list[Told] = []
     rows = np.flatnonzero(keep).astype(np.int64)
     names, document, place = _placed(store, rows, told)
     languages, language = _languages(store, rows)
@@ -84,17 +85,17 @@ def story_table(store: UnitStore, keep: npt.NDArray[np.bool_], part: Part = WHOL
     jump = ~new_story & (np.diff(place, prepend=place[:1]) > 1)
     if jump.any():
         cut = [names[number] for number in dict.fromkeys(document[jump].tolist())]
-        told.append(f"stories read in parts, for sentences inside are missing: {_some(cut)}")
+        told.append(Told("stories read in parts, for sentences inside are missing", len(cut), lambda: cut))
     sentence_starts = np.append(np.flatnonzero(new_sentence), len(rows))
     starts = np.flatnonzero((new_story | jump)[sentence_starts[:-1]]) if len(rows) else np.zeros(0, np.int64)
     table = StoryTable(
         np.append(starts, len(sentence_starts) - 1).astype(np.int64), sentence_starts, rows, language, languages, told
     )
-    told += _missing(table)
+    told += _missing(table, (names, document, place))
     return table
 
 
-def _placed(store: UnitStore, rows: Ints, told: list[str]) -> tuple[list[str], Ints, Ints]:
+def _placed(store: UnitStore, rows: Ints, told: list[Told]) -> tuple[list[str], Ints, Ints]:
     """Names of documents, and the document and the place of each row; -1 where it belongs to none."""
     names, numbers = store.numbered("document")
     groups, group = store.numbered("group")
@@ -104,20 +105,29 @@ def _placed(store: UnitStore, rows: Ints, told: list[str]) -> tuple[list[str], I
     for what, left_out in (("with a document and no place in it", (document >= 0) & (place < 0)),
                            ("with neither a document nor a group", document < 0)):  # fmt: skip
         if left_out.any():
-            ids = (store.row(int(row), False).id for row in rows[left_out][:_MOST_NAMED])
-            told.append(f"utterances left out, {what}: {_some(ids, int(left_out.sum()))}")
+            told.append(Told(f"utterances left out, {what}", int(left_out.sum()), partial(_ids, store, rows[left_out])))
     return names + groups, document, place
 
 
 def _languages(store: UnitStore, rows: Ints) -> tuple[list[str], Ints]:
-    """The tags of the languages of the rows, sorted, and the number of each row's among them."""
+    """The tags of the languages of the rows, sorted, and the number of each row's among them.
+
+    Raises:
+        UserError: one that is no language, or too many.
+    """
     names, numbers = store.numbered("language")
     numbers = numbers[rows]
-    used = {language_tag(names[number]) for number in np.unique(numbers).tolist()}
-    languages = sorted(used)
-    assert len(languages) <= _MOST_LANGUAGES, languages
-    tags = np.array([languages.index(tag) if (tag := language_tag(name)) in used else -1 for name in names] or [-1])
-    return languages, tags[numbers].astype(np.int64)
+    try:
+        tag_of = {number: language_tag(names[number]) for number in np.unique(numbers).tolist()}
+    except UserError as error:
+        raise UserError(f"{store.path}: {error}; make its manifest and the store again") from None
+    languages = sorted(set(tag_of.values()))
+    if len(languages) > _MOST_LANGUAGES:
+        raise UserError(f"{store.path}: stories in {len(languages)} languages: name at most {_MOST_LANGUAGES} of them")
+    place = np.array(
+        [languages.index(tag_of[number]) if number in tag_of else -1 for number in range(len(names))] + [-1]
+    )
+    return languages, place[numbers].astype(np.int64)
 
 
 def _linked(store: UnitStore, rows: Ints, document: Ints, place: Ints, language: Ints) -> tuple[Ints, Ints]:
@@ -152,7 +162,7 @@ def _linked(store: UnitStore, rows: Ints, document: Ints, place: Ints, language:
 
 
 def _without_contradictions(
-    store: UnitStore, names: list[str], columns: tuple[Ints, Ints, Ints, Ints], told: list[str]
+    store: UnitStore, names: list[str], columns: tuple[Ints, Ints, Ints, Ints], told: list[Told]
 ) -> npt.NDArray[np.bool_]:
     """Which rows are of stories where one place says one thing in each language, ``(rows,)``.
 
@@ -167,8 +177,8 @@ def _without_contradictions(
     differs = same & _changes(texts[rows[order]])
     bad = np.unique(document[order][differs]).tolist()
     if bad:
-        found = _some([names[number] for number in bad])
-        told.append(f"stories left out, that say two things at one place in one language: {found}")
+        what = "stories left out, that say two things at one place in one language"
+        told.append(Told(what, len(bad), lambda: [names[number] for number in bad]))
     return ~np.isin(document, bad)
 
 
@@ -189,19 +199,21 @@ def _changes(values: Ints) -> npt.NDArray[np.bool_]:
     return changed
 
 
-def _missing(table: StoryTable) -> Iterator[str]:
+def _missing(table: StoryTable, columns: tuple[list[str], Ints, Ints]) -> Iterator[Told]:
     """Languages that sentences lack, where there are several."""
     total = len(table.sentence_starts) - 1
     sentence = np.repeat(np.arange(total), np.diff(table.sentence_starts))
     for number, language in enumerate(table.languages):
-        lacking = total - len(np.unique(sentence[table.language == number]))
-        if lacking and table.num_together:
-            what = f"sentences that are not there in {language}, and are said in another language"
-            yield f"{what}: {lacking:,} of {total:,}"
+        lacking = np.setdiff1d(np.arange(total), sentence[table.language == number])
+        if len(lacking) and table.num_together:
+            what = f"of {total:,} sentences not there in {language}, and said in another language"
+            yield Told(what, len(lacking), partial(_places_of, table.sentence_starts[lacking], *columns))
 
 
-def _some(names: Iterable[str], count: int | None = None) -> str:
-    """How many there are, and the first of their names."""
-    names = list(names)
-    total = len(names) if count is None else count
-    return f"{total:,} ({', '.join(names[:_MOST_NAMED])}{', ...' if total > _MOST_NAMED else ''})"
+def _places_of(rows: Ints, names: list[str], document: Ints, place: Ints) -> Iterator[str]:
+    """Story and place of rows of the table."""
+    return (f"{names[document[row]]} {place[row]}" for row in rows.tolist())
+
+
+def _ids(store: UnitStore, rows: Ints) -> Iterator[str]:
+    return (store.row(row, with_words=False).id for row in rows.tolist())

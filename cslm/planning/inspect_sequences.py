@@ -38,6 +38,8 @@ class InspectSequencesConfig(FinetuneConfig):
     """show this packed row, from 0, of the step that begins at the slot, in place of single documents"""
     full: bool = False
     """long texts and units whole, with nothing left out in the middle"""
+    left_out: bool = False
+    """list by name what sources leave out, or read otherwise than it stands there, and show no documents"""
     color: str = "auto"
     """always, never, or auto: on a terminal, unless the environment variable NO_COLOR is set"""
 
@@ -82,6 +84,9 @@ def inspect_sequences(config: InspectSequencesConfig) -> Iterator[str]:
     """
     with tempfile.TemporaryDirectory() as scratch:
         data = open_data(config, scratch=Path(scratch))
+    if config.left_out:
+        yield from _left_out(data.stream)
+        return
     terminal = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     colour = config.color == "always" or (config.color == "auto" and terminal)
     if config.row is None:
@@ -102,6 +107,13 @@ def main(arguments: list[str]) -> None:
     """``inspect --config YAML [--source NAME] [--slot N] [--count N] [--row N] [--progress P]``"""
     for line in inspect_sequences(parse_configuration(InspectSequencesConfig, arguments, "inspect")):
         print(line)
+
+
+def _left_out(stream: BatchStream) -> Iterator[str]:
+    for name, source in stream.sources.items():
+        for told in source.told:
+            yield f"the source {name}: {told.what}{f': {told.count:,}' if told.count else ''}"
+            yield from (f"  {one}" for one in told.names())
 
 
 def _documents(stream: BatchStream, config: InspectSequencesConfig) -> list[_Shown]:

@@ -98,7 +98,7 @@ def plan_sources(
             plans.append(SourcePlan(*known, missing=source, stage_tokens=by_stage, languages={untold: 1.0}))
         else:
             plan = _read(known, source, training.max_length)
-            found_languages, told = source.language_shares, tuple(source.told)
+            found_languages, told = source.language_shares, tuple(map(str, source.told))
             plans.append(replace(plan, stage_tokens=by_stage, languages=found_languages, told=told))
     return plans
 

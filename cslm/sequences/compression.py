@@ -127,12 +127,12 @@ class Compression:
         """
         parts = _parts(chain, document)
         n = self.count(progress)
-        generator = np.random.default_rng(seed)
-        full, ahead = generator.random(2).tolist()
-        if full < self.config.full_share:
-            return {segment.field: text for segment, text, _ in parts}
-        if self.config.smoothing is not None:
-            n += math.floor(-math.log(1.0 - ahead) / self.config.smoothing)
+        if self.config.full_share or self.config.smoothing is not None:
+            full, ahead = np.random.default_rng(seed).random(2).tolist()
+            if full < self.config.full_share:
+                return {segment.field: text for segment, text, _ in parts}
+            if self.config.smoothing is not None:
+                n += math.floor(-math.log(1.0 - ahead) / self.config.smoothing)
         shorten = _some_sentences if self.config.method == "semi_implicit" else _without_groups
         texts = shorten(self.config, [(text, language) for _, text, language in parts], n)
         return {segment.field: text for (segment, _, _), text in zip(parts, texts, strict=True)}

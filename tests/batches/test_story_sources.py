@@ -179,7 +179,8 @@ def test_a_languages_own_voice_is_kept_where_languages_have_other_ones(form, tmp
     [
         ({"switch_probability": 1.5}, "switch_probability 1.5: give 0 to 1"),
         ({"shortest_run": 0}, "shortest_run 0: give 1 or more"),
-        ({"joined_tokens": -1}, "joined_tokens -1: give 0 or more"),
+        ({"joined_tokens": -1}, "joined_tokens -1: give 0, or 2 or more"),
+        ({"joined_tokens": 1}, "joined_tokens 1: give 0, or 2 or more"),
         ({"languages": ["fr"], "switch_probability": 0.5}, "switch_probability 0.5, and stories in fr alone"),
         ({"languages": ["fr"], "shortest_run": 2}, "shortest_run 2, and stories in fr alone"),
         ({"languages": ["fr", "de"]}, "wants language de, which .* does not have; it has en, fr"),

@@ -24,6 +24,19 @@ class Command(NamedTuple):
         return " ".join(self.words)
 
 
+def own_test(page: str) -> Path | None:
+    """The tests that a page has for itself, by its name: ``test_textless_page.py`` of ``docs/textless.md``.
+
+    Such tests run its commands and its Python in a world of their own.
+    """
+    path = Path(page)
+    if path.name == "README.md" and len(path.parts) < 3:
+        return None
+    name = path.parent.name if path.name == "README.md" else path.stem
+    found = [path for ending in ("", "_page") for path in (ROOT / "tests").rglob(f"test_{name}{ending}.py")]
+    return next((it for it in found if Path(page).name in it.read_text(encoding="utf-8")), None)
+
+
 def text_of(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 

@@ -1,4 +1,7 @@
-"""The pages say what works: each of their commands runs, tiny, or is named in ``not_run.py`` with the reason."""
+"""The pages say what works: each of their commands runs, tiny, or is named in ``not_run.py`` with the reason.
+
+A page that has tests for itself (``pages.own_test``) runs there.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ from cslm.configuration import load_configuration
 from cslm.corpora.hugging_face_text import HuggingFaceTextConfig
 from cslm.corpora.text_documents import TEXT_FIELDS
 from tests.docs.not_run import NOT_RUN
-from tests.docs.pages import PAGES, ROOT, commands, text_of
+from tests.docs.pages import PAGES, ROOT, commands, own_test, text_of
 from tests.docs.walking import walk, why_not
 
 COMMANDS = [command for page in PAGES for command in commands(page)]
-RUN = [command for command in COMMANDS if not why_not(command)]
+RUN = [command for command in COMMANDS if not why_not(command) and not own_test(command.page)]
 WALKED = [page for page in dict.fromkeys(command.page for command in RUN) if page != "docs/own_corpus.md"]
 NEED_MINE = [f"docs/{name}.md" for name in ("before_and_during_a_run", "many_machines", "training_a_part")]
 NEED_MINE += ["recipes/paper/README.md"]

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 
 import pytest
 
+from cslm.codecs.families import FAMILIES
+from cslm.evaluation.ears import EARS
+from cslm.evaluation.scores import SCORES
+from cslm.model.extension import INITIALISATIONS
+from cslm.sequences.chains import CHAINS
+from cslm.sequences.tasks import TASKS
+from cslm.synthesis.prepare_corpus import CORPORA
 from tests.docs.pages import PAGES, ROOT, anchors, links, text_of
 
 LONGEST = 120
@@ -52,6 +60,37 @@ def test_what_is_looked_for_first_is_one_click_from_the_readme(target):
 def test_the_index_of_docs_names_every_page_of_it():
     named = {link.target for link in links("docs/README.md")}
     assert [page for page in PAGES if page.startswith("docs/") and page not in named | {"docs/README.md"}] == []
+
+
+DICTIONARIES = {
+    "docs/corpora.md": CORPORA,
+    "docs/mixture_and_sources.md": TASKS,
+    "docs/packing_and_memory.md": [path.name for path in (ROOT / "recipes" / "deepspeed").glob("*.json")],
+    "docs/replies.md": CHAINS,
+    "docs/scores.md": {**SCORES, **EARS},
+    "docs/speech_tokenizers.md": FAMILIES,
+    "docs/training_a_part.md": INITIALISATIONS,
+    "recipes/README.md": [path.name for path in (ROOT / "recipes").glob("*.py")],
+    "tokenizers/README.md": [path.stem for path in (ROOT / "tokenizers").glob("*.yaml")],
+}
+"""What a page has a word on, entry by entry."""
+
+
+@pytest.mark.parametrize("page", DICTIONARIES)
+def test_every_entry_has_its_word_on_the_page(page):
+    told = text_of(page)
+    assert [name for name in DICTIONARIES[page] if f"`{name}`" not in told] == []
+
+
+def test_every_tool_and_every_extra_is_told():
+    metadata = configparser.ConfigParser()
+    metadata.read(ROOT / "setup.cfg")
+    extras, page = metadata["options.extras_require"], text_of("docs/install.md")
+    assert [name for name in extras if f"`{name}`" not in page] == []
+    tools, page = (ROOT / "tools").glob("*.py"), text_of("tools/README.md")
+    assert [path.name for path in tools if f"`{path.name}`" not in page and not path.name.startswith("bench_")] == []
+    benchmarks, page = (ROOT / "tools").glob("bench_*.py"), text_of("docs/figures.md")
+    assert [path.name for path in benchmarks if path.name not in page] == []
 
 
 def test_every_figure_has_its_command_machine_and_seeds():

@@ -21,12 +21,12 @@ from cslm.sequences.chains import CHAINS
 from cslm.sequences.prompts import prompt_for
 from cslm.sequences.tasks import TASKS
 from cslm.synthesis.prepare_corpus import CORPORA, prepare_corpus
-from tests.docs.pages import PAGES, blocks
+from tests.docs.pages import PAGES, blocks, own_test
 from tests.worlds.small_corpus import glide
 from tests.worlds.small_world import write_lines
 
 ADDING = "docs/adding.md"
-WITH_PYTHON = [page for page in PAGES if blocks(page, "python") and page != ADDING]
+WITH_PYTHON = [page for page in PAGES if blocks(page, "python") and page != ADDING and not own_test(page)]
 
 
 @pytest.fixture

@@ -125,3 +125,15 @@ def test_inspect_shows_stories_with_their_languages(root, capsys):
     assert set(speech) == {"en", "fr"} and shown.count("<20>") + shown.count("<21>") > 5
     inspect_sequences.main(["--config", str(file), "--slot", "0", "--row", "0"])
     assert "row 0 of 5 in the step at slot 0: 2 documents" in capsys.readouterr().out
+
+
+def test_inspect_lists_what_is_left_out_by_name(root, capsys):
+    rows = [row for row in told_in(["en", "fr"], 9, 5) if (row.document, row.place) != ("story-7", 2)]
+    store_of(root / "gaps", rows)
+    config = configuration(root, "listed")
+    for source in config["sources"].values():
+        source["store"] = "gaps"
+    inspect_sequences.main(["--config", str(write_config(root / "l.yaml", config)), "--left_out", "true"])
+    shown = capsys.readouterr().out
+    assert "the source both: stories read in parts, for sentences inside are missing: 1\n  story-7\n" in shown
+    assert "slot" not in shown
