@@ -69,6 +69,10 @@ class ReadAhead:
         self._running.asked = (batch.position, rank, world_size)
         return batch
 
+    def phase(self, position: Mapping[str, Any]) -> tuple[int, ...]:
+        """As :meth:`BatchStream.phase`."""
+        return self._stream.phase(position)
+
     def close(self) -> None:
         """Stop reading; the next step starts anew."""
         if self._running is not None:

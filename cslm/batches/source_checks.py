@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import check_chain
 from cslm.sequences.chains import CHAINS
+from cslm.sequences.compression import Compression, check_compression
 from cslm.sequences.interleaving import SPANS
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import TASKS, Settings, SourceKind
@@ -72,7 +73,36 @@ def checked_settings(name: str, config: SourceConfig, form: SequenceFormat) -> S
         raise UserError(f"the source {name} has span_words {config.span_words}: give 1 or more")
     if config.num_sentences < 2:
         raise UserError(f"the source {name} has num_sentences {config.num_sentences}: give 2 or more")
-    return Settings(config.order, config.spans, config.span_words, config.num_sentences)
+    compression = config.compression
+    if compression is not None and form.vocabulary is None:
+        raise UserError(f"the source {name} has a compression, and a model of text alone writes no chain: leave it out")
+    return Settings(
+        config.order, config.spans, config.span_words, config.num_sentences,
+        None if compression is None else Compression.of(compression),
+    )  # fmt: skip
+
+
+def check_chain_keys(name: str, config: SourceConfig, languages: Collection[str]) -> None:
+    """Make sure that the chain of a source has what its keys ask for.
+
+    Args:
+        languages: of the texts of its documents.
+
+    Raises:
+        UserError: keys of spoken answers where they are written, or a compression that cannot be done.
+    """
+    chain = CHAINS[config.order]
+    for key in ("speakers", "unit_noise") if not chain.speaks and config.store is not None else ():
+        if getattr(config, key):
+            raise UserError(
+                f"the source {name} has {key} {getattr(config, key)}, which is about spoken answers, and the order "
+                f"{config.order} writes them: leave it out"
+            )
+    if config.compression is not None:
+        try:
+            check_compression(config.compression, chain, config.order, languages)
+        except UserError as error:
+            raise UserError(f"the source {name}: {error}") from None
 
 
 def open_store(name: str, config: SourceConfig, form: SequenceFormat) -> UnitStore:

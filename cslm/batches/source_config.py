@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -16,12 +17,16 @@ from cslm.batches.parts import Part
 from cslm.batches.unit_noise import read_with_noise
 from cslm.batches.weights import WeightSchedule
 from cslm.errors import UserError
+from cslm.sequences.compression import Compression, CompressionConfig
 from cslm.sequences.interleaving import MEAN_SPAN_WORDS
 from cslm.sequences.sequence import Sequence
+from cslm.sequences.tasks import Settings
 from cslm.units.store import UnitStore
 
 WHOLE = Part()
 _LENGTH_SAMPLE = 256
+_CURVE, _CURVE_SAMPLE = 17, 24
+_GOLDEN = (math.sqrt(5) - 1) / 2
 _MOST_NAMED = 5
 
 
@@ -43,7 +48,10 @@ class SourceConfig:
     speakers: list[str] | None = None
     """only rows of these speakers; of a dialogue, only answers in these voices"""
     order: str = "interleaved"
-    """of the chain of modality: interleaved, full or no_question"""
+    """of the chain of modality: interleaved, full or no_question; through a core language xs_cot, xs_cot_spoken, and
+    as baselines transcript_then_answer, direct; some with labels in the place of markers (xs_cot_labels, ...)"""
+    compression: CompressionConfig | None = None
+    """what stands before the answer becomes shorter while training goes on; null writes it whole"""
     spans: str = "alternating"
     """of interleaved utterances: alternating (in turn text and speech, all learnt), heard (speech, then its text, which
     alone is learnt) or spoken (text, then its speech, which alone is learnt)"""
@@ -68,6 +76,14 @@ class SourceConfig:
     """refused if a greater share of its documents is longer than max_length and would be left out, from 0 to 1"""
     loss_weight: float = 1.0
     """how often each learnt token counts: a source that learns few of its tokens (asr, heard spans) may need more"""
+
+
+def sample_progress(number: int) -> float:
+    """Where in the training a document of a sample is looked at, by its number: all over it, evenly, in no order.
+
+    So a mean over the sample is one over the training, for documents that change with it.
+    """
+    return (number + 1) * _GOLDEN % 1.0
 
 
 @dataclass(frozen=True)
@@ -179,6 +195,7 @@ class CommonSource:
     num_documents: int
     spelt_tokens: dict[str, int]
     told: list[Told]
+    _settings: Settings = Settings()
 
     def __init__(self, name: str, config: SourceConfig) -> None:
         self._unit_noise, self._loss_weight = config.unit_noise, config.loss_weight
@@ -208,9 +225,26 @@ class CommonSource:
         raise AssertionError(f"{type(self).__name__} writes no sequences")
 
     @property
+    def compression(self) -> Compression | None:
+        """How its chains become shorter; None where they do not."""
+        return self._settings.compression
+
+    def reckon(self, num_units: float) -> None:
+        """Lay the compression over a training in which so many of its units pass."""
+        assert self._settings.compression is not None, "nothing becomes shorter"
+        compression = dataclasses.replace(self._settings.compression, num_units=num_units)
+        self._settings = dataclasses.replace(self._settings, compression=compression)
+
+    @property
     def mean_length(self) -> float:
         """Mean number of ids of a document, from an evenly spaced sample."""
         return sum(length for length, _ in self._sample[0]) / len(self._sample[0])
+
+    def length_curve(self) -> list[float]:
+        """The same at shares of the training that are evenly spaced from 0 to 1: of documents that become shorter."""
+        places = np.linspace(0, self.num_documents - 1, _CURVE_SAMPLE).round().astype(np.int64).tolist()
+        shares = np.linspace(0, 1, _CURVE).tolist()
+        return [float(np.mean([len(self.clean_sequence(it, it, share)) for it in places])) for share in shares]
 
     @property
     def sampled_lengths(self) -> list[tuple[int, bool]]:
@@ -224,14 +258,21 @@ class CommonSource:
 
     @cached_property
     def _sample(self) -> tuple[list[tuple[int, bool]], dict[str, float]]:
-        places = np.unique(np.linspace(0, self.num_documents - 1, _LENGTH_SAMPLE).round().astype(np.int64)).tolist()
+        spread = np.linspace(0, self.num_documents - 1, _LENGTH_SAMPLE).round().astype(np.int64)
+        places = (spread if self.compression is not None else np.unique(spread)).tolist()  # few, each at many times
         languages: Counter[str] = Counter()
         lengths = []
-        for place in places:
-            document = self.clean_sequence(place, place)
+        for number, place in enumerate(places):
+            document = self.clean_sequence(place, place, sample_progress(number))
             lengths.append((len(document), all(span.role == "document" for span in document.spans)))
             for span in document.spans:
                 languages[span.language] += span.stop - span.start
         total = languages.total()
         spoken = {language: count / total for language, count in languages.items() if language}
         return lengths, spoken
+
+
+def shortening(sources: Mapping[str, Source]) -> dict[str, tuple[CommonSource, Compression]]:
+    """Those of the sources whose chains become shorter, by name."""
+    found = {name: source for name, source in sources.items() if isinstance(source, CommonSource)}
+    return {name: (source, source.compression) for name, source in found.items() if source.compression is not None}

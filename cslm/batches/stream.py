@@ -28,7 +28,7 @@ from cslm.batches.mixture import Mixture
 from cslm.batches.order import mix, name_seed, permuted_draw
 from cslm.batches.packed_row import PackedRow, count_all, packed_row
 from cslm.batches.packing import one_each, pack
-from cslm.batches.source_config import JoiningSource, Source
+from cslm.batches.source_config import JoiningSource, Source, shortening
 from cslm.batches.turns import Turns, turn_groups
 from cslm.batches.weights import Cap, Caps, CapsConfig, Weight
 from cslm.errors import UserError
@@ -84,7 +84,8 @@ def mixture_of(
     """
     lengths = {name: source.mean_length for name, source in sources.items()}
     cap = None if caps is None else cap_of(caps, list(sources.values()))
-    return Mixture({name: weights[name] for name in sources}, lengths, seed, total_tokens, cap)
+    curves = {name: source.length_curve() for name, (source, _) in shortening(sources).items()}
+    return Mixture({name: weights[name] for name in sources}, lengths, seed, total_tokens, cap, curves)
 
 
 def cap_of(caps: CapsConfig, sources: list[Source]) -> Cap:
@@ -131,17 +132,23 @@ class BatchStream:
 
     def document(self, slot: int) -> tuple[str, Document]:
         """The source's name and the document of a slot, before it is dropped or cut."""
-        if self._last is not None and self._last[0] == slot:
-            return self._last[1]
-        name, draw = self.mixture.draw(slot)
-        source, seed, progress = self.sources[name], self._source_seeds[name], self.mixture.progress_at(slot)
-        if isinstance(source, JoiningSource):
-            document = source.drawn(draw, seed, progress)
-        else:
-            index = permuted_draw(seed, draw, source.num_documents)
-            document = source.sequence(index, mix(seed, draw), progress)
-        self._last = (slot, (name, document))
+        if self._last is None or self._last[0] != slot:
+            self._last = (slot, self.document_at(slot, self.mixture.progress_at(slot)))
         return self._last[1]
+
+    def document_at(self, slot: int, progress: float) -> tuple[str, Document]:
+        """The same, as it would be at another share of the training."""
+        name, draw = self.mixture.draw(slot)
+        source, seed = self.sources[name], self._source_seeds[name]
+        if isinstance(source, JoiningSource):
+            return name, source.drawn(draw, seed, progress)
+        return name, source.sequence(permuted_draw(seed, draw, source.num_documents), mix(seed, draw), progress)
+
+    def phase(self, position: Mapping[str, Any]) -> tuple[int, ...]:
+        """How far the compressions that reset the optimizer are at a position; what resets hangs on it alone."""
+        progress = self.mixture.progress_at(int(position.get("slot", 0)))
+        found = shortening(self.sources).values()
+        return tuple(it.count(progress) for _, it in found if it.config.reset_optimizer)
 
     def step(
         self,

@@ -121,19 +121,25 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def check_rejected_share(folder: Path, most: float) -> None:
+def check_rejected_share(folder: Path, most: float, listed: str = "manifest.jsonl") -> None:
     """Tell a corpus that is there, but of which too much was kept out.
 
+    Args:
+        folder: of the corpus.
+        most: the share of all that may be on the list of the rejected.
+        listed: the file that lists what was taken, a row each.
+
     Raises:
-        UserError: more than the share ``most`` of its utterances is on the list of the rejected.
+        UserError: more of it is.
     """
     rejected = [row for _, row in read_json_lines(folder / REJECTED)] if (folder / REJECTED).is_file() else []
     if not rejected:
         return
-    num_taken = sum(1 for _ in read_json_lines(folder / "manifest.jsonl"))
+    num_taken = sum(1 for _ in read_json_lines(folder / listed))
     share = len(rejected) / (len(rejected) + num_taken)
     if share > most:
+        unit = "utterances" if listed == "manifest.jsonl" else Path(listed).stem
         raise UserError(
-            f"{folder}: is made, with {num_taken} utterances, but {len(rejected)} were left out ({share:.1%}, see "
+            f"{folder}: is made, with {num_taken} {unit}, but {len(rejected)} were left out ({share:.1%}, see "
             f"{REJECTED}; the first: {rejected[0]['reason']}): mend them, or allow it with --max_rejected_share"
         )

@@ -21,7 +21,7 @@ from cslm.evaluation.paired_tests import NUM_RESAMPLES
 from cslm.evaluation.score_contract import Computed, Record, Score
 from cslm.evaluation.score_tables import Column, Scores, Table, count, html_table
 from cslm.evaluation.scored_model import ScoredModel, spread
-from cslm.evaluation.spoken_sequences import spoken_ids
+from cslm.evaluation.spoken_sequences import Framing, spoken_ids
 from cslm.evaluation.spoken_source import Spoken, SpokenSource
 from cslm.model.positions import most_positions
 from cslm.ranges import Range, check_numbers
@@ -120,7 +120,7 @@ class AlignmentScore(Score):
         ids: dict[str, NDArray[np.int64]] = {}
         reasons = dict(missing)
         for utterance, one in spoken.items():
-            written = spoken_ids(scored.processor.form, [one]).ids
+            written = spoken_ids(scored.processor.form, [one], Framing()).ids
             if most is not None and len(written) > most:
                 reasons[utterance] = f"{len(written)} ids, and the model has {most} positions"
             elif len(one.units) == 0:

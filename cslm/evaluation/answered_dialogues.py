@@ -36,12 +36,16 @@ def read_test_dialogues(scored: ScoredModel, questions: str, dialogues: str) -> 
     audio = {utterance.id: (utterance, path) for utterance, path in scored.utterances(questions)}
     path = scored.path(dialogues)
     found: list[Record] = []
+    ids: set[str] = set()
     for number, dialogue in read_json_lines(path):
         missing = [name for name in _FIELDS if name not in dialogue]
         if missing:
             raise UserError(f"{path}, line {number}: misses the field {missing[0]!r}: prepare the corpus again")
         if dialogue["question"] not in audio:
             raise UserError(f"{path}, line {number}: {questions} holds no question {dialogue['question']!r}")
+        if str(dialogue["id"]) in ids:
+            raise UserError(f"{path}, line {number}: another dialogue has the id {dialogue['id']!r}: give each its own")
+        ids.add(str(dialogue["id"]))
         found.append(_with_tags(dialogue, f"{path}, line {number}"))
     if not found:
         raise UserError(f"{path} holds no dialogue: prepare the corpus again")

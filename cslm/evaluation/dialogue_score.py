@@ -18,6 +18,7 @@ from cslm.evaluation.score_tables import Column, Scores, Table, count, html_tabl
 from cslm.evaluation.scored_model import ScoredModel
 from cslm.evaluation.text_language import LanguageIdentifier, open_identifier, tell_language
 from cslm.evaluation.token_delay import delay_scores, spread_cell
+from cslm.files.json_lines import read_json_lines
 from cslm.generation.decoding import DecodingConfig
 from cslm.ranges import Range, check_numbers
 
@@ -69,7 +70,10 @@ class DialogueScore(Score):
             scored.processor.speech_decoder()
         else:
             self._check_asks_for_no_speech(scored.processor.order)
-        self._judge = None if self.judge is None else Judge(self.judge, scored.folder / "judge_replies")
+        self._judge = None
+        if self.judge is not None:
+            self._judge = Judge(self.judge, scored.folder / "judge_replies")
+            self._judge.check(line for _, line in read_json_lines(scored.path(self.dialogues)) if "id" in line)
         self._identifier = None
         if self.identify_by is not None:
             self._identifier = open_identifier(self.identify_by, "scores.dialogue.identify_by")

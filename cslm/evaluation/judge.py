@@ -14,6 +14,7 @@ from typing import Any
 
 from cslm.configuration import parse_configuration, save_configuration
 from cslm.corpora.languages import language_tag
+from cslm.corpora.text_documents import half_of_a_character
 from cslm.errors import UserError
 from cslm.evaluation.dialogue_score import dialogue_scores, with_languages
 from cslm.evaluation.judging import Judge, JudgeConfig, check_ids
@@ -105,6 +106,9 @@ def _renamed(line: Mapping[str, Any], fields: Mapping[str, str], where: str) -> 
 
 
 def _checked(reply: Record, where: str) -> Record:
+    half = half_of_a_character(reply)
+    if half is not None:
+        raise UserError(f"{where}: half of a Unicode character ({half}): mend the line")
     if not isinstance(reply.get("answer"), str):
         raise UserError(f"{where}: there is no text `answer`: say what the file calls it, --fields.answer NAME")
     if reply.get("answer_language") is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,16 @@ class Judge:
         self.prompt: JudgePrompt = load_judge_prompt(config.prompt)
         self._chat: Chat = open_chat(config.chat, folder)
 
+    def check(self, dialogues: Iterable[Mapping[str, Any]]) -> None:
+        """Make sure that lines which are still to be answered hold what the prompt stands on.
+
+        Raises:
+            UserError: one does not.
+        """
+        needed = [name for name in self._needed if name != "answer"]
+        for dialogue in dialogues:
+            self._judged(dialogue, needed)
+
     def judge(self, replies: Sequence[Record]) -> list[Record]:
         """The lines again, each that was judged with ``judge``: ``score`` or ``right`` and ``reason``, or
         ``failed``; and which ``text`` was judged.
@@ -75,7 +85,7 @@ class Judge:
         """
         check_ids(replies)
         chosen = self._chosen(replies)
-        judged = {str(reply["id"]): self._judged(reply) for reply in chosen}
+        judged = {str(reply["id"]): self._judged(reply, self._needed) for reply in chosen}
         verdicts = {name: self._lowest() for name, fields in judged.items() if not fields["answer"].strip()}
         asked = [name for name in judged if name not in verdicts]
         conversations = [self.prompt.messages(judged[name]) for name in asked]
@@ -92,16 +102,20 @@ class Judge:
             )
         return [self._with_verdict(reply, verdicts) for reply in replies]
 
+    @property
+    def _needed(self) -> list[str]:
+        return list(dict.fromkeys([*self.prompt.placeholders, "answer"]))
+
     def _chosen(self, replies: Sequence[Record]) -> list[Record]:
         groups: dict[str, list[Record]] = {}
         for reply in replies:
             groups.setdefault(str(reply.get("direction", "")), []).append(reply)
         return [reply for group in groups.values() for reply in spread(group, self.config.max_items)]
 
-    def _judged(self, reply: Record) -> dict[str, str]:
+    def _judged(self, reply: Mapping[str, Any], needed: Iterable[str]) -> dict[str, str]:
         """What the prompt stands on, from a line."""
         found = {}
-        for name in dict.fromkeys([*self.prompt.placeholders, "answer"]):
+        for name in needed:
             keys = (self.config.text,) if name == "answer" else _FIELDS.get(name, (name,))
             text = next((reply[key] for key in keys if isinstance(reply.get(key), str)), None)
             if text is None:

@@ -42,7 +42,7 @@ def token_nlls(
     """
     named = {ids.astype(np.int64).tobytes(): ids for ids in sequences}
     distinct = list(named.values())
-    batches = AudioBatches(min(batch_tokens, _MOST_LOGITS // _num_rows(model)))
+    batches = AudioBatches(most_tokens(model, batch_tokens))
     groups = list(batches.groups([len(ids) for ids in distinct], 1.0))
     found: dict[bytes, NDArray[np.float32]] = {}
     for group in progress_bar(groups, len(groups), description) if description else groups:
@@ -65,20 +65,27 @@ def padded_batch(model: PreTrainedModel, sequences: Sequence[NDArray[Any]]) -> d
     return {name: value for name, value in given.items() if name in takes}
 
 
+def id_losses(logits: torch.Tensor, ids: torch.Tensor, allowed: torch.Tensor | None) -> NDArray[np.float32]:
+    """The cross-entropy of ``ids`` (time,) under ``logits`` (time, num_rows), in float32; ``allowed`` as above."""
+    scores = logits.float()
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed.to(scores.device), -torch.inf)
+    losses: NDArray[np.float32] = cross_entropy(scores, ids, reduction="none").cpu().numpy()
+    return losses
+
+
+def most_tokens(model: PreTrainedModel, batch_tokens: int) -> int:
+    """``batch_tokens``, or fewer where the head has so many rows that their logits would fill the memory."""
+    return min(batch_tokens, _MOST_LOGITS // int(model.get_output_embeddings().weight.shape[0]))
+
+
 def _batch_nlls(
     model: PreTrainedModel, sequences: Sequence[NDArray[Any]], allowed: torch.Tensor | None
 ) -> list[NDArray[np.float32]]:
     given = padded_batch(model, sequences)
     logits = model(**given, use_cache=False, return_dict=True).logits
-    found = []
-    for row, ids in enumerate(sequences):
-        scores = logits[row, : len(ids) - 1].float()
-        if allowed is not None:
-            scores = scores.masked_fill(~allowed.to(scores.device), -torch.inf)
-        losses = cross_entropy(scores, given["input_ids"][row, 1 : len(ids)], reduction="none")
-        found.append(losses.cpu().numpy())
-    return found
-
-
-def _num_rows(model: PreTrainedModel) -> int:
-    return int(model.get_output_embeddings().weight.shape[0])
+    ids = given["input_ids"]
+    return [
+        id_losses(logits[row, : len(sequence) - 1], ids[row, 1 : len(sequence)], allowed)
+        for row, sequence in enumerate(sequences)
+    ]

@@ -20,8 +20,7 @@ from cslm.evaluation.score_contract import Computed, Record, Score
 from cslm.evaluation.score_tables import Column, Scores, Table, count, html_table, percent
 from cslm.evaluation.scored_model import ScoredModel
 from cslm.evaluation.scored_pairs import PairSet, read_folder, read_manifest, score_sides, unscorable, written_sides
-from cslm.evaluation.spoken_sequences import AROUND, COUNTED
-from cslm.evaluation.spoken_source import check_hears
+from cslm.evaluation.spoken_sequences import AROUND, COUNTED, Framing
 from cslm.ranges import Range, check_numbers
 
 ROWS, LEFT_OUT = "pairs.jsonl", "pairs_left_out.jsonl"
@@ -41,6 +40,8 @@ class PairsScore(Score):
     around: str = "document"
     """what stands around the speech: document, what begins and ends documents of training; ends, what ends them, on
     both sides (slamkit); nothing"""
+    markers: bool = True
+    """<sosp> and <eosp> stand around each utterance, where training writes them; false leaves them out"""
     counted: str = "all"
     """which ids count: all behind the first (slamkit), or units alone"""
     among: str = "all"
@@ -86,7 +87,7 @@ class PairsScore(Score):
             read_pairs(scored.path(manifest.pairs))
             manifest.check(scored, f"scores.pairs.manifests.{name}")
         for folder in self.folders.values():
-            check_hears(scored.processor)
+            scored.processor.speech_tokenizer()
             recorded_pairs(folder, Path(scored.config.data_root))
 
     def compute(self, scored: ScoredModel) -> Computed:
@@ -114,10 +115,11 @@ class PairsScore(Score):
         """The sides of each pair that can be scored by its id, and of each other one, why it cannot."""
         sides: dict[str, tuple[Side, Side]] = {}
         reasons: dict[str, str] = {}
+        framing = Framing(self.around, self.markers, self.counted)
         for pair in pairs.pairs:
             reason = pairs.lacks(pair)
             if reason is None:
-                written = written_sides(scored.processor.form, pair, pairs.spoken, self.around, self.counted)
+                written = written_sides(scored.processor.form, pair, pairs.spoken, framing)
                 reason = unscorable(scored.tasks.model, written)
             if reason is None:
                 sides[pair.id] = written

@@ -11,13 +11,13 @@ import torch
 from transformers import PreTrainedModel
 
 from cslm.corpora.manifest import Utterance
-from cslm.evaluation.likelihood import token_nlls
 from cslm.evaluation.pair_folders import PairFolder, recorded_pairs
 from cslm.evaluation.pair_manifest import Pair, PairManifest, read_pairs
 from cslm.evaluation.pair_rows import Side, pair_row
 from cslm.evaluation.score_contract import Record
 from cslm.evaluation.scored_model import ScoredModel, spread
-from cslm.evaluation.spoken_sequences import spoken_ids
+from cslm.evaluation.shared_beginnings import shared_nlls
+from cslm.evaluation.spoken_sequences import Framing, spoken_ids
 from cslm.evaluation.spoken_source import Spoken, encoded
 from cslm.model.positions import most_positions
 from cslm.sequences.sequence_format import SequenceFormat
@@ -77,15 +77,13 @@ def read_manifest(scored: ScoredModel, manifest: PairManifest) -> PairSet:
     return PairSet(pairs, *manifest.spoken(scored, wanted.keys()))
 
 
-def written_sides(
-    form: SequenceFormat, pair: Pair, spoken: dict[str, Spoken], around: str, counted: str
-) -> tuple[Side, Side]:
-    """Right and wrong side as ids; the last two as in :func:`~cslm.evaluation.spoken_sequences.spoken_ids`."""
+def written_sides(form: SequenceFormat, pair: Pair, spoken: dict[str, Spoken], framing: Framing) -> tuple[Side, Side]:
+    """Right and wrong side as ids."""
 
     def side(ending: str) -> Side:
         *prefix, last = [spoken[name] for name in (*pair.prefix, ending)]
-        whole = spoken_ids(form, [*prefix, last], around, counted)
-        return Side(whole, spoken_ids(form, [last], around, counted) if prefix else None)
+        whole = spoken_ids(form, [*prefix, last], framing)
+        return Side(whole, spoken_ids(form, [last], framing) if prefix else None)
 
     return side(pair.ending), side(pair.wrong_ending)
 
@@ -113,10 +111,11 @@ def score_sides(
     Args:
         units_alone: only units, and what else stands in the sequences, have a probability.
     """
-    sequences = [ids.ids for both in sides.values() for side in both for ids in side.sequences]
+    written = [ids for both in sides.values() for side in both for ids in side.sequences]
+    sequences, starts = [one.ids for one in written], [one.last_start for one in written]
     allowed = _units_and(scored, sequences) if units_alone else None
     model = scored.tasks.model
-    losses = iter(token_nlls(model, sequences, batch_tokens, allowed, description) if sequences else ())
+    losses = iter(shared_nlls(model, sequences, starts, batch_tokens, allowed, description) if sequences else ())
     rows = []
     for pair in pair_set.pairs:
         if pair.id in sides:

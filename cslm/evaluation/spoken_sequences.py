@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -31,31 +32,43 @@ class SpokenIds(NamedTuple):
         return self.counted & (np.arange(len(self.ids)) >= self.last_start)
 
 
-def spoken_ids(
-    form: SequenceFormat, sentences: Sequence[tuple[Units, str]], around: str = "document", counted: str = "all"
-) -> SpokenIds:
-    """The ids of sentences ``(units, language)`` in a row, written by what writes documents of training.
+@dataclass(frozen=True)
+class Framing:
+    """What stands around speech, and what of it counts."""
+
+    around: str = "document"
+    """``document``: what begins and what ends a document of training; ``ends``: the id that ends a document, on both
+    sides, as slamkit's ``<S>``; ``nothing``"""
+    markers: bool = True
+    """whether ``<sosp>`` and ``<eosp>`` stand around each sentence, where training writes them"""
+    counted: str = "all"
+    """``all`` ids behind the first, or ``units`` alone"""
+
+    def __post_init__(self) -> None:
+        assert self.around in AROUND and self.counted in COUNTED, self
+
+
+def spoken_ids(form: SequenceFormat, sentences: Sequence[tuple[Units, str]], framing: Framing) -> SpokenIds:
+    """The ids of sentences ``(units, language)`` in a row, at least one, written by what writes documents of training.
 
     Args:
         form: of the model; it has units.
-        sentences: at least one.
-        around: ``document``: what begins and what ends a document of training; ``ends``: the id that ends a document,
-            on both sides, as slamkit's ``<S>``; ``nothing``.
-        counted: ``all`` ids behind the first, or ``units`` alone.
     """
-    assert form.vocabulary is not None and around in AROUND and counted in COUNTED
-    before, after = form.chat.document_ends()
-    body = _body(form, sentences)
-    first, last = {"document": (before, after), "ends": (after, after), "nothing": ((), ())}[around]
+    assert form.vocabulary is not None
+    before, after = form.document_ends()
+    first, last = {"document": (before, after), "ends": (after, after), "nothing": ((), ())}[framing.around]
+    body = _body(form, sentences, framing.markers)
     ids = np.concatenate([np.array(part, dtype=np.int64) for part in (first, body, last)])
-    counts = np.ones(len(ids), dtype=np.bool_) if counted == "all" else form.vocabulary.is_unit(ids)
+    counts = np.ones(len(ids), dtype=np.bool_) if framing.counted == "all" else form.vocabulary.is_unit(ids)
     counts[:1] = False
-    start = len(first) + (len(_body(form, sentences[:-1])) if len(sentences) > 1 else 0)
-    return SpokenIds(ids, counts, start)
+    prefix = _body(form, sentences[:-1], framing.markers) if len(sentences) > 1 else ()
+    return SpokenIds(ids, counts, len(first) + len(prefix))
 
 
-def _body(form: SequenceFormat, sentences: Sequence[tuple[Units, str]]) -> NDArray[np.int32]:
+def _body(form: SequenceFormat, sentences: Sequence[tuple[Units, str]], markers: bool) -> NDArray[np.int32]:
     """A spoken document without what begins and ends it."""
-    before, after = form.chat.document_ends()
+    assert form.vocabulary is not None
+    before, after = form.document_ends()
     ids = spoken_document(form, sentences).ids
-    return ids[len(before) : len(ids) - len(after)]
+    body = ids[len(before) : len(ids) - len(after)]
+    return body if markers else body[form.vocabulary.is_unit(body)]

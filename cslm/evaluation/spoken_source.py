@@ -67,7 +67,7 @@ class SpokenSource:
         if bool(self.stores) == bool(self.manifests):
             raise UserError(f"{name}: give stores, or else manifests whose audio is to be encoded")
         if self.manifests:
-            check_hears(scored.processor)
+            scored.processor.speech_tokenizer()
         for store in self.opened(scored):
             check_store(store, scored.processor)
 
@@ -86,11 +86,9 @@ class SpokenSource:
             UserError: stores or manifests that cannot be read.
         """
         for store in self.opened(scored):
-            columns = [store.column(name).tolist() for name in ("id", "group", "speaker")]
-            for name, language, group, speaker in zip(
-                columns[0], store.languages().tolist(), *columns[1:], strict=True
-            ):
-                yield Listed(name, language, group, None, speaker)
+            columns = (store.column(name).tolist() for name in ("id", "group", "document", "speaker"))
+            for language, (name, *others) in zip(store.languages().tolist(), zip(*columns, strict=True), strict=True):
+                yield Listed(name, language, *others)
         for manifest in self.manifests:
             for one, _ in scored.utterances(manifest):
                 yield Listed(one.id, one.language, one.group, one.document, one.speaker)
@@ -153,23 +151,12 @@ def _clip(processor: CSLMProcessor, utterance: Utterance, path: Path) -> Clip:
     Raises:
         UserError: it cannot be read, or is too short to hold a unit.
     """
-    codec = processor.codec
-    assert codec is not None, "checked before"
+    codec = processor.speech_tokenizer()
     part = utterance.start_sec, utterance.duration_sec
     waveform, rate = load_waveform(path, *part, sample_rate_hz=codec.sample_rate_hz, channel=utterance.channel)
     if len(waveform) < codec.min_num_samples:
         raise UserError(f"{path} is too short to hold a unit ({len(waveform) / rate:.3f} s)")
     return waveform, rate
-
-
-def check_hears(processor: CSLMProcessor) -> None:
-    """The checkpoint brings its speech tokenizer.
-
-    Raises:
-        UserError: it does not.
-    """
-    if processor.codec is None:
-        raise UserError(f"{processor.name} does not bring its speech tokenizer: give its card as tokenizer_card")
 
 
 def check_store(store: UnitStore, processor: CSLMProcessor) -> None:
@@ -181,6 +168,7 @@ def check_store(store: UnitStore, processor: CSLMProcessor) -> None:
     if tuple(store.codebook_sizes) != processor.vocabulary.codebook_sizes:
         raise UserError(
             f"the store {store.path} has codebooks {list(store.codebook_sizes)}, {processor.name} has "
-            f"{list(processor.vocabulary.codebook_sizes)}: tokenize the corpus with the card of the model"
+            f"{list(processor.vocabulary.codebook_sizes)}: tokenize the corpus with the card of the model, or let "
+            "take-codebooks take the first codebooks of a store that has more"
         )
     check_fingerprint(processor.fingerprint, store.fingerprint, processor.name, f"the store {store.path}")

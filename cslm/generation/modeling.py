@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class Reply:
     """The question as the model read it."""
     is_whole: bool = True
     """Whether the model ended it; False where it was cut, by ``max_new_tokens`` or the end of its context."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """What stands before the answer, by field: ``question_text``, and of a chain ``core_question``, ..."""
 
 
 class CSLMForCausalLM:
@@ -118,7 +120,7 @@ class CSLMForCausalLM:
         decoding: DecodingConfig | None = None,
         generator: torch.Generator | None = None,
     ) -> Reply:
-        """Answer a spoken question with text and speech.
+        """Answer a spoken question with text and, where the chain of the checkpoint speaks, with speech.
 
         Args:
             question: a path, or a mono waveform and its sample rate in Hz.
@@ -134,16 +136,19 @@ class CSLMForCausalLM:
         units = processor.units(question)
         asked = question_language or tasks.identify_languages([units])[0]
         answered = answer_language or asked
-        if processor.decoder is not None:
+        speaks = processor.decoder is not None and processor.chain.speaks
+        if speaks:
             processor.voice(answered)
         written = tasks.answer([units], [asked], [answered], decoding, generator)[0]
         reply, is_whole = written.reply, bool(written.ids) and written.ids[-1] in processor.end_ids
         waveform = None
-        if processor.decoder is not None:
+        if speaks:
             spoken = processor.speak([part for _, part in reply.segments], answered, generator)
             waveform = np.concatenate([np.zeros(0, np.float32), *spoken])
         rate = processor.decoder.sample_rate_hz if processor.decoder is not None else None
-        return Reply(reply.question, reply.answer, reply.segments, waveform, rate, asked, answered, units, is_whole)
+        return Reply(
+            reply.question, reply.answer, reply.segments, waveform, rate, asked, answered, units, is_whole, reply.texts
+        )  # fmt: skip
 
     def continue_speech(
         self,

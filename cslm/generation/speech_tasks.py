@@ -43,7 +43,7 @@ class Grammars:
         if writes not in self._laid_out:
             nameless = self.processor.nameless_ids(self.num_rows)
             chain = self.processor.chain
-            plain = chain.markers and set(chain.markers) <= set(MARKERS)
+            plain = chain.speaks and chain.markers and set(chain.markers) <= set(MARKERS)
             restricted = chain if writes == "anything" and not plain else None
             self._laid_out[writes] = UnitGrammar(
                 self.processor.form.vocabulary, self.num_rows, writes, nameless, restricted
@@ -107,7 +107,7 @@ class SpeechTasks:
         generator: torch.Generator | None = None,
         description: str | None = None,
     ) -> list[SpokenAnswer]:
-        """The answer to each spoken question, in the chain of modality."""
+        """The answer to each spoken question, in the chain of the checkpoint; of a silent one it has no units."""
         prompts = [
             self.processor.prompt("dialogue", asked, units=units, answer_language=answered)
             for units, asked, answered in zip(questions, question_languages, answer_languages, strict=True)
@@ -175,7 +175,8 @@ class SpeechTasks:
         candidates = tuple(languages or self.processor.languages)
         if len(candidates) == 1 or not questions:
             return [candidates[0]] * len(questions)
-        marker = np.array([self.processor.vocabulary.question], dtype=np.int32)
+        labelled = bool(self.processor.chain.segments[0].label)  # the model writes its label itself
+        marker = np.array([] if labelled else [self.processor.vocabulary.question], dtype=np.int32)
         prompts = [
             np.concatenate([self.processor.prompt("dialogue", language, units=units, answer_language=language), marker])
             for units in questions
@@ -184,7 +185,10 @@ class SpeechTasks:
         decoding = DecodingConfig(max_new_tokens=_PROBE_TOKENS)
         ends = (*self.processor.end_ids, self.processor.vocabulary.answer)
         replies = self._generate(prompts, "anything", decoding, ends, with_probabilities=True)
-        transcripts = [self.processor.form.encoder.decode(reply.ids) for reply in replies]
+        if labelled:
+            transcripts = [self.processor.decode(reply.ids).question or "" for reply in replies]
+        else:
+            transcripts = [self.processor.form.encoder.decode(reply.ids) for reply in replies]
         found = []
         for start in range(0, len(replies), len(candidates)):
             ranked = [

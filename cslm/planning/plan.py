@@ -29,7 +29,7 @@ from cslm.planning.planned_memory import ModelSize, Offload, StageMemory, checkp
 from cslm.ranges import Range, check_numbers
 from cslm.sequences.vocabulary import SpeechVocabulary
 from cslm.training.engine import deepspeed_settings
-from cslm.training.language_model_config import LanguageModelConfig, RunPaths
+from cslm.training.language_model_config import FinetuneConfig, RunPaths
 from cslm.training.muon import inner_matrices
 from cslm.training.run_data import (
     open_format,
@@ -45,7 +45,7 @@ FITS_BELOW = 0.9
 
 
 @dataclass
-class PlanConfig(LanguageModelConfig):
+class PlanConfig(FinetuneConfig):
     """A run of ``pretrain`` or ``finetune`` and the machines that it would have."""
 
     num_processes: int = 1

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cslm.batches.accounts import account_name
+from cslm.batches.schedules import reckon
+from cslm.batches.source_config import sample_progress
 from cslm.batches.sources import Source, SourceConfig
 from cslm.batches.stream import cap_of
 from cslm.batches.weights import Cap, CapsConfig, Weight, is_never_drawn, mean_shares, stage_starts
@@ -80,6 +82,9 @@ def plan_sources(
     names = [name for name, config in configs.items() if not is_never_drawn(config.weight)]
     opened = {name: _opened(name, open_source) for name in names}
     found = [source for source in opened.values() if not isinstance(source, str)]
+    read = {name: source for name, source in opened.items() if not isinstance(source, str)}
+    by_name = {name: config.weight for name, config in configs.items()}
+    reckon(read, by_name, training.schedule_tokens, training.tokens_per_step)
     cap = cap_of(caps, found) if caps is not None and len(found) == len(names) else None
     weights = [configs[name].weight for name in names]
     stages = _stage_shares(weights, cap, training)
@@ -130,7 +135,7 @@ def _opened(name: str, open_source: Callable[[str], Source] | None) -> Source | 
 
 def _read(known: tuple[str, str, float, int], source: Source, max_length: int) -> SourcePlan:
     places = np.unique(np.linspace(0, source.num_documents - 1, _SAMPLE).round().astype(np.int64)).tolist()
-    sample = [source.sequence(place, place) for place in places]
+    sample = [source.sequence(place, place, sample_progress(number)) for number, place in enumerate(places)]
     lengths = [len(document) for document in sample]
     trained = [int(document.trained[1:].sum()) * min(1.0, max_length / len(document)) for document in sample]
     return SourcePlan(

@@ -85,6 +85,11 @@ def _wordings() -> dict[str, dict[str, Any]]:
     return wordings
 
 
+def language_name(language: str) -> str:
+    """What a language is called in English; its tag where the wordings have no name for it."""
+    return _name(_wordings()[FALLBACK], language)
+
+
 def _tag(language: str) -> str:
     tag = language_tag(language)
     return tag if tag in _wordings() else tag.split("-")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import shutil
@@ -28,11 +29,17 @@ CORPORA = {
     "fairseq": "cslm.corpora.fairseq:prepare_fairseq",
     "long_utterances": "cslm.corpora.long_utterances:prepare_long_utterances",
     "hugging_face": "cslm.corpora.hugging_face:prepare_hugging_face",
+    "spoken_instructions": "cslm.synthesis.instructions:prepare_spoken_instructions",
+    "four_texts": "cslm.corpora.four_texts:prepare_four_texts",
     "hugging_face_text": "cslm.corpora.hugging_face_text:prepare_hugging_face_text",
+    "stories": "cslm.synthesis.stories:prepare_stories",
+    "aligned": "cslm.synthesis.aligned:prepare_aligned",
+    "story_pairs": "cslm.synthesis.story_pairs:prepare_story_pairs",
+    "topic_pairs": "cslm.synthesis.topic_pairs:prepare_topic_pairs",
 }
 """Name of a corpus to ``module:function``; it takes (output, config), whose class holds the options."""
 
-RESUMABLE = ("hugging_face_text",)
+RESUMABLE = ("hugging_face_text", "spoken_instructions", "stories", "story_pairs")
 """Corpora whose function goes on where an interrupted run left the folder; the others start again."""
 
 _CONFIGURATION = "config.yaml"
@@ -58,15 +65,15 @@ def prepare_corpus(name: str, output: Path, options: Sequence[str] = ()) -> bool
     module_name, function_name = CORPORA[name].split(":")
     function = getattr(importlib.import_module(module_name), function_name)
     config = parse_configuration(get_type_hints(function)["config"], options, f"prepare-corpus {name}")
-    most_rejected = getattr(config, "max_rejected_share", 1.0)
+    most_rejected, listed = getattr(config, "max_rejected_share", 1.0), getattr(config, "LISTED", "manifest.jsonl")
     if not 0 <= most_rejected <= 1:
         raise UserError(f"--max_rejected_share is a share from 0 to 1, not {most_rejected}")
     if _already_made(name, output, config):
-        check_rejected_share(output, most_rejected)
+        check_rejected_share(output, most_rejected, listed)
         return False
     partial = output.with_name(f".{output.name}.partial")
     wanted = {"corpus": name, **to_plain(config)}
-    if name not in RESUMABLE or _recorded(partial) != wanted:
+    if name not in RESUMABLE or not _same_corpus(_recorded(partial), wanted, config):
         shutil.rmtree(partial, ignore_errors=True)
     try:
         save_configuration(wanted, partial / _CONFIGURATION)
@@ -77,7 +84,7 @@ def prepare_corpus(name: str, output: Path, options: Sequence[str] = ()) -> bool
     finally:
         if name not in RESUMABLE or not _has_begun(partial):
             shutil.rmtree(partial, ignore_errors=True)
-    check_rejected_share(output, most_rejected)
+    check_rejected_share(output, most_rejected, listed)
     return True
 
 
@@ -102,9 +109,29 @@ def _already_made(name: str, output: Path, config: Any) -> bool:
     if not output.is_dir() or not any(output.iterdir()):
         return False
     recorded = _recorded(output)
-    if isinstance(recorded, dict) and {**_defaults(config), **recorded} == {"corpus": name, **to_plain(config)}:
+    wanted = {"corpus": name, **to_plain(config)}
+    if isinstance(recorded, dict) and _same_corpus({**_defaults(config), **recorded}, wanted, config):
         return True
     raise UserError(f"{output}: is not empty and holds another run; choose another folder or remove this one")
+
+
+def _same_corpus(recorded: Any, wanted: dict[str, Any], config: Any) -> bool:
+    """Whether both make one corpus: all is the same but, in classes that name it, how it is run (``HOW_IT_RUNS``)."""
+    if not isinstance(recorded, dict):
+        return False
+    one, other = copy.deepcopy(recorded), copy.deepcopy(wanted)
+    for name in getattr(config, "HOW_IT_RUNS", ()):
+        for options in (one, other):
+            _take_out(options, name.split("."))
+    return one == other
+
+
+def _take_out(options: Any, names: list[str]) -> None:
+    *groups, last = names
+    for group in groups:
+        options = options.get(group) if isinstance(options, dict) else None
+    if isinstance(options, dict):
+        options.pop(last, None)
 
 
 def _defaults(config: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from cslm.batches.held_out import HeldOut
 from cslm.batches.read_ahead import read_ahead
 from cslm.codecs.families import card_centroids
 from cslm.errors import UserError
+from cslm.model.activation_checkpointing import checkpoint_activations
 from cslm.model.backbone import build_model, model_shape
 from cslm.model.checkpoint import save_checkpoint
 from cslm.model.compiled_layers import compile_layers
@@ -137,7 +138,7 @@ def build_run_model(config: LanguageModelConfig, data: RunData) -> PreTrainedMod
     if training.device.compile:
         compile_layers(model)
     if training.device.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_activations(model)
     return model
 
 

@@ -98,6 +98,15 @@ class LanguageModelConfig:
                 raise UserError(f"{key} is given, and model.textless is true, a model without any text: leave it out")
 
 
+@dataclass
+class FinetuneConfig(LanguageModelConfig):
+    """One fine-tuning run; ``model.base`` is a checkpoint of ``pretrain``."""
+
+    decoder: str | None = None
+    """folder of a speech decoder (train-decoder), put into the checkpoint, which then speaks wherever it is taken; null
+    keeps the base's own, if it has one"""
+
+
 class RunPaths:
     """The configuration's paths, looked up from its data root."""
 

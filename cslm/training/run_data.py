@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from cslm.batches.held_out import HeldOut
 from cslm.batches.parts import Part
+from cslm.batches.schedules import reckon, reckon_alike, reckon_epochs, told_of_compressions
 from cslm.batches.sources import IndexFolder, Source, SourceConfig, open_sources
 from cslm.batches.stream import BatchSizes, BatchStream, mixture_of
 from cslm.batches.told_before import told_before_training
@@ -26,7 +27,7 @@ from cslm.model.checkpoint import DECODER_FOLDER, SPEECH_FOLDER
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import train_text_tokenizer
 from cslm.sequences.wordings import all_wordings
-from cslm.training.engine import runs_on_cpu
+from cslm.training.engine import deepspeed_settings, runs_on_cpu
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
 from cslm.training.run_folder import INDEX_FOLDER, LOCK_FILE, TEXT_TOKENIZER_FOLDER
 from cslm.training.speech_side import SpeechSide, open_speech_side, open_textless_side, orders_of
@@ -74,6 +75,7 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
     Raises:
         UserError: parts that do not belong together, or a file that is missing.
     """
+    check_can_forget(config)
     paths = RunPaths(config)
     fitted = paths.output / TEXT_TOKENIZER_FOLDER
     folder = fitted if scratch is None or fitted.is_dir() else scratch / fitted.name
@@ -95,11 +97,13 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
     sources = open_run_sources(config.sources, paths, form, speech, part, kept_in, sizes.max_length)
     weights = {name: source.weight for name, source in config.sources.items()}
     total_tokens = _begun_with(paths.output) or training.schedule_tokens
+    reckon(sources, weights, total_tokens, training.tokens_per_step)
     mixture = mixture_of(sources, weights, training.seed, total_tokens, config.caps)
+    reckon_epochs(sources, mixture)
     pad_id, alternate = tokenizer.pad_token_id or 0, training.data.alternate
     stream = BatchStream(sources, mixture, sizes, training.seed, pad_id, alternate)
     told = told_before_training(sources, config.sources, sizes.max_length) if scratch is None else ()
-    for line in told:
+    for line in (*told, *told_of_compressions(sources)) if scratch is None else ():
         if rank == 0:
             print(line, flush=True)
     first = config.training.data.tokenize_texts_first
@@ -111,11 +115,32 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
         looked_at = open_run_sources(
             config.sources, paths, form, speech, part._replace(held_out=True), kept_in, sizes.max_length
         )
+        reckon_alike(looked_at, sources)
         held_out = HeldOut(looked_at, stream, validation.max_documents)
         if not len(held_out):
             raise UserError(f"validation.share {validation.share} of these sources is no document: raise it")
     digests = {} if kept_in is None else source_digests(config.sources, paths, sources, kept_in)
     return RunData(tokenizer, speech, form, stream, held_out, digests)
+
+
+def check_can_forget(config: LanguageModelConfig) -> None:
+    """Make sure that the optimizer can forget its moments, where a source asks for it.
+
+    Raises:
+        UserError: it has none, or they lie on a disk.
+    """
+    asking = [
+        name for name, it in config.sources.items() if it.compression is not None and it.compression.reset_optimizer
+    ]
+    if not asking:
+        return
+    told = f"the source {asking[0]} has compression.reset_optimizer, and"
+    training = config.training
+    if training.optimizer.name == "sgd":
+        raise UserError(f"{told} sgd has no moments to forget: leave it out, or choose adamw")
+    offload = deepspeed_settings(training.device).get("zero_optimization", {}).get("offload_optimizer", {})
+    if offload.get("device") == "nvme":
+        raise UserError(f"{told} {training.device.deepspeed} keeps the moments on a disk: offload them to cpu")
 
 
 def source_digests(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,6 @@ from cslm.files.json_lines import write_json_lines
 from tests.worlds.chat_server import Answer, HangUp, Raw, Say, Status, Wait, chat_server
 
 pytest.importorskip("openai")
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def line(number: int, answer: str, **changed: Any) -> dict[str, Any]:
@@ -42,7 +39,7 @@ def judged(
 ) -> dict[str, Any]:
     """The results of ``judge``, and the lines beside them under ``lines``."""
     folder.mkdir(exist_ok=True)
-    write_json_lines(replies, folder / "replies.jsonl")
+    (folder / "replies.jsonl").write_text("".join(json.dumps(reply) + "\n" for reply in replies))
     (folder / "judge.yaml").write_text(yaml.safe_dump(settings(base_url, **changed)))
     arguments = [str(folder / "replies.jsonl"), "--config", str(folder / "judge.yaml")]
     main([*arguments, "--output", str(folder / f"{name}.json"), *more])
@@ -187,6 +184,7 @@ def test_facts_alone_need_no_judge(tmp_path: Path) -> None:
         ([REPLIES[0]], ["--judge.prompt", "mood"], "no judge prompt mood: .* against_reference, quality"),
         ([REPLIES[0]], ["--judge.text", "wav"], "judge.text is 'wav'"),
         ([REPLIES[0]], ["--judge.text", "heard"], "has no text heard"),
+        ([line(0, "x \ud83d")], [], r"line 1: half of a Unicode character \(.ud83d\)"),
         ([], [], "holds no reply"),
     ],
 )
@@ -219,14 +217,16 @@ def test_killed_again_and_again_it_comes_to_the_same_bytes(tmp_path: Path) -> No
         rough.mkdir()
         write_json_lines(replies, rough / "replies.jsonl")
         (rough / "judge.yaml").write_text(yaml.safe_dump(settings(server.base_url)))
-        command = [sys.executable, "-m", "cslm", "judge", str(rough / "replies.jsonl"), "--config",
-                   str(rough / "judge.yaml"), "--output", str(rough / "judged.json")]  # fmt: skip
+        command = [str(rough / "replies.jsonl"), "--config", str(rough / "judge.yaml"),
+                   "--output", str(rough / "judged.json")]  # fmt: skip
         for kept in (5, 20, 40):
-            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env={**os.environ})
-            while len(list(rough.glob("judge_replies/*/*.json"))) < kept and process.poll() is None:
+            process = multiprocessing.get_context("fork").Process(target=main, args=(command,))
+            process.start()
+            while len(list(rough.glob("judge_replies/*/*.json"))) < kept and process.is_alive():
                 time.sleep(0.005)
-            process.send_signal(signal.SIGKILL)
-            assert process.wait() == -signal.SIGKILL and not (rough / "judged.json").exists()
+            process.kill()
+            process.join()
+            assert process.exitcode == -signal.SIGKILL and not (rough / "judged.json").exists()
         assert judged(rough, server.base_url, replies) == smooth
         assert len(server.bodies) <= 120 + 3 * 3  # of each killed run, the requests under way
     for temporary in rough.rglob(".*.tmp"):

@@ -22,7 +22,7 @@ from cslm.corpora.manifest import Utterance, write_manifest
 from cslm.errors import UserError
 from cslm.evaluation.pair_rows import MEASURES, pair_scores, won
 from cslm.evaluation.score import main
-from cslm.evaluation.spoken_sequences import spoken_ids
+from cslm.evaluation.spoken_sequences import Framing, spoken_ids
 from cslm.files.json_lines import write_json_lines
 from cslm.publishing.model_card import model_card
 from cslm.publishing.report import main as report
@@ -139,25 +139,40 @@ def test_the_likelihood_of_an_ending_is_that_of_the_whole_without_the_prefix(
         assert row[way]["right"]["nll"] == pytest.approx(sum(values), rel=1e-5)
 
 
-def test_what_stands_around_and_what_counts_is_a_choice(model: Any) -> None:
+@pytest.mark.parametrize("markers", [True, False])
+def test_what_stands_around_and_what_counts_is_a_choice(model: Any, markers: bool) -> None:
     form, vocabulary, end = model.processor.form, model.processor.vocabulary, model.processor.tokenizer.eos_token_id
-    one, two = (Units(np.array([[unit]])) for unit in (4, 9))
-    speech = [
-        vocabulary.sosp,
-        vocabulary.unit_id(4),
-        vocabulary.eosp,
-        vocabulary.sosp,
-        vocabulary.unit_id(9),
-        vocabulary.eosp,
-    ]
-    for around, ids in (("document", [*speech, end]), ("ends", [end, *speech, end]), ("nothing", speech)):
-        written = spoken_ids(form, [(one, "en"), (two, "fr")], around)
+    said = [(Units(np.array([[4], [6]])), "en"), (Units(np.array([[9]])), "fr")]
+    four, six, nine = (vocabulary.unit_id(unit) for unit in (4, 6, 9))
+    opened, closed = ([vocabulary.sosp], [vocabulary.eosp]) if markers else ([], [])
+    first, second = [*opened, four, six, *closed], [*opened, nine, *closed]
+    for around, before, after in (("document", [], [end]), ("ends", [end], [end]), ("nothing", [], [])):
+        written = spoken_ids(form, said, Framing(around, markers))
+        ids = [*before, *first, *second, *after]
         assert written.ids.tolist() == ids and written.counted.tolist() == [False] + [True] * (len(ids) - 1)
-        assert written.ids[written.last_start :].tolist()[:2] == speech[3:5]
-        counted = spoken_ids(form, [(one, "en"), (two, "fr")], around, "units")
-        assert written.ids[counted.counted].tolist() == [speech[1], speech[4]]
-        assert written.ids[counted.counts_of_last()].tolist() == [speech[4]]
-        assert spoken_ids(form, [(two, "fr")], around).last_start == int(around == "ends")
+        assert written.ids[written.counts_of_last()].tolist() == [*second, *after]
+        units = spoken_ids(form, said, Framing(around, markers, "units"))
+        nothing_before_four = not before and not markers
+        assert units.ids[units.counted].tolist() == ([six, nine] if nothing_before_four else [four, six, nine])
+        assert units.ids[units.counts_of_last()].tolist() == [nine]
+        assert spoken_ids(form, said[1:], Framing(around, markers)).last_start == len(before)
+
+
+def test_a_pair_of_which_nothing_counts_is_left_out(bigram: Path, stories: dict[str, Any], tmp_path: Path) -> None:
+    """A unit alone has nothing before it that it could follow."""
+    store = write_units(tmp_path / "short", {"en-one": [9], "en-two": [9, 8]})
+    lines = [
+        pair("0", [], "en-one", "en-two"),
+        pair("1", ["en-two"], "en-one", "en-two"),
+        pair("2", [], "en-two", "en-two"),
+    ]
+    write_json_lines(lines, tmp_path / "short.jsonl")
+    settings = {"manifests": {"short": {"pairs": "short.jsonl", "stores": [store]}}, "around": "nothing"}
+    found = score(bigram, tmp_path, **settings, markers=False, unscorable="leave_out")["short"]["topic"]
+    assert found["en"]["n"] == found["en"]["left_out"] == 1 and found["en-en"] == {"n": 0, "left_out": 1}
+    reasons = [row["reason"] for row in rows_of(tmp_path, "pairs_left_out.jsonl")]
+    assert reasons == ["too short: no id counts (whole)", "too short: no id counts (ending_only)"]
+    assert score(bigram, tmp_path, **settings)["short"]["topic"]["en"]["n"] == 2
 
 
 def test_probability_may_be_shared_among_units_alone(bigram: Path, stories: dict[str, Any], tmp_path: Path) -> None:
@@ -195,7 +210,7 @@ FOLDERS = {
 }
 
 
-def slamkits(checkpoint: Path, folder: Path, mean_nll: bool) -> float:
+def slamkits(checkpoint: Path, folder: Path, mean_nll: bool, markers: bool) -> float:
     """slamkit's accuracy as its documentation and behaviour define it: sorted by number, two by two, ``<S>`` around."""
     model = CSLMForCausalLM.from_pretrained(checkpoint).eval()
     vocabulary, s = model.processor.vocabulary, model.processor.tokenizer.eos_token_id
@@ -203,7 +218,8 @@ def slamkits(checkpoint: Path, folder: Path, mean_nll: bool) -> float:
     for path in sorted(folder.glob("*.wav"), key=lambda path: int(path.name.split("_")[0])):
         waveform, rate = soundfile.read(path, dtype="float32", always_2d=True)
         units = model.processor.units((waveform[:, 0], rate)).ids[:, 0].tolist()
-        ids = torch.tensor([[s, vocabulary.sosp, *(vocabulary.unit_id(unit) for unit in units), vocabulary.eosp, s]])
+        speech = [vocabulary.unit_id(unit) for unit in units]
+        ids = torch.tensor([[s, *([vocabulary.sosp, *speech, vocabulary.eosp] if markers else speech), s]])
         with torch.no_grad():
             logits = model(ids).logits
         likelihoods.append(-cross_entropy(logits[0, :-1], ids[0, 1:], reduction="mean" if mean_nll else "sum"))
@@ -211,12 +227,15 @@ def slamkits(checkpoint: Path, folder: Path, mean_nll: bool) -> float:
     return sum(1.0 if right > wrong else 0.5 if right == wrong else 0.0 for right, wrong in pairs) / len(pairs)
 
 
-@pytest.mark.parametrize("batch_tokens", [1, 8192])
-def test_folders_are_scored_as_slamkit_defines_it(checkpoint: Path, recordings: Path, batch_tokens: int) -> None:
-    found = score(checkpoint, recordings, folders=FOLDERS, around="ends", batch_tokens=batch_tokens)
-    scores = found["sSC"]["storycloze"]["en"]
-    assert scores["accuracy"] == pytest.approx(slamkits(checkpoint, recordings / "sSC", mean_nll=True), abs=1e-5)
-    assert scores["sum_accuracy"] == pytest.approx(slamkits(checkpoint, recordings / "sSC", mean_nll=False), abs=1e-5)
+@pytest.mark.parametrize(("batch_tokens", "markers"), [(1, False), (8192, True)])
+def test_folders_are_scored_as_slamkit_defines_it(
+    checkpoint: Path, recordings: Path, batch_tokens: int, markers: bool
+) -> None:
+    settings = {"folders": FOLDERS, "around": "ends", "batch_tokens": batch_tokens, "markers": markers}
+    found = score(checkpoint, recordings, **settings)
+    scores, folder = found["sSC"]["storycloze"]["en"], recordings / "sSC"
+    assert scores["accuracy"] == pytest.approx(slamkits(checkpoint, folder, True, markers), abs=1e-5)
+    assert scores["sum_accuracy"] == pytest.approx(slamkits(checkpoint, folder, False, markers), abs=1e-5)
     assert scores["n"] == 6 and scores["ties"] == {"accuracy": 1, "sum_accuracy": 1}
     assert 0 < scores["accuracy"] < 1 and "ending_accuracy" not in scores
     assert found["SALMon"]["rir_consistency"]["en"]["n"] == 2

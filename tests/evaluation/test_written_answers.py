@@ -186,6 +186,10 @@ def test_the_judge_hears_of_replies_that_were_made_once(silent: Path, corpus_of_
             "judge.text is heard",
         ),
         ({"judge": {"chat": {"model": "m"}}}, "the chat model m needs one of the sections `endpoint` and `local`"),
+        (
+            {"judge": {"chat": {"model": "m", "endpoint": {"base_url": "http://x"}}, "prompt": "mine.yaml"}},
+            "no judge prompt",
+        ),
         ({"identify_by": "ear"}, "scores.dialogue.identify_by is 'ear'"),
         ({"timed_items": -1}, "timed_items is -1"),
     ],
@@ -195,4 +199,20 @@ def test_what_is_asked_for_and_cannot_be_done_is_refused_before_the_model_writes
 ) -> None:
     with pytest.raises(UserError, match=message):
         score(silent, corpus_of_questions, **settings)
+    assert not (corpus_of_questions / "replies.jsonl").exists()
+
+
+def test_what_the_judge_stands_on_is_looked_for_before_the_model_writes(
+    silent: Path, corpus_of_questions: Path
+) -> None:
+    pytest.importorskip("openai")
+    dialogues = corpus_of_questions / "core_test_dialogues.jsonl"
+    rows = [json.loads(text) for text in dialogues.read_text(encoding="utf-8").splitlines()]
+    write_json_lines([rows[0], {**rows[1], "answer_reference": None}], dialogues)
+    judge = {"chat": {"model": "m", "endpoint": {"base_url": "http://x"}}, "prompt": "against_reference"}
+    with pytest.raises(UserError, match=r"stands on \$reference, and the reply 'd1' has no text answer_reference"):
+        score(silent, corpus_of_questions, judge=judge)
+    write_json_lines([rows[0], rows[0]], dialogues)
+    with pytest.raises(UserError, match="line 2: another dialogue has the id 'd0'"):
+        score(silent, corpus_of_questions)
     assert not (corpus_of_questions / "replies.jsonl").exists()

@@ -83,7 +83,9 @@ def model(folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_it_opens_with_and_without_this_package_and_gives_the_same_logits(mimi: Path, tmp_path: Path, family: str):
+def test_it_opens_with_and_without_this_package_and_gives_the_same_logits(
+    mimi: Path, tmp_path: Path, family: str
+) -> None:
     first = checkpoint(tmp_path / "first", write_card(mimi, tmp_path / "card", 1), family)
     model = CSLMForCausalLM.from_pretrained(first).eval()
     model.save_pretrained(tmp_path / "second")
@@ -102,7 +104,7 @@ def test_it_opens_with_and_without_this_package_and_gives_the_same_logits(mimi: 
     assert (tmp_path / "second" / "speech" / "card.yaml").is_file()
 
 
-def test_the_other_stack_gives_the_same_logits(mimi: Path, tmp_path: Path):
+def test_the_other_stack_gives_the_same_logits(mimi: Path, tmp_path: Path) -> None:
     python = os.environ.get("CSLM_OTHER_STACK_PYTHON")
     if python is None:
         pytest.skip("set CSLM_OTHER_STACK_PYTHON to the interpreter of the other stack")
@@ -121,7 +123,7 @@ def test_the_other_stack_gives_the_same_logits(mimi: Path, tmp_path: Path):
         torch.testing.assert_close(torch.load(place / "logits.pt"), logits, rtol=0, atol=2e-6)
 
 
-def test_plain_transformers_generates_from_ids(folder: Path):
+def test_plain_transformers_generates_from_ids(folder: Path) -> None:
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     model.get_output_embeddings().weight.data[NUM_UNITS + 1 :] *= 1000
     ids = tokenizer("<3><12><7>", return_tensors="pt")
@@ -131,14 +133,14 @@ def test_plain_transformers_generates_from_ids(folder: Path):
     assert int(written.max()) <= NUM_UNITS, "a row that names nothing"
 
 
-def test_the_processor_makes_inputs_of_a_recording(model: Any):
+def test_the_processor_makes_inputs_of_a_recording(model: Any) -> None:
     inputs = model.processor(RECORDING)
     heard = load_codec(model.processor.card_path).encode([RECORDING[0]])[0]
     assert inputs["input_ids"][0].tolist() == heard.ids[:, 0].tolist()
     assert model.generate(**inputs, max_new_tokens=3).shape[1] <= len(heard) + 3
 
 
-def test_speech_goes_on_for_the_seconds_that_are_asked_for(model: Any):
+def test_speech_goes_on_for_the_seconds_that_are_asked_for(model: Any) -> None:
     said = model.continue_speech(RECORDING, 2.0, decoding=HOT, generator=torch.Generator().manual_seed(1))
     assert (said.prompt.num_frames_total, said.sample_rate_hz) == (13, RATE_HZ)
     assert said.is_whole == (len(said.units) < 25) and len(said.units) <= 25
@@ -148,7 +150,7 @@ def test_speech_goes_on_for_the_seconds_that_are_asked_for(model: Any):
     assert np.array_equal(np.concatenate([said.prompt_waveform, said.waveform]), sound)
 
 
-def test_the_generator_says_what_is_drawn_and_a_batch_is_its_parts(model: Any):
+def test_the_generator_says_what_is_drawn_and_a_batch_is_its_parts(model: Any) -> None:
     audios = [(glide(seed, 0.5 + 0.3 * seed, RATE_HZ), RATE_HZ) for seed in range(3)]
     runs = [
         model.continue_speech_batch(audios, 1.0, decoding=HOT, generator=torch.Generator().manual_seed(seed))
@@ -160,7 +162,7 @@ def test_the_generator_says_what_is_drawn_and_a_batch_is_its_parts(model: Any):
     assert first.units.ids.tolist() == one[0]
 
 
-def test_merged_units_have_durations_and_are_cut_at_the_seconds(mimi: Path, tmp_path: Path):
+def test_merged_units_have_durations_and_are_cut_at_the_seconds(mimi: Path, tmp_path: Path) -> None:
     card = write_card(mimi, tmp_path / "card", 1)
     model = CSLMForCausalLM.from_pretrained(checkpoint(tmp_path / "merged", card, merge_repeats=True)).eval()
     slow = (np.repeat(glide(3, 0.4, RATE_HZ), 4), RATE_HZ)
@@ -172,7 +174,7 @@ def test_merged_units_have_durations_and_are_cut_at_the_seconds(mimi: Path, tmp_
     assert len(said.waveform) == said.units.num_frames_total * RATE_HZ / 12.5
 
 
-def test_the_checkpoints_own_decoder_speaks_where_there_is_one(folder: Path, tmp_path: Path):
+def test_the_checkpoints_own_decoder_speaks_where_there_is_one(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "speaks")
     fingerprint = json.loads((folder / "config.json").read_text())["speech"]["fingerprint"]
     config = DecoderConfig(
@@ -190,7 +192,7 @@ def test_the_checkpoints_own_decoder_speaks_where_there_is_one(folder: Path, tmp
         model.continue_speech(RECORDING, 2.0, "de")
 
 
-def test_a_card_without_a_way_back_to_sound_is_told_before_anything_is_drawn(tmp_path: Path, monkeypatch: Any):
+def test_a_card_without_a_way_back_to_sound_is_told_before_anything_is_drawn(tmp_path: Path, monkeypatch: Any) -> None:
     model = CSLMForCausalLM.from_pretrained(checkpoint(tmp_path / "mute", make_card(tmp_path))).eval()
     monkeypatch.setattr("cslm.generation.speech_tasks.generate", lambda *_, **__: pytest.fail("drawn"))
     with pytest.raises(UserError, match="has no vocoder: train a decoder"):
@@ -199,7 +201,7 @@ def test_a_card_without_a_way_back_to_sound_is_told_before_anything_is_drawn(tmp
         model.continue_speech(RECORDING, 1.0, "en")
 
 
-def test_what_does_not_fit_is_refused(model: Any, checkpoint_with_text: Any):
+def test_what_does_not_fit_is_refused(model: Any, checkpoint_with_text: Any) -> None:
     for seconds in (0.0, 0.07, float("nan"), float("inf")):
         with pytest.raises(UserError, match="seconds is"):
             model.continue_speech(RECORDING, seconds)
@@ -222,7 +224,7 @@ def checkpoint_with_text(request: pytest.FixtureRequest) -> Any:
     return CSLMForCausalLM.from_pretrained(request.getfixturevalue("checkpoint"))
 
 
-def test_the_verb_writes_a_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_verb_writes_a_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_waveform(tmp_path / "in.wav", *RECORDING)
     places = [str(folder), str(tmp_path / "in.wav"), str(tmp_path / "out.wav")]
     options = ["--seconds", "1", "--with_prompt", "true", "--seed", "3", "--decoding.temperature", "1.5"]
@@ -234,7 +236,7 @@ def test_the_verb_writes_a_file(folder: Path, tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(("num_codebooks", "merge_repeats"), [(1, False), (1, True), (3, False)])
-def test_a_thousand_random_continuations_never_break_the_grammar(num_codebooks: int, merge_repeats: bool):
+def test_a_thousand_random_continuations_never_break_the_grammar(num_codebooks: int, merge_repeats: bool) -> None:
     """Ids of a model whose weights are random, drawn hot: whole frames, each codebook in its turn, then the end."""
     vocabulary = SpeechVocabulary.without_text((10,) * num_codebooks, merge_repeats)
     assert vocabulary.end_of_document is not None
@@ -262,7 +264,7 @@ def test_a_thousand_random_continuations_never_break_the_grammar(num_codebooks: 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**31), st.booleans())
-def test_what_training_writes_passes_the_grammar(seed: int, merge_repeats: bool):
+def test_what_training_writes_passes_the_grammar(seed: int, merge_repeats: bool) -> None:
     from cslm.sequences.interleaving import code_switched
     from cslm.sequences.sequence_format import SequenceFormat
 

@@ -42,8 +42,8 @@ def train_arm(stages: Stages, seed: int, arm: str) -> None:
 def score_arm(stages: Stages, arm: str, score: str) -> str:
     """The scores of an arm; returns the folder that they are in."""
     file, folder = settings_file(_FOLDER, score), f"{arm}_{score}"
-    given = ["--data_root", ".", "--checkpoint", arm, "--output", f"{folder}/results.json"]
-    stages.run(folder, "score", [*told_by([file]), *given], [file])
+    given = ["--data_root", ".", "--output", f"{folder}/results.json"]
+    stages.run(folder, "score", [arm, *told_by([file]), *given], [file])
     return folder
 
 

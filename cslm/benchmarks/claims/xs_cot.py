@@ -57,8 +57,8 @@ def answered(stages: Stages, seed: int, arm: str) -> list[dict[str, Any]]:
     given = ["--data_root", ".", "--output", arm, "--training.seed", str(seed)]
     stages.run(arm, "finetune", [*told_by(files), *given], files)
     score, folder = settings_file(_FOLDER, "score"), f"{arm}_score"
-    given = ["--data_root", ".", "--checkpoint", arm, "--output", f"{folder}/results.json"]
-    stages.run(folder, "score", [*told_by([score]), *given], [score])
+    given = ["--data_root", ".", "--output", f"{folder}/results.json"]
+    stages.run(folder, "score", [arm, *told_by([score]), *given], [score])
     about = {row["id"]: row["about"] for row in _lines(stages.folder / "corpus" / "core_test_dialogues.jsonl")}
     return [{**reply, "about": about[reply["id"]]} for reply in _lines(stages.folder / folder / "replies.jsonl")]
 
