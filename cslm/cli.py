@@ -27,9 +27,13 @@ VERBS = {
     "plan": ("cslm.planning.plan", "say what a run of pretrain or finetune will need, before it is started"),
     "train-decoder": ("cslm.training.train_decoder", "train the decoder from units to a waveform"),
     "respond": ("cslm.generation.respond", "answer one spoken question"),
+    "continue-speech": ("cslm.generation.continue_speech", "go on from a recording, with a textless model"),
     "score": ("cslm.evaluation.score", "score a checkpoint"),
+    "compare-pairs": ("cslm.evaluation.compare_pairs", "compare two checkpoints on the same pairs"),
+    "judge": ("cslm.evaluation.judge", "judge replies in a file, of any system"),
     "report": ("cslm.publishing.report", "write the report of a run as one page"),
-    "push-to-hub": ("cslm.publishing.push_to_hub", "put a checkpoint on the Hub, with its model card"),
+    "export-dataset": ("cslm.publishing.export_dataset", "write a corpus as a data set with a card"),
+    "push-to-hub": ("cslm.publishing.push_to_hub", "put a checkpoint or a data set on the Hub, with its card"),
 }
 
 

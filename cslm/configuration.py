@@ -60,10 +60,24 @@ def parse_configuration(
         parsed = parser.parse_args(cleaned)
         _refuse_empty(config_class, parsed)
         namespace = parser.instantiate(parsed)
-    except UserError as error:
-        said = str(error).replace(f'Parser key "config": {program}: ', "")
+    except ValueError as error:
+        said = str(_of_user(error)).replace(f'Parser key "config": {program}: ', "")
         raise UserError(f"{said} (read: {', '.join(files)})" if files else said) from error
     return config_class(**{field.name: namespace[field.name] for field in dataclasses.fields(config_class)})
+
+
+def _of_user(error: BaseException) -> UserError:
+    """The user's error, which the parser wraps where a section may be null.
+
+    Raises:
+        BaseException: ``error`` itself, where there is none behind it.
+    """
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, UserError):
+        found = found.__cause__
+    if found is None:
+        raise error
+    return found
 
 
 def load_configuration(config_class: type[Config], path: str | os.PathLike[str], *overrides: str) -> Config:

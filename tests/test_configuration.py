@@ -77,6 +77,22 @@ architecture: {model_type: llama, hidden_size: 8}
 """
 
 
+@dataclass
+class PlaceConfig:
+    """A section that may be null, in a section that may be null."""
+
+    speed: SpeedConfig | None = None
+    """how fast"""
+
+
+@dataclass
+class JourneyConfig:
+    """From here to there."""
+
+    place: PlaceConfig | None = None
+    """where"""
+
+
 def write(folder: Path, text: str, name: str = "run.yaml") -> str:
     path = folder / name
     path.write_text(text, encoding="utf-8")
@@ -258,3 +274,11 @@ def test_a_variable_that_is_not_set_is_refused(tmp_path, monkeypatch):
         load_configuration(RunConfig, write(tmp_path, "output: $NOWHERE/out\n"))
     with pytest.raises(UserError, match=r"the variable \$\{NOWHERE\} is not set"):
         parse_configuration(FilesConfig, ["a", "--output=x/${NOWHERE}"], "x", ("manifests",))
+
+
+def test_a_value_out_of_range_in_a_section_that_may_be_null_was_a_traceback(tmp_path):
+    path = write(tmp_path, "place: {speed: {learning_rate: -1}}\n")
+    with pytest.raises(UserError, match=r"^learning_rate is -1.*: it must not be negative \(read: .*\)$"):
+        load_configuration(JourneyConfig, path)
+    good = write(tmp_path, "place: {speed: {learning_rate: 1}}\n", "good.yaml")
+    assert load_configuration(JourneyConfig, good).place == PlaceConfig(SpeedConfig(1.0))

@@ -11,6 +11,15 @@ free_port() {
     "${PYTHON:-python}" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
+# launch SCRIPT ...: one process under the DeepSpeed launcher. Where there is no accelerator it is told so: it would warn of
+# it twice, and of the list of hosts that one machine does not need.
+launch() {
+    if [ ! -e /dev/nvidiactl ] && [ ! -e /dev/kfd ] && [ ! -e /dev/dxg ]; then
+        local -x DS_ACCELERATOR=${DS_ACCELERATOR:-cpu}
+    fi
+    deepspeed --quiet --num_accelerators 1 --master_port "$(free_port)" "$@"
+}
+
 # check_machine PYTHON: everything the installation needs, or one line that says what to install.
 check_machine() {
     local python=$1

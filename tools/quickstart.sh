@@ -62,8 +62,7 @@ mark() {
 train() {
     local script=$1 yaml=$2
     shift 2
-    deepspeed --quiet --num_accelerators 1 --master_port "$(free_port)" "recipes/$script" --config "$settings/$yaml" \
-        --data_root "$out" --training.seed "$seed" "$@"
+    launch "recipes/$script" --config "$settings/$yaml" --data_root "$out" --training.seed "$seed" "$@"
 }
 
 python=${python:-$(find_python)}

@@ -11,6 +11,7 @@ from cslm.batches.document_index import DocumentIndex, IndexFolder, documents_ke
 from cslm.batches.documents import JsonLines
 from cslm.batches.parts import Part
 from cslm.batches.source_checks import (
+    check_chain_keys,
     check_languages,
     checked_settings,
     documents_path,
@@ -24,7 +25,7 @@ from cslm.batches.source_checks import (
 from cslm.batches.source_config import WHOLE, CommonSource, SourceConfig
 from cslm.corpora.text_documents import language_fields
 from cslm.errors import UserError
-from cslm.sequences.chains import CHAINS, Chain
+from cslm.sequences.chains import CHAINS, CORE_LANGUAGE, Chain
 from cslm.sequences.known_texts import open_known_texts
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_format import SequenceFormat
@@ -49,19 +50,23 @@ class DialogueSource(CommonSource):
         self._settings = checked_settings(name, config, form)
         self.store = open_store(name, config, form)
         chain = _chain(config)
+        assert chain is not None, "dialogues have a chain"
         self._documents = JsonLines(documents_path(name, config), _fields(config, chain))
         languages = language_fields(TASKS[config.task].fields)
-        index = index_documents(self._documents, ("question", "answer", *languages), kept_in)
-        columns = range(2, 2 + len(languages))
+        spoken_fields = ("question", "answer") if chain.speaks else ("question",)
+        index = index_documents(self._documents, (*spoken_fields, *languages, *_core_field(chain)), kept_in)
+        columns = range(len(spoken_fields), len(spoken_fields) + len(languages))
         check_languages(name, config, index, columns)
         self.spelt_tokens = spelt_tokens(self._form, index)
-        spoken = kept_rows(name, self.store, {"speaker": config.speakers})
         kept = np.flatnonzero(_kept(config, index, columns, part))
-        answer = self._store_rows(index, kept, 1)
-        kept, answer = kept[spoken[answer]], answer[spoken[answer]]
+        rows = [self._store_rows(index, kept, column) for column in range(len(spoken_fields))]
+        if chain.speaks:
+            wanted = kept_rows(name, self.store, {"speaker": config.speakers})[rows[-1]]
+            kept, rows = kept[wanted], [row[wanted] for row in rows]
         self.num_documents = not_empty(name, config, len(kept))
-        self._places = np.stack([index.offsets[kept], self._store_rows(index, kept, 0), answer], axis=1)
+        self._places = np.stack([index.offsets[kept], *rows], axis=1)
         self.languages = _names_used(index, kept, columns, chain)
+        check_chain_keys(name, config, self.languages)
 
     def _store_rows(self, index: DocumentIndex, kept: npt.NDArray[np.int64], column: int) -> npt.NDArray[np.int64]:
         """The rows of the store that a field of the documents ``kept`` names, ``(kept,)``."""
@@ -71,13 +76,13 @@ class DialogueSource(CommonSource):
         return rows[places]
 
     def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
-        """The document ``index``; nothing of it is drawn.
+        """The document ``index``; nothing of it is drawn but where its compression says so.
 
         Raises:
             UserError: an answer of several chunks without word times, in an order that has to cut it.
         """
-        offset, question, answer = self._places[index].tolist()
-        utterances = (self.store.row(question), self.store.row(answer))
+        offset, *rows = self._places[index].tolist()
+        utterances = tuple(self.store.row(row) for row in rows)
         found = Example(self._documents.read(offset), utterances, self.store.frame_rate_hz, str(self.store.path))
         return TASKS[self.task].write(self._form, found, Draw(draw_seed, progress, self._settings))
 
@@ -100,7 +105,7 @@ class TextSource(CommonSource):
         self._documents = JsonLines(documents_path(name, config), _fields(config, chain))
         languages = language_fields(TASKS[config.task].fields)
         roles = [field for field in TASKS[config.task].fields if field == "messages"]
-        index = index_documents(self._documents, (*languages, *roles), kept_in)
+        index = index_documents(self._documents, (*languages, *_core_field(chain), *roles), kept_in)
         columns = range(len(languages))
         check_languages(name, config, index, columns)
         kept = np.flatnonzero(_kept(config, index, columns, part))
@@ -110,6 +115,8 @@ class TextSource(CommonSource):
         self.num_documents = not_empty(name, config, len(kept))
         self._offsets = index.offsets if len(kept) == len(index.offsets) else index.offsets[kept]
         self.languages = _names_used(index, kept, columns, chain)
+        if chain is not None:
+            check_chain_keys(name, config, self.languages)
 
     def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``.
@@ -140,8 +147,20 @@ def _chain(config: SourceConfig) -> Chain | None:
 
 
 def _fields(config: SourceConfig, chain: Chain | None) -> tuple[str, ...]:
-    """The fields of the documents: those of the task, and those that its chain writes besides."""
-    return tuple(dict.fromkeys((*TASKS[config.task].fields, *(chain.fields if chain is not None else ()))))
+    """The fields of the documents: those of the task, and those that its chain writes besides.
+
+    An answer that is not spoken is no utterance.
+    """
+    own = TASKS[config.task].fields
+    if chain is None:
+        return own
+    needed = (field for field in own if field != "answer" or chain.speaks)
+    return tuple(dict.fromkeys((*needed, *chain.fields, *_core_field(chain))))
+
+
+def _core_field(chain: Chain | None) -> tuple[str, ...]:
+    """The field that names the core language of a document; none where the chain has no such language."""
+    return (CORE_LANGUAGE,) if chain is not None and chain.has_core else ()
 
 
 def _kept(config: SourceConfig, index: DocumentIndex, columns: Iterable[int], part: Part) -> npt.NDArray[np.bool_]:
@@ -176,6 +195,8 @@ def _check_roles(form: SequenceFormat, documents: JsonLines, index: DocumentInde
 def _names_used(
     index: DocumentIndex, kept: npt.NDArray[np.int64], columns: Iterable[int], chain: Chain | None
 ) -> list[str]:
-    """What the documents ``kept`` say in ``columns``, and the languages that their chain names; each once, sorted."""
+    """What the documents ``kept`` say in ``columns``, and the languages of their chain besides; each once, sorted."""
+    if chain is not None and chain.has_core:
+        columns = (*columns, max(columns) + 1)  # the field stands behind those of the task
     used = {index.names[it][code] for it in columns for code in np.unique(index.codes[kept, it]).tolist()}
     return sorted(used | set(chain.core_languages if chain is not None else ()))

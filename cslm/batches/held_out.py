@@ -1,8 +1,7 @@
 """The held-out part of every source: never trained, the same whatever the mixture, the order and the filters.
 
-What is held out hangs on what a document is called alone: of its ``group`` (utterances that say one thing), else of its
-``id``, a hash is taken, and the lowest share of hashes is held out. So what two sources have in common is held out in
-both of them, and what is added to a corpus moves nothing.
+What is held out hangs on what a document is called alone (:mod:`~cslm.batches.parts`). So what two sources have in
+common is held out in both of them, and what is added to a corpus moves nothing.
 """
 
 from __future__ import annotations

@@ -43,3 +43,6 @@ class StepBatch:
     """the counts of its micro-batches, summed over all processes; None where the stream knows those of one alone"""
     notes: dict[str, int] = field(default_factory=dict)
     """what was dropped or cut in this step over all processes, by what and where"""
+    accounts: dict[str, int] = field(default_factory=dict)
+    """tokens of the step over all processes, by language (``fr``), or by stage of the training and language (``2/fr``)
+    """

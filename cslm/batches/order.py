@@ -24,6 +24,12 @@ def permuted_index(seed: int, epoch: int, k: int, n: int) -> int:
             return k
 
 
+def permuted_draw(seed: int, draw: int, n: int) -> int:
+    """The document, 0 to ``n - 1``, of a draw counted from 0: one epoch after the other, each in its own order."""
+    epoch, place = divmod(draw, n)
+    return permuted_index(seed, epoch, place, n)
+
+
 def mix(*values: int) -> int:
     """64 bits that look random, from integers: the same on every machine."""
     state = 0

@@ -1,8 +1,8 @@
 """The part of a source that is trained, and the part that is held out, by what its documents are called.
 
-What is held out hangs on what a document is called alone: of its ``group`` (utterances that say one thing), else of its
-``id``, a hash is taken, and the lowest share of hashes is held out. So what two sources have in common is held out in
-both of them, and what is added to a corpus moves nothing.
+What is held out hangs on what a document is called alone: of its ``document`` (sentences of one story), else of its
+``group`` (utterances that say one thing), else of its ``id``, a hash is taken, and the lowest share of hashes is held
+out. So what two sources have in common is held out in both of them, and what is added to a corpus moves nothing.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ _BLOCKS_AHEAD = 8
 _STEPS_AHEAD = 2
 
 Document = tuple[str, Sequence]
+_Asked = tuple[Mapping[str, Any], int, int]
+"""position, rank, and number of processes"""
 
 
 @contextlib.contextmanager
@@ -57,15 +59,19 @@ class ReadAhead:
         Raises:
             UserError: as the stream.
         """
-        asked = (int(position.get("slot", 0)), rank, world_size)
+        asked = (dict(position) or {"slot": 0}, rank, world_size)
         if self._running is not None and self._running.asked != asked:
             self.close()
         if self._running is None:
-            blocks = _blocks(self._stream, asked[0] // BLOCK, self._workers)
+            blocks = _blocks(self._stream, int(asked[0]["slot"]) // BLOCK, self._workers)
             self._running = _Running(self._stream, blocks, asked)
         batch = self._running.next()
-        self._running.asked = (int(batch.position["slot"]), rank, world_size)
+        self._running.asked = (batch.position, rank, world_size)
         return batch
+
+    def phase(self, position: Mapping[str, Any]) -> tuple[int, ...]:
+        """As :meth:`BatchStream.phase`."""
+        return self._stream.phase(position)
 
     def close(self) -> None:
         """Stop reading; the next step starts anew."""
@@ -83,12 +89,12 @@ class _Refusal(NamedTuple):
 class _Running:
     """One thread that makes step after step, as long as fewer than enough are ready."""
 
-    def __init__(self, stream: BatchStream, blocks: Iterator[list[Document]], asked: tuple[int, int, int]) -> None:
+    def __init__(self, stream: BatchStream, blocks: Iterator[list[Document]], asked: _Asked) -> None:
         self.asked = asked
         self._stream, self._blocks = stream, blocks
-        self._position: Mapping[str, Any] = {"slot": asked[0]}
+        self._position = asked[0]
         self._held: dict[int, list[Document]] = {}
-        self._next_block = asked[0] // BLOCK
+        self._next_block = int(asked[0]["slot"]) // BLOCK
         self._thread = ThreadPoolExecutor(1, "read ahead")
         self._ready = deque(self._thread.submit(self._make_step) for _ in range(_STEPS_AHEAD))
 
@@ -111,7 +117,8 @@ class _Running:
             documents = next(self._blocks)
             if isinstance(documents, _Refusal):
                 raise documents.error
-            self._held = {number: held for number, held in self._held.items() if number >= block - 1}
+            lowest = int(self._position["slot"]) // BLOCK  # where sources take turns, another may still be there
+            self._held = {number: held for number, held in self._held.items() if number >= lowest}
             self._held[self._next_block] = documents
             self._next_block += 1
         return self._held[block][slot % BLOCK]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +16,34 @@ from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import check_chain
 from cslm.sequences.chains import CHAINS
+from cslm.sequences.compression import Compression, check_compression
 from cslm.sequences.interleaving import SPANS
 from cslm.sequences.sequence_format import SequenceFormat
-from cslm.sequences.tasks import TASKS, Settings
+from cslm.sequences.tasks import TASKS, Settings, SourceKind
 from cslm.units.store import StoreRow, UnitStore
 
+_CALLED: dict[SourceKind, str] = {"groups": "groups in several languages", "stories": "stories"}
 _ALWAYS_READ = ("task", "weight", "languages", "max_too_long_share", "loss_weight")
 
 
-def check_keys(name: str, config: SourceConfig) -> None:
+def check_keys(name: str, config: SourceConfig, textless: bool = False) -> None:
     """Make sure that there is such a task, and that it reads every key that is given.
 
+    Args:
+        textless: whether the model has no text.
+
     Raises:
-        UserError: an unknown task, or a key that differs from its default and is not read.
+        UserError: an unknown task, one with text for a model without, or a key that differs from its default and is not
+            read.
     """
     if config.task not in TASKS:
         raise UserError(f"the source {name} has the task {config.task!r}: choose one of {', '.join(sorted(TASKS))}")
+    if textless and not TASKS[config.task].textless:
+        others = ", ".join(task for task, record in TASKS.items() if record.textless)
+        raise UserError(
+            f"the source {name} has the task {config.task}, which has text, and the model is textless: choose one of "
+            f"{others}, leave the source out, or train a model with text"
+        )
     read = (*_ALWAYS_READ, *TASKS[config.task].reads)
     for key in dataclasses.fields(SourceConfig):
         if key.name not in read and getattr(config, key.name) != key.default:
@@ -51,7 +63,8 @@ def checked_settings(name: str, config: SourceConfig, form: SequenceFormat) -> S
     if config.order not in CHAINS:
         raise UserError(f"the source {name} has the order {config.order!r}: choose one of {', '.join(CHAINS)}")
     try:
-        check_chain(form, config.order)
+        if "order" in TASKS[config.task].reads:
+            check_chain(form, config.order)
     except UserError as error:
         raise UserError(f"the source {name}: {error}") from None
     if config.spans not in SPANS:
@@ -60,7 +73,36 @@ def checked_settings(name: str, config: SourceConfig, form: SequenceFormat) -> S
         raise UserError(f"the source {name} has span_words {config.span_words}: give 1 or more")
     if config.num_sentences < 2:
         raise UserError(f"the source {name} has num_sentences {config.num_sentences}: give 2 or more")
-    return Settings(config.order, config.spans, config.span_words, config.num_sentences)
+    compression = config.compression
+    if compression is not None and form.vocabulary is None:
+        raise UserError(f"the source {name} has a compression, and a model of text alone writes no chain: leave it out")
+    return Settings(
+        config.order, config.spans, config.span_words, config.num_sentences,
+        None if compression is None else Compression.of(compression),
+    )  # fmt: skip
+
+
+def check_chain_keys(name: str, config: SourceConfig, languages: Collection[str]) -> None:
+    """Make sure that the chain of a source has what its keys ask for.
+
+    Args:
+        languages: of the texts of its documents.
+
+    Raises:
+        UserError: keys of spoken answers where they are written, or a compression that cannot be done.
+    """
+    chain = CHAINS[config.order]
+    for key in ("speakers", "unit_noise") if not chain.speaks and config.store is not None else ():
+        if getattr(config, key):
+            raise UserError(
+                f"the source {name} has {key} {getattr(config, key)}, which is about spoken answers, and the order "
+                f"{config.order} writes them: leave it out"
+            )
+    if config.compression is not None:
+        try:
+            check_compression(config.compression, chain, config.order, languages)
+        except UserError as error:
+            raise UserError(f"the source {name}: {error}") from None
 
 
 def open_store(name: str, config: SourceConfig, form: SequenceFormat) -> UnitStore:
@@ -105,6 +147,13 @@ def with_tags(name: str, config: SourceConfig) -> SourceConfig:
         raise UserError(f"languages of the source {name}: {error}") from None
 
 
+def with_length(config: SourceConfig, joined_tokens: int | None) -> SourceConfig:
+    """The source with the length that it is joined to, where its task joins and it does not say it itself."""
+    if config.joined_tokens is not None or "joined_tokens" not in TASKS[config.task].reads:
+        return config
+    return dataclasses.replace(config, joined_tokens=joined_tokens)
+
+
 def kept_rows(
     name: str, store: UnitStore, wanted: Mapping[str, list[str] | None], part: Part = WHOLE
 ) -> npt.NDArray[np.bool_]:
@@ -130,8 +179,8 @@ def kept_rows(
             )
         keep &= np.isin(values, wanted_values)
     if part.share:
-        groups, ids = store.column("group"), store.column("id")
-        names = (own if group is None else group for group, own in zip(groups, ids, strict=True))
+        columns = (store.column(column) for column in ("document", "group", "id"))
+        names = (next(name for name in found if name is not None) for found in zip(*columns, strict=True))
         keep &= part.keeps(np.fromiter(map(name_hash, names), np.uint64, len(store)))
     return keep
 
@@ -146,7 +195,7 @@ def not_empty(name: str, config: SourceConfig, count: int) -> int:
         where = config.documents if config.documents is not None else config.store
         filters = {"languages": config.languages, "speakers": config.speakers}
         asked = ", ".join(f"{key} {value}" for key, value in filters.items() if value is not None) or "no filter"
-        what = "groups in several languages" if TASKS[config.task].source == "groups" else "documents"
+        what = _CALLED.get(TASKS[config.task].source, "documents")
         raise NothingLeftError(
             f"the source {name} has no {what} left of {where} ({asked}): change its filters or leave it out"
         )

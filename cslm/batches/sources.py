@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from cslm.batches.document_index import IndexFolder
 from cslm.batches.document_sources import DialogueSource, TextSource
 from cslm.batches.parts import Part
-from cslm.batches.source_checks import check_keys, with_tags
+from cslm.batches.source_checks import check_keys, with_length, with_tags
 from cslm.batches.source_config import WHOLE, NothingLeftError, Source, SourceConfig
+from cslm.batches.story_sources import SpeechSource, StorySource
 from cslm.batches.utterance_sources import GroupSource, UtteranceSource
 from cslm.batches.weights import is_never_drawn
 from cslm.sequences.sequence_format import SequenceFormat
@@ -23,6 +24,8 @@ __all__ = ["IndexFolder", "Source", "SourceConfig", "open_sources"]
 _SOURCES: dict[SourceKind, Callable[[str, SourceConfig, SequenceFormat, Part, IndexFolder | None], Source]] = {
     "utterances": UtteranceSource,
     "groups": GroupSource,
+    "stories": StorySource,
+    "joined_utterances": SpeechSource,
     "documents": TextSource,
     "spoken_documents": DialogueSource,
 }
@@ -33,20 +36,22 @@ def open_sources(
     form: SequenceFormat,
     part: Part = WHOLE,
     kept_in: IndexFolder | None = None,
+    joined_tokens: int | None = None,
 ) -> dict[str, Source]:
     """The sources of a mixture by name, or a part of their documents; those of weight 0 are left out.
 
     A source that has nothing in the held-out part is left out too.
 
-    Documents are read through once; with ``kept_in`` by one process of each machine alone.
+    Documents are read through once; with ``kept_in`` by one process of each machine alone. Stories and speech that do
+    not say to what length they are joined take ``joined_tokens``.
 
     Raises:
         UserError: an unknown task, a key that a task does not read, a missing store or file, a document that lacks a
             field, a source that has nothing left after its filters, or units that the vocabulary does not hold.
     """
     for name, config in configs.items():
-        check_keys(name, config)
-    configs = {name: with_tags(name, config) for name, config in configs.items()}
+        check_keys(name, config, form.is_textless)
+    configs = {name: with_length(with_tags(name, config), joined_tokens) for name, config in configs.items()}
     sources: dict[str, Source] = {}
     for name, config in configs.items():
         if is_never_drawn(config.weight):

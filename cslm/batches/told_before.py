@@ -17,6 +17,7 @@ def told_before_training(
         UserError: more of a source is too long than it allows.
     """
     for name, source in sources.items():
+        yield from (f"the source {name}: {line}" for line in source.told)
         lengths = source.sampled_lengths
         left_out = sum(length > max_length and not may_be_cut for length, may_be_cut in lengths) / len(lengths)
         found = f"{left_out:.0%} of the documents of the source {name} are longer than max_length {max_length:,} tokens"

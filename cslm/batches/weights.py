@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -130,15 +130,28 @@ def shares_at(weights: Sequence[Weight], progress: float, cap: Cap | None = None
     return shares if cap is None else cap(shares)
 
 
-def mean_shares(weights: Sequence[Weight], cap: Cap | None = None) -> Shares:
-    """Shares of the tokens of the whole training, ``(sources,)``.
+def stage_starts(weights: Iterable[Weight]) -> list[float]:
+    """Where the stages of a training begin, as shares of it, rising from 0: where a weight takes a step."""
+    stepping = (it for it in weights if isinstance(it, WeightSchedule) and it.shape == "steps")
+    return sorted({0.0, *(place for schedule in stepping for place in schedule.places if place < 1)})
+
+
+def mean_shares(weights: Sequence[Weight], cap: Cap | None = None, begin: float = 0.0, end: float = 1.0) -> Shares:
+    """Shares of the tokens of a training, or of what lies between two places of it, ``(sources,)``.
 
     Raises:
         UserError: as :func:`shares_at`.
     """
-    changing = any(isinstance(weight, WeightSchedule) for weight in weights)
-    places = (np.arange(_STEPS_OF_A_MEAN) + 0.5) / _STEPS_OF_A_MEAN if changing else np.ones(1)
-    return np.mean([shares_at(weights, place, cap) for place in places.tolist()], axis=0)
+    if not any(isinstance(weight, WeightSchedule) for weight in weights):
+        return shares_at(weights, 1.0, cap)
+    inner = [start for start in stage_starts(weights) if begin < start < end]
+    stages = list(pairwise([begin, *inner, end]))
+    middles = (np.arange(_STEPS_OF_A_MEAN) + 0.5) / _STEPS_OF_A_MEAN
+    means = [
+        np.mean([shares_at(weights, first + place * (last - first), cap) for place in middles.tolist()], axis=0)
+        for first, last in stages
+    ]
+    return np.average(means, axis=0, weights=[last - first for first, last in stages])
 
 
 class Caps:

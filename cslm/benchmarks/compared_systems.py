@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cslm.batches.micro_batch import StepBatch
 from cslm.batches.mixture import Mixture
+from cslm.batches.source_config import Told
 from cslm.batches.stream import BatchSizes, BatchStream
 from cslm.benchmarks.paper_mixture import ACCUMULATION, LEARNING_RATE, LONGEST, MICRO_BATCH, WARM_STEPS, Shape
 from cslm.sequences.sequence import Sequence, Span
@@ -163,6 +164,7 @@ class DrawnSource:
         self.num_documents, self.mean_length = len(documents.lengths), float(documents.lengths.mean())
         self.sampled_lengths = [(int(length), False) for length in documents.lengths]
         self.spelt_tokens: dict[str, int] = {}
+        self.told: list[Told] = []
 
     def sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``."""

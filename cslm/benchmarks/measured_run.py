@@ -14,6 +14,7 @@ from transformers import LlamaConfig
 
 from cslm.batches.micro_batch import StepBatch
 from cslm.batches.packed_row import PackedRow
+from cslm.model.activation_checkpointing import checkpoint_activations
 from cslm.model.backbone import model_of_shape
 from cslm.model.cpu_layers import use_cpu_layers
 from cslm.model.document_attention import DOCUMENT_ATTENTION
@@ -103,7 +104,7 @@ def main() -> None:
     if runs_on_cpu() and stage < 3:
         use_cpu_layers(model)
     if config.device.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_activations(model)
     train(LanguageModelLoss(model, 1), _Rows(shape), config, Path(folder), lambda weights, written_to: None)
 
 

@@ -22,6 +22,7 @@ from transformers import LlamaConfig, PreTrainedModel
 from cslm.benchmarks.compared_systems import drawn_stream
 from cslm.benchmarks.paper_mixture import drawn_lengths
 from cslm.errors import UserError
+from cslm.model.activation_checkpointing import checkpoint_activations
 from cslm.model.backbone import model_of_shape
 from cslm.model.compiled_layers import compile_layers
 from cslm.model.cpu_layers import use_cpu_layers
@@ -129,7 +130,7 @@ def _model(trial: SpeedTrial) -> PreTrainedModel:
     elif runs_on_cpu() and trial.zero_stage < 3:
         use_cpu_layers(model)
     if trial.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_activations(model)
     return model
 
 

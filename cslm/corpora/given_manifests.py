@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from cslm.corpora.manifest import read_manifest
 from cslm.errors import UserError
@@ -18,17 +19,29 @@ def with_manifests(arguments: list[str]) -> list[str]:
     return [*manifests, *arguments[count:]]
 
 
-def corpus_digest(manifests: Sequence[str]) -> tuple[str, int]:
-    """A hash of the manifests' bytes and the number of utterances; reads and checks every line.
+class Corpus(NamedTuple):
+    """What manifests hold."""
+
+    digest: str
+    """a hash of their bytes"""
+    num_utterances: int
+    """in all of them"""
+    in_documents: bool
+    """whether any utterance has a document or a place"""
+
+
+def corpus_digest(manifests: Sequence[str]) -> Corpus:
+    """What the manifests hold; reads and checks every line.
 
     Raises:
         UserError: a bad line, an id in two manifests, or no utterance at all.
     """
-    digest, count = hashlib.sha256(), 0
+    digest, count, in_documents = hashlib.sha256(), 0, False
     seen: set[str] = set()
     for manifest in manifests:
         for utterance in read_manifest(manifest):
             count += 1
+            in_documents = in_documents or utterance.document is not None or utterance.place is not None
             if len(manifests) > 1:
                 if utterance.id in seen:
                     raise UserError(
@@ -42,4 +55,4 @@ def corpus_digest(manifests: Sequence[str]) -> tuple[str, int]:
             digest.update(content.digest())
     if count == 0:
         raise UserError(f"{', '.join(manifests) or 'no manifest given'}: no utterances to tokenize")
-    return f"sha256:{digest.hexdigest()}", count
+    return Corpus(f"sha256:{digest.hexdigest()}", count, in_documents)

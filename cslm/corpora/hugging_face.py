@@ -6,6 +6,7 @@ The audio is written as it is encoded there, never decoded. From the hub it is s
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from cslm.corpora.cells import text_of
 from cslm.corpora.intake import MAX_REJECTED_SHARE, Intake
 from cslm.corpora.languages import language_tag
 from cslm.corpora.manifest import Utterance, write_manifest
+from cslm.corpora.word_times import Word
 from cslm.corpora.written_audio import write_audio
 from cslm.errors import UserError, first_line
 from cslm.files.progress import progress_bar
@@ -44,6 +46,16 @@ class HuggingFaceConfig:
     """Column of the languages."""
     speaker_column: str | None = None
     """Column of the speakers."""
+    group_column: str | None = None
+    """Column of the groups: rows of one say the same thing in different languages."""
+    document_column: str | None = None
+    """Column of the story that a row belongs to."""
+    place_column: str | None = None
+    """Column of its place in that story, from 0 on."""
+    duration_sec_column: str | None = None
+    """Column of how long a row is, in seconds from the beginning of its audio."""
+    words_column: str | None = None
+    """Column of the words: lists of word, start_sec and end_sec, by position or by these names."""
     max_utterances: int | None = None
     """Take no more than so many rows."""
     sample_rate_hz: int | None = None
@@ -66,8 +78,7 @@ def prepare_hugging_face(output: Path, config: HuggingFaceConfig) -> None:
         language_tag(config.language)
     rows = open_data_set(config.dataset, config.subset, config.split, config.revision)
     columns = rows.column_names
-    wanted = (config.audio_column, config.text_column, config.id_column, config.language_column, config.speaker_column)
-    for column in wanted:
+    for column in (value for name, value in vars(config).items() if name.endswith("_column")):
         if column is not None and columns is not None and not {column, column.split(".")[0]} & set(columns):
             raise UserError(f"{config.dataset}: no column {column!r}; it has {', '.join(columns)}")
     intake = Intake("rows")
@@ -130,17 +141,55 @@ def _utterances(
 
 def _utterance(row: dict[str, Any], name: str, index: int, output: Path, config: HuggingFaceConfig) -> Utterance:
     where = f"{config.dataset}, row {index}"
-    speaker = cell_of(row, config.speaker_column) if config.speaker_column is not None else None
     language = cell_of(row, config.language_column) if config.language_column is not None else config.language
     text = cell_of(row, config.text_column) if config.text_column is not None else None
     if config.id_column is not None:
         name = text_of(cell_of(row, config.id_column), config.id_column, where)
     said = "" if text is None else text_of(text, "text", where)
     tag = language_tag(text_of(language, "language", where))
+    place, duration_sec = _number(row, config.place_column, where), _number(row, config.duration_sec_column, where)
+    if place is not None and place != int(place):
+        raise UserError(f"{where}: its place is {place}, not a whole number")
     return Utterance(
         id=name,
         audio=write_audio(cell_of(row, config.audio_column), index, output, where, config.sample_rate_hz),
         text=said,
         language=tag,
-        speaker=None if speaker is None else text_of(speaker, "speaker", where),
+        speaker=_named(row, config.speaker_column, "speaker", where),
+        group=_named(row, config.group_column, "group", where),
+        document=_named(row, config.document_column, "document", where),
+        place=None if place is None else int(place),
+        duration_sec=duration_sec,
+        words=_words(row, config.words_column, where),
     )
+
+
+def _named(row: dict[str, Any], column: str | None, name: str, where: str) -> str | None:
+    """The text of an optional column; None where there is no column, or null in it."""
+    value = cell_of(row, column) if column is not None else None
+    return None if value is None else text_of(value, name, where)
+
+
+def _number(row: dict[str, Any], column: str | None, where: str) -> float | None:
+    value = cell_of(row, column) if column is not None else None
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf
+    ):
+        raise UserError(f"{where}: its {column} is {str(value)[:40]!r}, not a number from 0 on")
+    return value
+
+
+def _words(row: dict[str, Any], column: str | None, where: str) -> list[Word] | None:
+    """The words of a row, as its data set has them."""
+    value = cell_of(row, column) if column is not None else None
+    if value is not None and not isinstance(value, list):
+        raise UserError(f"{where}: {column} is no list of word, start_sec, end_sec")
+    return None if value is None else [_word(entry, f"{where}: {column}") for entry in value]
+
+
+def _word(entry: Any, where: str) -> Word:
+    parts = [entry.get(name) for name in ("word", "start_sec", "end_sec")] if isinstance(entry, dict) else entry
+    match parts:
+        case [str() as word, float() | int() as start_sec, float() | int() as end_sec]:
+            return word, float(start_sec), float(end_sec)
+    raise UserError(f"{where} holds {str(entry)[:60]}: word, start_sec and end_sec are wanted")

@@ -133,11 +133,16 @@ def _origin(config: HuggingFaceTextConfig) -> dict[str, Any]:
     name = folder.resolve().name if folder.is_dir() else config.dataset
     origin = {"dataset": name, "subset": config.subset, "split": config.split, "task": config.task}
     if folder.is_dir():
-        return {**origin, "revision": None, "content": _hash_of_files(folder)}
-    return {**origin, "revision": _commit(config.dataset, config.revision), "content": None}
+        return {**origin, "revision": None, "content": hash_of_files(folder)}
+    return {**origin, "revision": commit_of(config.dataset, config.revision), "content": None}
 
 
-def _commit(name: str, revision: str | None) -> str:
+def commit_of(name: str, revision: str | None) -> str:
+    """The commit that a branch or a tag of a data set of the Hub stands for now.
+
+    Raises:
+        UserError: there is no such data set or revision, or no network.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError
 
@@ -151,7 +156,7 @@ def _commit(name: str, revision: str | None) -> str:
     return found
 
 
-def _hash_of_files(folder: Path) -> str:
+def hash_of_files(folder: Path) -> str:
     """``sha256:`` of names and contents of all files below, but for hidden ones."""
     digest = hashlib.sha256()
     for path in sorted(_visible_files(folder), key=lambda path: path.relative_to(folder).as_posix()):

@@ -98,8 +98,11 @@ def _plain_utterance(record: dict[str, Any]) -> Utterance | None:
     if not (type(name) is type(audio) is type(text) is type(language) is str):
         return None
     start_sec, duration_sec, speaker, group = get("start_sec"), get("duration_sec"), get("speaker"), get("group")
+    document, place = get("document"), get("place")
     plain = (
-        ("words" not in record and "channel" not in record and "place" not in record and "document" not in record)
+        ("words" not in record and "channel" not in record)
+        and (document is None or type(document) is str)
+        and (place is None or (type(place) is int and place >= 0))
         and (start_sec is None or (type(start_sec) is float and 0 <= start_sec < _FOREVER))
         and (duration_sec is None or (type(duration_sec) is float and 0 <= duration_sec < _FOREVER))
         and (speaker is None or type(speaker) is str)
@@ -112,7 +115,8 @@ def _plain_utterance(record: dict[str, Any]) -> Utterance | None:
             language = language_tag(language)
         except UserError:
             return None  # said once more, with its line
-    return Utterance(name, audio, text, language, start_sec, duration_sec, speaker, None, group)
+    facts = (start_sec, duration_sec, speaker, None, group, None, document, place)
+    return Utterance(name, audio, text, language, *facts)
 
 
 def _utterance(record: dict[str, Any], where: str) -> Utterance:

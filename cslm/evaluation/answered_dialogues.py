@@ -10,8 +10,10 @@ from cslm.audio.waveform import save_waveform
 from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
 from cslm.evaluation.recognizers import Clip
+from cslm.evaluation.reply_parts import read_parts
 from cslm.evaluation.score_contract import Record
 from cslm.evaluation.scored_model import ScoredModel, load_clip, spread
+from cslm.evaluation.token_delay import part_fields, time_answers
 from cslm.files.json_lines import read_json_lines
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.speech_tasks import SpokenAnswer
@@ -33,17 +35,23 @@ def read_test_dialogues(scored: ScoredModel, questions: str, dialogues: str) -> 
     """
     audio = {utterance.id: (utterance, path) for utterance, path in scored.utterances(questions)}
     path = scored.path(dialogues)
-    groups: dict[str, list[Record]] = {}
+    found: list[Record] = []
+    ids: set[str] = set()
     for number, dialogue in read_json_lines(path):
         missing = [name for name in _FIELDS if name not in dialogue]
         if missing:
             raise UserError(f"{path}, line {number}: misses the field {missing[0]!r}: prepare the corpus again")
         if dialogue["question"] not in audio:
             raise UserError(f"{path}, line {number}: {questions} holds no question {dialogue['question']!r}")
-        groups.setdefault(dialogue["direction"], []).append(_with_tags(dialogue, f"{path}, line {number}"))
-    if not groups:
+        if str(dialogue["id"]) in ids:
+            raise UserError(f"{path}, line {number}: another dialogue has the id {dialogue['id']!r}: give each its own")
+        ids.add(str(dialogue["id"]))
+        found.append(_with_tags(dialogue, f"{path}, line {number}"))
+    if not found:
         raise UserError(f"{path} holds no dialogue: prepare the corpus again")
-    chosen = [dialogue for group in groups.values() for dialogue in spread(group, scored.config.max_items)]
+    chosen = [
+        dialogue for group in _by_direction(found).values() for dialogue in spread(group, scored.config.max_items)
+    ]
     asked = dict.fromkeys(dialogue["question"] for dialogue in chosen)
     return chosen, {question: load_clip(*audio[question]) for question in asked}
 
@@ -54,11 +62,15 @@ def answer_dialogues(
     questions: dict[str, Clip],
     decoding: DecodingConfig,
     by_chunk: bool,
+    timed_items: int = 0,
 ) -> list[Record]:
-    """Answer every test question, speak, listen; a line of replies.jsonl for each, and a wav in ``replies/``.
+    """Answer every test question; a line of replies.jsonl for each. Where the chain speaks, the answers are heard.
 
     Each chunk is decoded to a waveform of its own, as streaming playback would. It is tokenized again and transcribed
-    by the model: ``by_chunk``, or the joined answer at once. The wav is the chunks joined.
+    by the model: ``by_chunk``, or the joined answer at once. The wav in ``replies/`` is the chunks joined.
+
+    Args:
+        timed_items: so many questions of each direction are answered once more, alone, by the clock.
     """
     units = dict(zip(questions, scored.processor.units_batch(list(questions.values())), strict=True))
     answers = scored.tasks.answer(
@@ -69,21 +81,38 @@ def answer_dialogues(
         scored.drawing(),
         "answer",
     )
-    spoken = _speak_chunks(scored, dialogues, answers)
+    replies = [_reply(scored, dialogue, answer) for dialogue, answer in zip(dialogues, answers, strict=True)]
+    if scored.processor.chain.speaks:
+        _add_speech(scored, replies, answers, by_chunk)
+    if timed_items:
+        chosen = [one for group in _by_direction(dialogues).values() for one in spread(group, timed_items)]
+        timed = time_answers(scored.tasks, chosen, units, decoding, scored.drawing())
+        for reply in replies:
+            reply.update(timed.get(str(reply["id"]), {}))
+    return replies
+
+
+def _by_direction(dialogues: Sequence[Record]) -> dict[str, list[Record]]:
+    groups: dict[str, list[Record]] = {}
+    for dialogue in dialogues:
+        groups.setdefault(dialogue["direction"], []).append(dialogue)
+    return groups
+
+
+def _add_speech(scored: ScoredModel, replies: list[Record], answers: Sequence[SpokenAnswer], by_chunk: bool) -> None:
+    """Speak and listen: what each line says of the speech in its answer, and its wav."""
+    spoken = _speak_chunks(scored, replies, answers)
     joined = [_join(clips, scored.processor.speech_decoder().sample_rate_hz) for clips in spoken]
-    heard = _listen(scored, dialogues, spoken if by_chunk else [[clip] for clip in joined])
-    others = _listen_otherwise(scored, dialogues, joined)
+    heard = _listen(scored, replies, spoken if by_chunk else [[clip] for clip in joined])
+    others = _listen_otherwise(scored, replies, joined)
     folder = scored.folder / "replies"
-    replies = []
-    for index, (dialogue, answer) in enumerate(zip(dialogues, answers, strict=True)):
-        wav = folder / f"{dialogue['id']}.wav"
+    for index, (reply, answer) in enumerate(zip(replies, answers, strict=True)):
+        wav = folder / f"{reply['id']}.wav"
         save_waveform(wav, *joined[index])
-        reply = _reply(dialogue, answer, len(spoken[index]), heard[index], f"{folder.name}/{wav.name}")
+        reply |= {"heard": heard[index], "num_chunks": len(spoken[index]), "wav": f"{folder.name}/{wav.name}"}
         reply |= _tokens_to_first_speech(answer, scored)
         if others[index] is not None:
             reply["other_ear"] = others[index]
-        replies.append(reply)
-    return replies
 
 
 def _speak_chunks(
@@ -143,20 +172,20 @@ def _with_tags(dialogue: Record, where: str) -> Record:
     return {**dialogue, **tags}
 
 
-def _reply(dialogue: Record, answer: SpokenAnswer, num_chunks: int, heard: str, wav: str) -> Record:
+_OF_DIALOGUE = ("id", "direction", "question_language", "answer_language", "question_reference", "fact", "wrong_facts",
+                "answer_reference", "core_language", "core_question", "core_answer")  # fmt: skip
+
+
+def _reply(scored: ScoredModel, dialogue: Record, answer: SpokenAnswer) -> Record:
+    """What was asked, what a right answer is, what was written, and what parts it is made of."""
+    processor = scored.processor
+    parts = read_parts(processor.form, processor.chain, answer.ids)
+    written = answer.reply.answer if processor.chain.speaks else parts.answer
     return {
-        "id": dialogue["id"],
-        "direction": dialogue["direction"],
-        "question_language": dialogue["question_language"],
-        "answer_language": dialogue["answer_language"],
-        "question_reference": dialogue["question_reference"],
-        "fact": dialogue["fact"],
-        "wrong_facts": dialogue["wrong_facts"],
+        **{name: dialogue[name] for name in _OF_DIALOGUE if name in dialogue},
         "question": answer.reply.question,
-        "answer": answer.reply.answer,
-        "heard": heard,
-        "num_chunks": num_chunks,
-        "wav": wav,
+        "answer": written,
+        **part_fields(parts),
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from cslm.codecs.fingerprint import canonical_json
 from cslm.evaluation.chat_config import ChatConfig
 from cslm.evaluation.chat_contract import ChatFailure, ChatModel, ChatText, Messages
-from cslm.files.atomic_file import write_atomically
+from cslm.files.atomic_file import create_atomically, write_atomically
 from cslm.files.progress import progress_bar
 
 Value = TypeVar("Value")
@@ -57,10 +57,16 @@ class ReplyFolder:
         except (ValueError, KeyError, TypeError):
             return None
 
-    def keep(self, key: str, identity: Any, messages: Messages, reply: ChatText) -> None:
-        """Keep a reply, with what was asked for who wants to read it."""
+    def keep(self, key: str, identity: Any, messages: Messages, reply: ChatText) -> ChatText:
+        """Keep a reply, with what was asked for who wants to read it; if another process was first, its reply stays."""
         record = {"request": {**identity, "messages": [dict(message) for message in messages]}, **reply._asdict()}
-        write_atomically(self._file(key), (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
+        content = (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
+        if create_atomically(self._file(key), content):
+            return reply
+        first = self.find(key)
+        if first is None:
+            write_atomically(self._file(key), content)
+        return first or reply
 
     def _file(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.json"
@@ -122,9 +128,9 @@ class Chat:
         self.num_sent += len(names)
         if names:
             for index, reply in progress_bar(self.model.complete(asked), len(asked), description):
-                known[names[index]] = reply
                 if isinstance(reply, ChatText):
-                    self._kept.keep(names[index], identity, asked[index], reply)
+                    reply = self._kept.keep(names[index], identity, asked[index], reply)
+                known[names[index]] = reply
         return [_known(known[key]) for key in keys]
 
 

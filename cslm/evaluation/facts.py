@@ -47,8 +47,8 @@ def share_scores(hits: Sequence[bool], name: str) -> dict[str, Any]:
     return {name: round(count / total, 5), f"{name}_interval": [round(low, 5), round(high, 5)]}
 
 
-def wilson_interval(count: int, total: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a share."""
+def wilson_interval(count: float, total: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a share; ``count`` may hold halves."""
     assert 0 <= count <= total and total > 0
     z = 1.959964
     share, scale = count / total, 1 + z * z / total

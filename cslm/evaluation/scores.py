@@ -17,6 +17,8 @@ SCORES = {
     "asr": "cslm.evaluation.asr_score:AsrScore",
     "tts": "cslm.evaluation.tts_score:TtsScore",
     "dialogue": "cslm.evaluation.dialogue_score:DialogueScore",
+    "pairs": "cslm.evaluation.pairs_score:PairsScore",
+    "alignment": "cslm.evaluation.alignment_score:AlignmentScore",
 }
 
 

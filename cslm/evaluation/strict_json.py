@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
+from cslm.corpora.text_documents import half_of_a_character
 from cslm.errors import first_line
 from cslm.evaluation.chat import UnwantedReplyError
 from cslm.ranges import Range
@@ -34,6 +35,8 @@ class WantedKey:
 
     def fault(self, value: Any) -> str:
         """What is wrong with a value, in words; nothing where it is right."""
+        if half_of_a_character(value) is not None:
+            return "holds half of a Unicode character"
         right_type = isinstance(value, _TYPES[self.kind]) and isinstance(value, bool) == (self.kind == "true or false")
         if right_type and (self.kind in ("true or false", "text") or value in self.allowed):
             return ""

@@ -171,9 +171,15 @@ def _padded(ids: torch.Tensor, rows: Sequence[int | None], pad_id: int) -> torch
     return ids.masked_fill(torch.tensor([prompt is None for prompt in rows], device=ids.device), pad_id)
 
 
+def context_length(model: PreTrainedModel) -> int | None:
+    """The tokens that a model reads at most; None where nothing says so."""
+    length: int | None = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    return length
+
+
 def _within_context(model: PreTrainedModel, wanted: int, longest: int) -> int:
     """How many tokens may be written: no more than the model's context has room for."""
-    context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    context = context_length(model)
     if context is not None and longest >= context:
         raise UserError(f"a prompt of {longest} tokens fills the model's context of {context}: give a shorter question")
     return wanted if context is None else min(wanted, context - longest)

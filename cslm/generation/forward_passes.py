@@ -45,7 +45,7 @@ class ForwardPasses:
         self._positions = (self._mask.cumsum(dim=1) - 1).masked_fill(self._mask == 0, 0)
         self._known, self._read = longest, 0
         self._takes = inspect.signature(model.forward).parameters.keys()
-        self._cache_name = _cache_name(model, self._takes)
+        self._cache_name = cache_name(model, self._takes)
         self._cache: Any = growing_cache(model)
 
     @property
@@ -90,7 +90,7 @@ class ForwardPasses:
         self._ids, self._mask, self._positions = self._ids[rows], self._mask[rows], self._positions[rows]
 
 
-def _cache_name(model: PreTrainedModel, takes: Collection[str]) -> str | None:
+def cache_name(model: PreTrainedModel, takes: Collection[str]) -> str | None:
     """What ``forward`` calls its cache, in and out: ``past_key_values`` in older versions. None: it has none."""
     if "cache" in takes:
         return "cache"

@@ -1,7 +1,8 @@
 """The grammar of replies: speech is ``<sosp>``, whole frames of units, ``<eosp>``, and nothing else can stand there.
 
 The last id alone says what may follow, so the grammar keeps no state: it works on any batch, with any search. It is
-laid out from the vocabulary, and from a chain of modality where one is given.
+laid out from the vocabulary, and from a chain of modality where one is given. Without text there are frames alone, and
+the end of the document.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ class UnitGrammar(LogitsProcessor):
     - Outside speech: text, control tokens and the markers but ``<eosp>``; no units.
     - After ``<sosp>``: a unit. Speech is never empty.
     - After a frame (one unit of each codebook): another frame or ``<eosp>``. The same frame never comes twice in a row,
-      since training merged repeats (CSLM section 3.1); models of several codebooks, whose repeats are not merged, may.
+      since training merged repeats (CSLM section 3.1); where they are not merged it may.
     - Never: ids that name nothing (the padding of the embedding).
 
     A chain adds to this: no markers but its own, no speech where none of its segments is spoken, and after the marker
     of a segment no other: its text, or the speech of one that is speech alone.
+
+    A textless model writes frames, and after a whole one what ends the document; what follows that is a frame again.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class UnitGrammar(LogitsProcessor):
             chain: that replies are written in; None for any text and speech in turn.
         """
         assert vocabulary is not None or writes != "speech", "a model of text alone speaks nothing"
-        self.merged = vocabulary is not None and len(vocabulary.codebook_sizes) == 1
+        self.merged = vocabulary is not None and vocabulary.merges_repeats
         self.first_unit_id = 0 if vocabulary is None else vocabulary.first_unit_id
         self.num_units = 0 if vocabulary is None else vocabulary.num_units
         self.state_after = _states(vocabulary, num_rows, chain)
@@ -76,7 +79,7 @@ def _states(vocabulary: SpeechVocabulary | None, num_rows: int, chain: Chain | N
     states = torch.full((num_rows,), _OUTSIDE, dtype=torch.long)
     if vocabulary is None:
         return states
-    states[vocabulary.sosp] = _OPENED
+    states[vocabulary.around_speech[0]] = _OPENED
     last = len(vocabulary.codebook_sizes) - 1
     for codebook, offset in enumerate(vocabulary.codebook_offsets.tolist()):
         state = _FRAME_DONE if codebook == last else _INSIDE_FRAME + codebook
@@ -98,6 +101,10 @@ def _forbidden(
     allowed[_OUTSIDE, [row for row in nameless if row < num_rows]] = False
     if vocabulary is None:
         return ~allowed
+    _allow_frames(allowed, vocabulary)
+    if vocabulary.is_textless:
+        allowed[_OUTSIDE] = allowed[_OPENED]  # no id leads there
+        return ~allowed
     if writes == "speech":
         allowed[_OUTSIDE, vocabulary.sosp] = True
     else:
@@ -106,14 +113,18 @@ def _forbidden(
     allowed[_TEXT_NEXT] = allowed[_OUTSIDE]
     allowed[_TEXT_NEXT, list(vocabulary.marker_ids)] = False
     allowed[_SPEECH_NEXT, vocabulary.sosp] = True
-    offsets = vocabulary.codebook_offsets.tolist()
+    return ~allowed
+
+
+def _allow_frames(allowed: torch.Tensor, vocabulary: SpeechVocabulary) -> None:
+    """Inside speech, where ``allowed`` ``(num_states, num_rows)`` is all false, let frames and its end through."""
+    sizes, offsets = vocabulary.codebook_sizes, vocabulary.codebook_offsets.tolist()
     for state in (_OPENED, _FRAME_DONE):
         allowed[state, offsets[0] : offsets[0] + sizes[0]] = True
-    allowed[_FRAME_DONE, vocabulary.eosp] = True
+    allowed[_FRAME_DONE, vocabulary.around_speech[1]] = True
     for codebook in range(1, len(sizes)):
         state = _INSIDE_FRAME + codebook - 1
         allowed[state, offsets[codebook] : offsets[codebook] + sizes[codebook]] = True
-    return ~allowed
 
 
 def _markers_not_written(vocabulary: SpeechVocabulary, writes: Writes, chain: Chain | None) -> list[int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from cslm.codecs.units import Units
 from cslm.errors import UserError, first_line
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.processor import Audio, CSLMProcessor
+from cslm.generation.speech_continuation import Continuation, SpeechContinuer
 from cslm.generation.speech_tasks import Grammars, SpeechTasks, num_head_rows
 from cslm.model.checkpoint import _readable_by_both_stacks as make_readable_by_both_stacks
 from cslm.model.checkpoint import check_checkpoint
+from cslm.model.loading import load_whole
 from cslm.model.local_folder import local_folder
 
 
@@ -46,6 +49,8 @@ class Reply:
     """The question as the model read it."""
     is_whole: bool = True
     """Whether the model ended it; False where it was cut, by ``max_new_tokens`` or the end of its context."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """What stands before the answer, by field: ``question_text``, and of a chain ``core_question``, ..."""
 
 
 class CSLMForCausalLM:
@@ -84,8 +89,7 @@ class CSLMForCausalLM:
         check_checkpoint(path)
         model_class: Any = cls if issubclass(cls, PreTrainedModel) else speaking_class(path)
         processor = CSLMProcessor.from_pretrained(path, tokenizer_card, decoder)
-        backbone: Any = super(CSLMForCausalLM, model_class)
-        model = backbone.from_pretrained(str(path), *arguments, **options)
+        model: Any = load_whole(super(CSLMForCausalLM, model_class), path, *arguments, **options)
         rows = model.get_input_embeddings().weight.shape[0]
         if rows < processor.vocabulary.size:
             raise UserError(
@@ -116,7 +120,7 @@ class CSLMForCausalLM:
         decoding: DecodingConfig | None = None,
         generator: torch.Generator | None = None,
     ) -> Reply:
-        """Answer a spoken question with text and speech.
+        """Answer a spoken question with text and, where the chain of the checkpoint speaks, with speech.
 
         Args:
             question: a path, or a mono waveform and its sample rate in Hz.
@@ -132,16 +136,53 @@ class CSLMForCausalLM:
         units = processor.units(question)
         asked = question_language or tasks.identify_languages([units])[0]
         answered = answer_language or asked
-        if processor.decoder is not None:
+        speaks = processor.decoder is not None and processor.chain.speaks
+        if speaks:
             processor.voice(answered)
         written = tasks.answer([units], [asked], [answered], decoding, generator)[0]
         reply, is_whole = written.reply, bool(written.ids) and written.ids[-1] in processor.end_ids
         waveform = None
-        if processor.decoder is not None:
+        if speaks:
             spoken = processor.speak([part for _, part in reply.segments], answered, generator)
             waveform = np.concatenate([np.zeros(0, np.float32), *spoken])
         rate = processor.decoder.sample_rate_hz if processor.decoder is not None else None
-        return Reply(reply.question, reply.answer, reply.segments, waveform, rate, asked, answered, units, is_whole)
+        return Reply(
+            reply.question, reply.answer, reply.segments, waveform, rate, asked, answered, units, is_whole, reply.texts
+        )  # fmt: skip
+
+    def continue_speech(
+        self,
+        audio: Audio,
+        seconds: float,
+        voice: str | None = None,
+        decoding: DecodingConfig | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Continuation:
+        """Go on from a recording, as a textless model does.
+
+        Args:
+            audio: a path, or a mono waveform and its sample rate in Hz.
+            seconds: so much more at most; the model may end before.
+            voice: of the speech decoder, if the checkpoint has one; by default its first.
+            decoding: drawn with temperature 0.8 by default.
+            generator: for drawing, and for the decoder's noise (default: seed 0).
+
+        Raises:
+            UserError: a model with text; a recording that cannot be used; more seconds than fit; nothing that turns
+                units into sound.
+        """
+        return self.continue_speech_batch([audio], seconds, voice, decoding, generator)[0]
+
+    def continue_speech_batch(
+        self,
+        audios: Sequence[Audio],
+        seconds: float,
+        voice: str | None = None,
+        decoding: DecodingConfig | None = None,
+        generator: torch.Generator | None = None,
+    ) -> list[Continuation]:
+        """:meth:`continue_speech` of several recordings, ``decoding.batch_size`` together."""
+        return SpeechContinuer(self.tasks(), seconds, voice).heard(audios, decoding, generator)
 
 
 def speaking_class(path: str | os.PathLike[str]) -> type[Any]:

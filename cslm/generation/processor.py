@@ -17,7 +17,7 @@ from cslm.codecs.card import copy_card
 from cslm.codecs.codec import UnitCodec
 from cslm.codecs.families import load_codec
 from cslm.codecs.fingerprint import UNKNOWN, check_fingerprint
-from cslm.codecs.units import Units, merge_repeats
+from cslm.codecs.units import Units
 from cslm.corpora.languages import language_tag
 from cslm.decoder.speech_decoder import CONFIG_FILE, SpeechDecoder
 from cslm.errors import UserError
@@ -26,6 +26,7 @@ from cslm.model.checkpoint import CARD_FILE, DECODER_FOLDER, SPEECH_FOLDER, read
 from cslm.sequences.chain_of_modality import ParsedReply, parse_reply
 from cslm.sequences.chains import chain_of
 from cslm.sequences.prompts import prompt_for
+from cslm.sequences.sequence import as_written
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import save_text_tokenizer
 from cslm.sequences.vocabulary import SpeechVocabulary
@@ -141,9 +142,8 @@ class CSLMProcessor:
 
     @property
     def end_ids(self) -> tuple[int, ...]:
-        """The ids that end a reply."""
-        ends = {self.form.chat.end_of_turn_ids[-1], self.tokenizer.eos_token_id}
-        return tuple(sorted(token_id for token_id in ends if token_id is not None))
+        """The ids that end a reply, or what a textless model says."""
+        return self.form.end_ids
 
     @property
     def pad_id(self) -> int:
@@ -156,7 +156,7 @@ class CSLMProcessor:
         return [row for row in range(num_rows) if row not in named]
 
     def units(self, audio: Audio) -> Units:
-        """The units of a recording as the language model reads them: repeats merged where there is one codebook.
+        """The units of a recording as the language model reads them: repeats merged, or a row each frame.
 
         Raises:
             UserError: no card, a file that is missing or cannot be read, or a recording too short to hold a unit.
@@ -165,10 +165,13 @@ class CSLMProcessor:
 
     def units_batch(self, audios: Sequence[Audio]) -> list[Units]:
         """:meth:`units` of several recordings."""
-        codec = self._codec()
-        merged = len(codec.codebook_sizes) == 1
+        codec, vocabulary = self.speech_tokenizer(), self.vocabulary
         found = codec.encode([self._waveform(audio, codec) for audio in audios])
-        return [merge_repeats(units) for units in found] if merged else found
+        return [as_written(units, vocabulary) for units in found]
+
+    def opening(self, units: Units) -> NDArray[np.int32]:
+        """The ids ``(num_ids,)`` with which a document of these units begins, for what a textless model says next."""
+        return self.form.opening("continuation", "", lambda builder: builder.add_units(units)).ids
 
     def prompt(
         self,
@@ -189,9 +192,15 @@ class CSLMProcessor:
         language: str = "en",
         answer_language: str | None = None,
     ) -> dict[str, torch.Tensor]:
-        """``input_ids`` and ``attention_mask`` ``(1, time)`` of one prompt, for ``model.generate(**inputs)``."""
+        """``input_ids`` and ``attention_mask`` ``(1, time)`` of one prompt, for ``model.generate(**inputs)``.
+
+        For a textless model: of the recording alone.
+        """
         units = self.units(audio) if audio is not None else None
-        prompt = self.prompt(task, language, units, text, answer_language)
+        if self.form.is_textless and units is not None and text is None:
+            prompt = self.opening(units)
+        else:
+            prompt = self.prompt(task, language, units, text, answer_language)
         input_ids = torch.from_numpy(prompt.astype(np.int64))[None]
         return {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
 
@@ -242,7 +251,12 @@ class CSLMProcessor:
             )
         return self.decoder
 
-    def _codec(self) -> UnitCodec:
+    def speech_tokenizer(self) -> UnitCodec:
+        """The speech tokenizer.
+
+        Raises:
+            UserError: the checkpoint brings none.
+        """
         if self.codec is None:
             raise UserError(
                 f"{self.name} does not bring its speech tokenizer (speech/{CARD_FILE}): give its card as tokenizer_card"

@@ -18,6 +18,8 @@ from cslm.files.atomic_file import write_atomically
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.modeling import CSLMForCausalLM, Reply
 
+_MOST, _OR_CONTEXT = "decoding.max_new_tokens", "or the end of the model's context"
+
 
 @dataclass
 class RespondConfig:
@@ -27,8 +29,8 @@ class RespondConfig:
     """folder of a fine-tuned checkpoint"""
     question: str
     """the spoken question: an audio file"""
-    output: str
-    """the spoken answer: a wav file to write"""
+    output: str | None = None
+    """the spoken answer: a wav file to write; left out where the model answers in text alone"""
     answer_language: str | None = None
     """language of the answer (en, zh, ...); null answers in the question's language"""
     question_language: str | None = None
@@ -53,11 +55,11 @@ def respond(config: RespondConfig) -> Reply:
             an answer without speech.
     """
     for key in ("output", "json"):
-        _check_can_be_made(key, getattr(config, key))
+        check_can_be_made(key, getattr(config, key))
     return answer_question(open_speaking_model(config), config)
 
 
-def _check_can_be_made(key: str, name: str | None) -> None:
+def check_can_be_made(key: str, name: str | None) -> None:
     """Make sure that a file can be written, before anything is computed.
 
     Raises:
@@ -79,12 +81,21 @@ def open_speaking_model(config: RespondConfig) -> Any:
     """The checkpoint with its tokenizer and speech decoder.
 
     Raises:
-        UserError: a checkpoint that cannot be used, or no speech decoder.
+        UserError: a checkpoint that cannot be used, no speech decoder, or an output that does not go with the answer.
     """
     model = CSLMForCausalLM.from_pretrained(
         config.checkpoint, tokenizer_card=config.tokenizer_card, decoder=config.decoder
     )
-    model.processor.speech_decoder()
+    processor = model.processor
+    if not processor.chain.speaks and config.output is not None:
+        raise UserError(
+            f"output is {config.output}, and {config.checkpoint} answers in text alone (the order {processor.order}): "
+            "leave it out, and give json to keep the answer"
+        )
+    if processor.chain.speaks:
+        if config.output is None:
+            raise UserError(f"{config.checkpoint} answers with speech: give output, the wav file to write")
+        processor.speech_decoder()
     return model
 
 
@@ -92,42 +103,59 @@ def answer_question(model: Any, config: RespondConfig) -> Reply:
     """Answer the question, write the wav file and, if asked for, the JSON file; print transcript and answer.
 
     Raises:
-        UserError: a recording that cannot be used, or an answer without speech.
+        UserError: a recording that cannot be used, or an answer without speech from a model that speaks.
     """
     generator = torch.Generator().manual_seed(config.seed)
     reply: Reply = model.respond(
         config.question, config.answer_language, config.question_language, config.decoding, generator
     )
-    print(f"question ({reply.question_language}): {reply.question}\nanswer ({reply.answer_language}): {reply.answer}")
-    most = config.decoding.max_new_tokens
-    if reply.waveform is None or len(reply.waveform) == 0 or reply.sample_rate_hz is None:
-        what = f"{config.checkpoint} wrote no speech in its answer to {config.question}"
-        if not reply.is_whole:
-            raise UserError(
-                f"{what}: it was cut by decoding.max_new_tokens {most}, or the end of the model's context: raise "
-                "max_new_tokens, or ask a shorter question"
-            )
-        raise UserError(f"{what}, and ended it: fine-tune it longer")
-    if not reply.is_whole:
-        print(f"the answer was cut by decoding.max_new_tokens {most}, or the end of the model's context", flush=True)
-    save_waveform(config.output, reply.waveform, reply.sample_rate_hz)
+    if reply.question is not None:
+        print(f"question ({reply.question_language}): {reply.question}")
+    for name, text in reply.texts.items():
+        if name != "question_text":
+            print(f"{name}: {text}")
+    print(f"answer ({reply.answer_language}): {reply.answer}")
+    if config.output is not None:
+        _save_answer(reply, config.output, config)
+    elif not reply.is_whole:
+        print(f"the answer was cut by {_MOST} {config.decoding.max_new_tokens}, {_OR_CONTEXT}", flush=True)
     if config.json is not None:
         content = json.dumps(reply_record(reply, config.output), ensure_ascii=False, indent=2) + "\n"
         write_atomically(Path(config.json), content.encode("utf-8"))
     return reply
 
 
-def reply_record(reply: Reply, wav: str) -> dict[str, Any]:
+def _save_answer(reply: Reply, output: str, config: RespondConfig) -> None:
+    """Write the wav file.
+
+    Raises:
+        UserError: an answer without speech.
+    """
+    most = config.decoding.max_new_tokens
+    if reply.waveform is None or len(reply.waveform) == 0 or reply.sample_rate_hz is None:
+        what = f"{config.checkpoint} wrote no speech in its answer to {config.question}"
+        if not reply.is_whole:
+            raise UserError(
+                f"{what}: it was cut by {_MOST} {most}, {_OR_CONTEXT}: raise max_new_tokens, or ask a shorter question"
+            )
+        raise UserError(f"{what}, and ended it: fine-tune it longer")
+    if not reply.is_whole:
+        print(f"the answer was cut by {_MOST} {most}, {_OR_CONTEXT}", flush=True)
+    save_waveform(output, reply.waveform, reply.sample_rate_hz)
+
+
+def reply_record(reply: Reply, wav: str | None) -> dict[str, Any]:
     """A reply as plain values; units as lists, one number a unit (of several codebooks one list a frame)."""
     return {
         "question": reply.question,
         "question_language": reply.question_language,
+        "texts": reply.texts,
         "answer": reply.answer,
         "answer_language": reply.answer_language,
         "num_chunks": len(reply.segments),
         "question_units": _plain(reply.question_units),
         "segments": [{"text": text, "units": _plain(units)} for text, units in reply.segments],
-        "wav": Path(wav).name,
+        "wav": None if wav is None else Path(wav).name,
         "sample_rate_hz": reply.sample_rate_hz,
     }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from cslm.codecs.units import Units
-from cslm.generation.decoding import DecodingConfig, Generated, ReplyRules, generate
+from cslm.generation.decoding import DecodingConfig, Generated, ReplyRules, decode, generate
 from cslm.generation.grammar import UnitGrammar, Writes
 from cslm.generation.processor import CSLMProcessor
 from cslm.generation.scripts import script_share
@@ -42,7 +43,7 @@ class Grammars:
         if writes not in self._laid_out:
             nameless = self.processor.nameless_ids(self.num_rows)
             chain = self.processor.chain
-            plain = chain.markers and set(chain.markers) <= set(MARKERS)
+            plain = chain.speaks and chain.markers and set(chain.markers) <= set(MARKERS)
             restricted = chain if writes == "anything" and not plain else None
             self._laid_out[writes] = UnitGrammar(
                 self.processor.form.vocabulary, self.num_rows, writes, nameless, restricted
@@ -106,7 +107,7 @@ class SpeechTasks:
         generator: torch.Generator | None = None,
         description: str | None = None,
     ) -> list[SpokenAnswer]:
-        """The answer to each spoken question, in the chain of modality."""
+        """The answer to each spoken question, in the chain of the checkpoint; of a silent one it has no units."""
         prompts = [
             self.processor.prompt("dialogue", asked, units=units, answer_language=answered)
             for units, asked, answered in zip(questions, question_languages, answer_languages, strict=True)
@@ -116,6 +117,50 @@ class SpeechTasks:
             prompts, "anything", decoding, self.processor.end_ids, generator, description=description
         )
         return [SpokenAnswer(self.processor.decode(reply.ids), reply.ids) for reply in replies]
+
+    def continue_units(
+        self,
+        units: Sequence[Units],
+        num_ids: Sequence[int],
+        decoding: DecodingConfig | None = None,
+        generator: torch.Generator | None = None,
+        description: str | None = None,
+    ) -> list[tuple[Units, bool]]:
+        """What a textless model writes behind each stretch of speech, without durations, and whether it ended there.
+
+        Args:
+            num_ids: at most so many ids of each.
+        """
+        prompts = [self.processor.opening(item) for item in units]
+        decoding = dataclasses.replace(decoding or DecodingConfig(), max_new_tokens=max(num_ids))
+        ends = self.processor.end_ids
+        replies = self._generate(prompts, "speech", decoding, ends, generator, description=description)
+        vocabulary = self.processor.vocabulary
+        found = []
+        for reply, most in zip(replies, num_ids, strict=True):
+            ids = np.asarray(reply.ids[:most], dtype=np.int64)
+            is_whole = bool(len(ids)) and int(ids[-1]) in ends
+            found.append((Units(vocabulary.units_from_ids(ids[:-1] if is_whole else ids)), is_whole))
+        return found
+
+    def write_answer(
+        self,
+        question: Units,
+        question_language: str,
+        answer_language: str,
+        decoding: DecodingConfig | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[int]:
+        """The ids of the answer to one spoken question, each as soon as it is written. Closing it stops the work.
+
+        Args:
+            generator: draws the tokens; needed where ``decoding.temperature`` is above 0.
+        """
+        prompt = self.processor.prompt("dialogue", question_language, units=question, answer_language=answer_language)
+        rules = ReplyRules(self._grammar("anything"), frozenset(self.processor.end_ids), self.processor.pad_id)
+        generators = [generator] if generator is not None else []
+        for step in decode(self.model, [prompt], rules, decoding or DecodingConfig(), generators):
+            yield step.ids[0]
 
     def identify_languages(self, questions: Sequence[Units], languages: Sequence[str] | None = None) -> list[str]:
         """The language that each question is in, among ``languages`` (default: the processor's).
@@ -130,7 +175,8 @@ class SpeechTasks:
         candidates = tuple(languages or self.processor.languages)
         if len(candidates) == 1 or not questions:
             return [candidates[0]] * len(questions)
-        marker = np.array([self.processor.vocabulary.question], dtype=np.int32)
+        labelled = bool(self.processor.chain.segments[0].label)  # the model writes its label itself
+        marker = np.array([] if labelled else [self.processor.vocabulary.question], dtype=np.int32)
         prompts = [
             np.concatenate([self.processor.prompt("dialogue", language, units=units, answer_language=language), marker])
             for units in questions
@@ -139,7 +185,10 @@ class SpeechTasks:
         decoding = DecodingConfig(max_new_tokens=_PROBE_TOKENS)
         ends = (*self.processor.end_ids, self.processor.vocabulary.answer)
         replies = self._generate(prompts, "anything", decoding, ends, with_probabilities=True)
-        transcripts = [self.processor.form.encoder.decode(reply.ids) for reply in replies]
+        if labelled:
+            transcripts = [self.processor.decode(reply.ids).question or "" for reply in replies]
+        else:
+            transcripts = [self.processor.form.encoder.decode(reply.ids) for reply in replies]
         found = []
         for start in range(0, len(replies), len(candidates)):
             ranked = [

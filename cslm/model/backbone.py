@@ -40,6 +40,11 @@ class ModelConfig:
     """what the weights are loaded as: float32 or bfloat16; training with precision bf16 keeps a float32 copy"""
     attention: str = DOCUMENT_ATTENTION
     """document (each packed document alone), or an attention of transformers: sdpa, eager, flash_attention_2, ..."""
+    textless: bool = False
+    """no text: of a base all but the rows of text is kept, and the units of tokenizer_card take their place"""
+    merge_repeats: bool | None = None
+    """of a textless model: whether equal units in a row are one (their durations are dropped), or each frame is
+    written; null as its textless base does, else each frame; beside text they are one"""
     unused_tensors: list[str] = field(default_factory=list)
     """patterns (mtp.*) of tensors in the files of base that this model has no place for and that may be left out"""
 
@@ -55,6 +60,11 @@ class ModelConfig:
             raise UserError("model.base is empty: give the folder or the Hub id of a checkpoint")
         if self.revision is not None and self.base is None:
             raise UserError(f"model.revision is {self.revision!r}, and there is no model.base on the Hub: leave it out")
+        if self.merge_repeats is not None and not self.textless:
+            raise UserError(
+                f"model.merge_repeats is {self.merge_repeats}, which only a textless model reads (beside text repeats "
+                "are merged): leave it out, or set model.textless true"
+            )
         if self.dtype not in DTYPES:
             raise UserError(f"model.dtype is {self.dtype!r}: choose one of {', '.join(DTYPES)}")
 
@@ -165,7 +175,7 @@ def _load(base: str, config: ModelConfig) -> PreTrainedModel:
 def _from_scratch(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
     fields = dict(config.architecture or {})
     fields["vocab_size"] = -(-len(tokenizer) // 64) * 64
-    fields.setdefault("pad_token_id", tokenizer.pad_token_id)
+    fields.setdefault("pad_token_id", None if config.textless else tokenizer.pad_token_id)
     fields.setdefault("bos_token_id", tokenizer.bos_token_id)
     fields.setdefault("eos_token_id", tokenizer.eos_token_id)
     shape = _architecture(fields)

@@ -1,4 +1,4 @@
-"""Rows for units and markers in the embedding and the head of a language model."""
+"""Rows for units and markers in the embedding and the head of a language model, behind those of text or instead."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from cslm.errors import UserError
 
@@ -64,12 +64,8 @@ def extend_model(
     Raises:
         UserError: an unknown ``initialisation``, or a backbone with fewer rows than its tokenizer has ids.
     """
-    if initialisation not in INITIALISATIONS:
-        raise UserError(f"initialisation is {initialisation!r}: choose one of {', '.join(INITIALISATIONS)}")
-    num_rows = num_embeddings(model)
-    if num_rows < vocabulary.num_text_ids:
-        raise UserError(f"the backbone has {num_rows} rows, its text tokenizer {vocabulary.num_text_ids} ids")
-    if num_rows != vocabulary.padded_size:
+    _check_rows(model, initialisation, vocabulary.num_text_ids)
+    if num_embeddings(model) != vocabulary.padded_size:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model.resize_token_embeddings(vocabulary.padded_size, mean_resizing=False)
@@ -77,9 +73,57 @@ def extend_model(
         _untie_head(model)
     generator = torch.Generator().manual_seed(seed)
     for weight in embedding_weights(model):
-        _fill_new_rows(weight, vocabulary.num_text_ids, INITIALISATIONS[initialisation], generator)
+        text = weight[: vocabulary.num_text_ids].detach().float().cpu()
+        _fill_rows(weight, vocabulary.num_text_ids, text, INITIALISATIONS[initialisation], generator)
         if initialisation == CODEC_CENTROIDS:
-            _place_by_centroids(weight, vocabulary, centroids, generator)
+            _place_by_centroids(weight, text, vocabulary, centroids, generator)
+    return model
+
+
+def replace_text_rows(
+    model: PreTrainedModel,
+    vocabulary: Vocabulary,
+    num_text_ids: int,
+    initialisation: str = "mean_and_covariance",
+    seed: int = 0,
+    untie_head: bool = False,
+    centroids: Sequence[Tensor] = (),
+) -> PreTrainedModel:
+    """Give ``model`` the ``vocabulary.padded_size`` rows of a textless vocabulary instead of its own, in place.
+
+    All else keeps its values, bit for bit (cross-lingual interleaving, arXiv 2512.01865; textless warm starts, arXiv
+    2305.13009). New rows are drawn from the ``num_text_ids`` rows of text that leave, as :func:`extend_model` draws
+    them; :func:`end_documents_with` says what ids mean.
+
+    Raises:
+        UserError: as :func:`extend_model`.
+    """
+    _check_rows(model, initialisation, num_text_ids)
+    if untie_head:
+        _untie_head(model)
+    text = [_sampled(weight.detach()[:num_text_ids]).float().cpu().clone() for weight in embedding_weights(model)]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model.resize_token_embeddings(vocabulary.padded_size, mean_resizing=False)
+    generator = torch.Generator().manual_seed(seed)
+    for weight, rows in zip(embedding_weights(model), text, strict=True):
+        _fill_rows(weight, 0, rows, INITIALISATIONS[initialisation], generator)
+        if initialisation == CODEC_CENTROIDS:
+            _place_by_centroids(weight, rows, vocabulary, centroids, generator)
+    return model
+
+
+def end_documents_with(model: PreTrainedModel, end_of_document: int) -> PreTrainedModel:
+    """Make the id that ends a document the only one of a textless model with a meaning of its own, in place.
+
+    No row is one of padding any more, which would not learn, and what generation did with ids of text is gone.
+    """
+    for config in (model.config, model.config.get_text_config()):
+        config.bos_token_id, config.pad_token_id, config.eos_token_id = None, None, end_of_document
+    embedding = model.get_input_embeddings()
+    assert isinstance(embedding, nn.Embedding)
+    embedding.padding_idx = None
+    model.generation_config = GenerationConfig(eos_token_id=end_of_document, pad_token_id=end_of_document)
     return model
 
 
@@ -96,7 +140,7 @@ def add_marker_rows(model: PreTrainedModel, vocabulary: Vocabulary, seed: int = 
         model.resize_token_embeddings(vocabulary.padded_size, mean_resizing=False)
     generator = torch.Generator().manual_seed(seed)
     for weight in embedding_weights(model):
-        _fill_new_rows(weight, num_rows, _mean_and_covariance, generator)
+        _fill_rows(weight, num_rows, weight[:num_rows].detach().float().cpu(), _mean_and_covariance, generator)
     return model
 
 
@@ -131,13 +175,22 @@ def embedding_weights(model: PreTrainedModel) -> list[Tensor]:
     return weights
 
 
+def _check_rows(model: PreTrainedModel, initialisation: str, num_text_ids: int) -> None:
+    if initialisation not in INITIALISATIONS:
+        raise UserError(f"initialisation is {initialisation!r}: choose one of {', '.join(INITIALISATIONS)}")
+    if num_embeddings(model) < num_text_ids:
+        raise UserError(f"the backbone has {num_embeddings(model)} rows, its text tokenizer {num_text_ids} ids")
+
+
 @torch.no_grad()
-def _fill_new_rows(weight: Tensor, num_text: int, draw: Callable[..., Tensor], generator: torch.Generator) -> None:
-    text = weight[:num_text].float().cpu()
+def _fill_rows(
+    weight: Tensor, first: int, text: Tensor, draw: Callable[..., Tensor], generator: torch.Generator
+) -> None:
+    """Draw the rows of ``weight`` from ``first`` on as the rows of ``text`` (num_text, width) are spread."""
     if weight.dim() == 1:
-        weight[num_text:] = text.mean()
+        weight[first:] = text.mean()
     else:
-        weight[num_text:] = draw(_sampled(text), weight.shape[0] - num_text, generator).to(weight)
+        weight[first:] = draw(_sampled(text), weight.shape[0] - first, generator).to(weight)
 
 
 def _sampled(text: Tensor) -> Tensor:
@@ -146,14 +199,14 @@ def _sampled(text: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _place_by_centroids(
-    weight: Tensor, vocabulary: Vocabulary, centroids: Sequence[Tensor], generator: torch.Generator
+    weight: Tensor, text: Tensor, vocabulary: Vocabulary, centroids: Sequence[Tensor], generator: torch.Generator
 ) -> None:
     """Overwrite the rows of units, a codebook at a time; markers and padding stay as they were drawn."""
     sizes = tuple(len(table) for table in centroids)
     assert sizes == tuple(vocabulary.codebook_sizes), f"centroids of {sizes} units for {vocabulary.codebook_sizes}"
     if weight.dim() == 1:
         return
-    text, start = _sampled(weight[: vocabulary.num_text_ids].float().cpu()), vocabulary.first_unit_id
+    text, start = _sampled(text), vocabulary.first_unit_id
     for table in centroids:
         weight[start : start + len(table)] = _projected(text, table.float(), generator).to(weight)
         start += len(table)

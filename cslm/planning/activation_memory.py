@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import PretrainedConfig
 
 from cslm.batches.packed_row import PackedRow
+from cslm.model.activation_checkpointing import checkpoint_activations
 from cslm.model.backbone import model_of_shape
 from cslm.model.cpu_layers import use_cpu_layers
 from cslm.model.lora import LoraOptions, add_lora
@@ -109,7 +110,7 @@ def activation_memory(
         if on_cpu:
             use_cpu_layers(model)
         if checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            checkpoint_activations(model)
         for parameter in filter(lambda it: it.requires_grad, model.parameters()):
             parameter.register_post_accumulate_grad_hook(_drop_gradient)
         try:

@@ -12,16 +12,17 @@ from pathlib import Path
 from cslm.batches.stream import BatchStream
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError
+from cslm.ranges import Range, check_numbers
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_view import LEGEND, num_learnt, num_noisy, sequence_lines
-from cslm.training.language_model_config import LanguageModelConfig
+from cslm.training.language_model_config import FinetuneConfig
 from cslm.training.run_data import open_data
 
 COLORS = ("auto", "always", "never")
 
 
 @dataclass
-class InspectSequencesConfig(LanguageModelConfig):
+class InspectSequencesConfig(FinetuneConfig):
     """Show documents as training sees them: ``inspect --config YAML`` of ``pretrain`` or ``finetune``."""
 
     source: str | None = None
@@ -30,10 +31,15 @@ class InspectSequencesConfig(LanguageModelConfig):
     """where to begin: a document slot of the training, from 0"""
     count: int = 3
     """how many documents to show"""
+    progress: float | None = None
+    """show the documents as they are at this share of the training, from 0 to 1, wherever their slots lie: of a
+    compression what they become; null is that of the slot"""
     row: int | None = None
     """show this packed row, from 0, of the step that begins at the slot, in place of single documents"""
     full: bool = False
     """long texts and units whole, with nothing left out in the middle"""
+    left_out: bool = False
+    """list by name what sources leave out, or read otherwise than it stands there, and show no documents"""
     color: str = "auto"
     """always, never, or auto: on a terminal, unless the environment variable NO_COLOR is set"""
 
@@ -48,6 +54,9 @@ class InspectSequencesConfig(LanguageModelConfig):
             raise UserError(f"color is {self.color!r}: choose one of {', '.join(COLORS)}")
         if self.slot < 0 or self.count < 1:
             raise UserError(f"slot is {self.slot} and count {self.count}: give 0 or more, and 1 or more")
+        check_numbers(self, "", progress=Range(least=0, most=1))
+        if self.row is not None and self.progress is not None:
+            raise UserError("row and progress: a row holds the documents of its slots, so give one of the two")
         if self.row is not None and self.source is not None:
             raise UserError("row and source: a row holds documents of all sources, so give one of the two")
 
@@ -75,6 +84,9 @@ def inspect_sequences(config: InspectSequencesConfig) -> Iterator[str]:
     """
     with tempfile.TemporaryDirectory() as scratch:
         data = open_data(config, scratch=Path(scratch))
+    if config.left_out:
+        yield from _left_out(data.stream)
+        return
     terminal = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     colour = config.color == "always" or (config.color == "auto" and terminal)
     if config.row is None:
@@ -92,9 +104,16 @@ def inspect_sequences(config: InspectSequencesConfig) -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """``inspect --config YAML [--source NAME] [--slot N] [--count N] [--row N]``"""
+    """``inspect --config YAML [--source NAME] [--slot N] [--count N] [--row N] [--progress P]``"""
     for line in inspect_sequences(parse_configuration(InspectSequencesConfig, arguments, "inspect")):
         print(line)
+
+
+def _left_out(stream: BatchStream) -> Iterator[str]:
+    for name, source in stream.sources.items():
+        for told in source.told:
+            yield f"the source {name}: {told.what}{f': {told.count:,}' if told.count else ''}"
+            yield from (f"  {one}" for one in told.names())
 
 
 def _documents(stream: BatchStream, config: InspectSequencesConfig) -> list[_Shown]:
@@ -106,13 +125,13 @@ def _documents(stream: BatchStream, config: InspectSequencesConfig) -> list[_Sho
     slot = config.slot
     while len(shown) < config.count:
         if config.source in (None, stream.mixture.draw(slot)[0]):
-            shown.append(_document(stream, slot))
+            shown.append(_document(stream, slot, config.progress))
         slot += 1
     return shown
 
 
-def _document(stream: BatchStream, slot: int) -> _Shown:
-    name, document = stream.document(slot)
+def _document(stream: BatchStream, slot: int, progress: float | None = None) -> _Shown:
+    name, document = stream.document(slot) if progress is None else stream.document_at(slot, progress)
     return _Shown(slot, name, document, stream.fit(document, slot))
 
 

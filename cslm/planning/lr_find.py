@@ -21,7 +21,7 @@ from cslm.files.atomic_file import write_atomically
 from cslm.model.loss import LanguageModelLoss
 from cslm.training.engine import preparation, start_engine, start_processes, wait_for_all
 from cslm.training.language_model import build_run_model, check_base, row_training
-from cslm.training.language_model_config import LanguageModelConfig, RunPaths
+from cslm.training.language_model_config import FinetuneConfig, RunPaths
 from cslm.training.run_data import open_data
 from cslm.training.state import TrainingState
 from cslm.training.steps import Steps
@@ -32,7 +32,7 @@ _ROSE = 1.05  # a loss that ends this much above its lowest has turned
 
 
 @dataclass
-class LrFindConfig(LanguageModelConfig):
+class LrFindConfig(FinetuneConfig):
     """Try rising learning rates on a run's own data and model: ``lr-find --config YAML``, that of the run."""
 
     lr_min: float = 1e-6

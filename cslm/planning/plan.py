@@ -24,22 +24,20 @@ from cslm.model.lora import add_lora
 from cslm.model.positions import check_length
 from cslm.planning.activation_memory import ActivationMemory, activation_memory
 from cslm.planning.plan_table import print_plan
-from cslm.planning.planned_data import SourcePlan, micro_batch, plan_sources
+from cslm.planning.planned_data import SourcePlan, micro_batch, plan_sources, planned_accounts
 from cslm.planning.planned_memory import ModelSize, Offload, StageMemory, checkpoint_bytes, model_bytes, stage_memory
 from cslm.ranges import Range, check_numbers
 from cslm.sequences.vocabulary import SpeechVocabulary
 from cslm.training.engine import deepspeed_settings
-from cslm.training.language_model_config import LanguageModelConfig, RunPaths
+from cslm.training.language_model_config import FinetuneConfig, RunPaths
 from cslm.training.muon import inner_matrices
 from cslm.training.run_data import (
-    SpeechSide,
     open_format,
     open_run_sources,
-    open_speech_side,
     open_text_tokenizer,
-    orders_of,
 )
 from cslm.training.run_folder import TEXT_TOKENIZER_FOLDER
+from cslm.training.speech_side import SpeechSide, open_speech_side, open_textless_side, orders_of
 
 _MOST_PROBED = 100_000_000  # parameters of a model that is made to be looked at
 FITS_BELOW = 0.9
@@ -47,7 +45,7 @@ FITS_BELOW = 0.9
 
 
 @dataclass
-class PlanConfig(LanguageModelConfig):
+class PlanConfig(FinetuneConfig):
     """A run of ``pretrain`` or ``finetune`` and the machines that it would have."""
 
     num_processes: int = 1
@@ -88,6 +86,8 @@ class _Parts:
     """what the data is"""
     notes: list[str]
     """what could not be told, and why"""
+    told: list[str]
+    """what sources leave out, or read otherwise than it stands there"""
 
 
 def plan(config: PlanConfig) -> dict[str, Any]:
@@ -119,6 +119,7 @@ def plan(config: PlanConfig) -> dict[str, Any]:
         "steps": config.training.last_step,
         "tokens": config.training.last_step * config.training.tokens_per_step,
         "sources": [_source_facts(source) for source in parts.sources],
+        "accounts": planned_accounts(parts.sources),
         "parameters": size.all,
         "trained_parameters": size.trained,
         "new_rows": rows - parts.num_text_rows,
@@ -127,6 +128,7 @@ def plan(config: PlanConfig) -> dict[str, Any]:
         "disk": _disk(config, size),
         "flops": flops,
         "hours": _hours(config, flops),
+        "told": parts.told,
         "notes": parts.notes,
     }
 
@@ -163,14 +165,16 @@ def _open_parts(config: PlanConfig) -> _Parts:
 
     def open_source(name: str) -> Source:
         assert form is not None
-        return open_run_sources({name: config.sources[name]}, paths, form, speech, WHOLE)[name]
+        wanted, length = {name: config.sources[name]}, config.training.max_length
+        return open_run_sources(wanted, paths, form, speech, WHOLE, max_length=length)[name]
 
     sources = plan_sources(config.sources, config.training, open_source if form is not None else None, caps=config.caps)
     missing = [source for source in sources if source.missing is not None]
     notes += [f"{source.name}: {source.missing}" for source in missing]
+    told = [f"the source {source.name}: {line}" for source in sources for line in source.told]
     if config.caps is not None and missing:
         notes.append("caps: they hang on all sources, so shares and epochs are those of the weights alone")
-    return _Parts(shape, rows, sources, notes)
+    return _Parts(shape, rows, sources, notes, told)
 
 
 def _check_documents(config: PlanConfig, parts: _Parts, size: ModelSize) -> None:
@@ -188,7 +192,13 @@ def _check_documents(config: PlanConfig, parts: _Parts, size: ModelSize) -> None
 def _open_tokenizer(
     config: PlanConfig, paths: RunPaths, folder: Path, notes: list[str]
 ) -> tuple[PreTrainedTokenizerBase | None, SpeechSide | None]:
-    """The text tokenizer, one from scratch fitted in ``folder``, and the units; None for what is not there."""
+    """The text tokenizer, one from scratch fitted in ``folder``, and the units; None for what is not there.
+
+    Raises:
+        UserError: a textless model whose units cannot be told, for it has nothing else.
+    """
+    if config.model.textless:
+        return open_textless_side(paths, config.model.merge_repeats)
     fitted = paths.output / TEXT_TOKENIZER_FOLDER
     try:
         tokenizer = open_text_tokenizer(config, paths, fitted if fitted.is_dir() else folder / fitted.name, rank=0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cslm.batches.accounts import account_lines
+
 _PARTS = ("weights", "masters", "optimizer", "gradients", "buffers", "activations", "logits", "update")
 
 
@@ -13,6 +15,8 @@ def print_plan(found: dict[str, Any], zero_stage: int, gpu_memory_gib: float | N
     print(f"run: {found['steps']:,} steps, {found['tokens']:,} tokens at most\n")
     print(_table(["source", "task", "share", "of the run", "documents", "tokens", "epochs", "too long"],
                  [_source_row(source) for source in found["sources"]]))  # fmt: skip
+    for line in (*account_lines(found["accounts"]), *found["told"]):
+        print(line)
     new = f", {found['new_parameters']:,} of them in {found['new_rows']:,} new rows" if found["new_rows"] else ""
     frozen = found["parameters"] - found["trained_parameters"]
     learns = f"; {found['trained_parameters']:,} learn" if frozen else ""

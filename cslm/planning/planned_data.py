@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
+from cslm.batches.accounts import account_name
+from cslm.batches.schedules import reckon
+from cslm.batches.source_config import sample_progress
 from cslm.batches.sources import Source, SourceConfig
 from cslm.batches.stream import cap_of
-from cslm.batches.weights import CapsConfig, is_never_drawn, mean_shares
+from cslm.batches.weights import Cap, CapsConfig, Weight, is_never_drawn, mean_shares, stage_starts
 from cslm.errors import UserError
 from cslm.model.flops import ModelFlops
 from cslm.training.training_config import TrainingConfig
@@ -37,6 +42,12 @@ class SourcePlan:
     """in one epoch, from the mean length of a sample"""
     too_long: float = 0.0
     """share of the documents that are longer than max_length"""
+    stage_tokens: tuple[int, ...] = ()
+    """of ``run_tokens``, those of each stage of the run"""
+    languages: Mapping[str, float] = field(default_factory=dict)
+    """share of each language in its tokens; of what was not read those that it is asked for, as one: ``en+fr``"""
+    told: tuple[str, ...] = ()
+    """what it leaves out, or reads otherwise than it stands there"""
     lengths: tuple[int, ...] = field(default=(), repr=False)
     """tokens of the documents of the sample, cut to max_length"""
     targets: tuple[int, ...] = field(default=(), repr=False)
@@ -71,17 +82,45 @@ def plan_sources(
     names = [name for name, config in configs.items() if not is_never_drawn(config.weight)]
     opened = {name: _opened(name, open_source) for name in names}
     found = [source for source in opened.values() if not isinstance(source, str)]
+    read = {name: source for name, source in opened.items() if not isinstance(source, str)}
+    by_name = {name: config.weight for name, config in configs.items()}
+    reckon(read, by_name, training.schedule_tokens, training.tokens_per_step)
     cap = cap_of(caps, found) if caps is not None and len(found) == len(names) else None
-    shares = mean_shares([configs[name].weight for name in names], cap).tolist()
+    weights = [configs[name].weight for name in names]
+    stages = _stage_shares(weights, cap, training)
     total = training.last_step * training.tokens_per_step
     plans = []
-    for (name, source), share in zip(opened.items(), shares, strict=True):
-        known = (name, configs[name].task, share, round(share * total))
+    for (name, source), shares in zip(opened.items(), stages.T.tolist(), strict=True):
+        known = (name, configs[name].task, sum(shares), round(sum(shares) * total))
+        by_stage = tuple(round(share * total) for share in shares)
         if isinstance(source, str):
-            plans.append(SourcePlan(*known, missing=source))
+            untold = "+".join(configs[name].languages or ["?"])
+            plans.append(SourcePlan(*known, missing=source, stage_tokens=by_stage, languages={untold: 1.0}))
         else:
-            plans.append(_read(known, source, training.max_length))
+            plan = _read(known, source, training.max_length)
+            found_languages, told = source.language_shares, tuple(map(str, source.told))
+            plans.append(replace(plan, stage_tokens=by_stage, languages=found_languages, told=told))
     return plans
+
+
+def planned_accounts(plans: list[SourcePlan]) -> dict[str, int]:
+    """Tokens of the run by stage and language, as :mod:`~cslm.batches.accounts` names them."""
+    accounts: dict[str, int] = {}
+    for plan in plans:
+        staged = len(plan.stage_tokens) > 1
+        for stage, tokens in enumerate(plan.stage_tokens):
+            for language, share in plan.languages.items() if tokens else ():
+                name = account_name(language, stage if staged else None)
+                accounts[name] = accounts.get(name, 0) + round(tokens * share)
+    return accounts
+
+
+def _stage_shares(weights: list[Weight], cap: Cap | None, training: TrainingConfig) -> npt.NDArray[np.float64]:
+    """Shares of the run's tokens, ``(stages, sources)``: of its schedule as far as the run goes."""
+    end = training.last_step / training.schedule_steps
+    starts = [start for start in stage_starts(weights) if start < end]
+    parts = list(pairwise([*starts, end]))
+    return np.array([(stop - start) / end * mean_shares(weights, cap, start, stop) for start, stop in parts])
 
 
 def _opened(name: str, open_source: Callable[[str], Source] | None) -> Source | str:
@@ -96,7 +135,7 @@ def _opened(name: str, open_source: Callable[[str], Source] | None) -> Source | 
 
 def _read(known: tuple[str, str, float, int], source: Source, max_length: int) -> SourcePlan:
     places = np.unique(np.linspace(0, source.num_documents - 1, _SAMPLE).round().astype(np.int64)).tolist()
-    sample = [source.sequence(place, place) for place in places]
+    sample = [source.sequence(place, place, sample_progress(number)) for number, place in enumerate(places)]
     lengths = [len(document) for document in sample]
     trained = [int(document.trained[1:].sum()) * min(1.0, max_length / len(document)) for document in sample]
     return SourcePlan(

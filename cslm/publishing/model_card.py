@@ -20,6 +20,7 @@ from cslm.codecs.card import load_card
 from cslm.corpora.text_documents import HEADER
 from cslm.evaluation.scores import score_tables
 from cslm.model.checkpoint import SPEECH_FOLDER, SPEECH_KEY, check_checkpoint
+from cslm.publishing.markdown_table import markdown_table
 
 WRITTEN_BY_US = "<!-- cslm push-to-hub wrote this card and writes it again; without this line it is left as it is. -->"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -123,6 +124,13 @@ def _introduction(config: Mapping[str, Any], name: str) -> str:
     kind = (config.get("architectures") or [config.get("model_type", "causal language model")])[0]
     if SPEECH_KEY not in config:
         return f"A text language model ({kind}), trained with `cslm`. `AutoModelForCausalLM` opens it."
+    if "end_of_document" in config[SPEECH_KEY]:
+        return (
+            f"A textless language model ({kind}): it reads and writes speech units alone, trained with `cslm`.\n"
+            "`AutoModelForCausalLM` opens it as a model of units; with `cslm` it hears, and goes on speaking:\n\n"
+            f'```python\nfrom cslm import CSLMForCausalLM\n\nmodel = CSLMForCausalLM.from_pretrained("{name}")\n'
+            'said = model.continue_speech("beginning.wav", seconds=10)\n```'
+        )
     return (
         f"A language model ({kind}) that reads and writes text and speech units, trained with `cslm`.\n"
         "`AutoModelForCausalLM` opens it as a model of text and units; with `cslm` it hears and speaks:\n\n"
@@ -142,7 +150,7 @@ def _speech_tokenizer(section: Mapping[str, Any], folder: Path) -> str:
     rows["codebooks"] = ", ".join(f"{size:,} units" for size in section["codebook_sizes"])
     decoder = (folder / SPEECH_FOLDER / "decoder" / "config.json").is_file()
     rows["decoder to a waveform"] = "in `speech/decoder/`" if decoder else "none"
-    return "## Speech tokenizer\n\n" + _table(["", ""], [[key, value] for key, value in rows.items()])
+    return "## Speech tokenizer\n\n" + markdown_table(["", ""], [[key, value] for key, value in rows.items()])
 
 
 def _vocabulary(config: Mapping[str, Any]) -> str:
@@ -150,13 +158,16 @@ def _vocabulary(config: Mapping[str, Any]) -> str:
     section = config.get(SPEECH_KEY)
     if section is not None:
         first, num_units = section["first_unit_id"], sum(section["codebook_sizes"])
-        rows.append(["text", f"0 to {section['num_text_ids'] - 1:,}"])
+        if section["num_text_ids"]:
+            rows.append(["text", f"0 to {section['num_text_ids'] - 1:,}"])
         rows.append(["units", f"{first:,} to {first + num_units - 1:,}"])
         markers = {"<sosp>": "sosp", "<eosp>": "eosp", "[question]": "question", "[answer]": "answer"}
-        rows += [[f"`{form}`", f"{section[key]:,}"] for form, key in markers.items()]
+        rows += [[f"`{form}`", f"{section[key]:,}"] for form, key in markers.items() if key in section]
+        if "end_of_document" in section:
+            rows.append(["end of a document", f"{section['end_of_document']:,}"])
     text = config.get("text_config") or config
     rows.append(["rows of the embedding", f"{text.get('vocab_size', 0):,}"])
-    return "## Vocabulary\n\n" + _table(["what", "ids"], rows)
+    return "## Vocabulary\n\n" + markdown_table(["what", "ids"], rows)
 
 
 def _training(runs: Sequence[Run]) -> str:
@@ -201,7 +212,7 @@ def _one_run(run: Run) -> str:
     notes = [f"- {what}: {count:,} documents" for what, count in facts.get("notes", {}).items()]
     dropped = "\n".join(["Dropped or cut:", "", *notes]) if notes else "No document was dropped or cut."
     line = f"### {run.name}, {start}\n\n{facts.get('steps', 0):,} steps, {facts.get('tokens', 0):,} tokens. {settings}."
-    return "\n\n".join([line, _table(header, rows), dropped])
+    return "\n\n".join([line, markdown_table(header, rows), dropped])
 
 
 def _headers(run: Run) -> dict[str, dict[str, Any]]:
@@ -225,9 +236,4 @@ def _scores(results: Mapping[str, Any]) -> str:
 def _versions(config: Mapping[str, Any], runs: Sequence[Run]) -> str:
     versions = runs[0].facts.get("versions") if runs else None
     versions = versions or {"transformers": config.get("transformers_version", "unknown")}
-    return "## Versions\n\n" + _table(["package", "version"], [[key, value] for key, value in versions.items()])
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return "## Versions\n\n" + markdown_table(["package", "version"], [[key, value] for key, value in versions.items()])

@@ -1,4 +1,4 @@
-"""Put a checkpoint on the Hub: ``python recipes/push_to_hub.py CHECKPOINT --repo NAME/MODEL``."""
+"""Put a checkpoint or a data set on the Hub: ``python recipes/push_to_hub.py FOLDER --repo NAME/MODEL``."""
 
 from __future__ import annotations
 
@@ -27,24 +27,28 @@ MODEL_FILES = (
 """What transformers writes of a model; all else in the folder of a run (state to resume from, logs) stays here."""
 SPEECH_FILES = ("card.yaml", "*.safetensors", "decoder/config.json", "decoder/*.safetensors")
 """What speech needs, in the folder ``speech/``."""
+DATASET_FILES = "data/*/*.parquet"
+"""What a data set consists of, beside its card."""
+_OF_EARLIER_MODELS = ["*.safetensors", "*.safetensors.index.json", f"{SPEECH_FOLDER}/*"]
 
 
 @dataclass
 class PushToHubConfig:
-    """One checkpoint, and the repository that it goes to."""
+    """One checkpoint or data set, and the repository that it goes to."""
 
     checkpoint: str
-    """folder of the checkpoint"""
+    """folder of the checkpoint, or of a data set that `export-dataset` wrote"""
     repo: str
     """NAME/MODEL on the Hub; it is made where it is not there"""
-    private: bool = False
+    private: bool = True
     """a repository that is made is private; one that is there stays as it is"""
     dry_run: bool = False
     """write the card and list what would be sent; nothing is sent"""
     results: str | None = None
     """results.json of `score`; null takes that of this checkpoint in the folder or beside it"""
     license: str | None = None
-    """the Hub's name of a licence (apache-2.0), for the card; null says nothing about it"""
+    """the Hub's name of a licence (apache-2.0), for the model's card; null says nothing about it. A data set's is given
+    to `export-dataset`"""
     revision: str | None = None
     """branch to send to; null sends to the main one"""
 
@@ -53,23 +57,26 @@ def push_to_hub(config: PushToHubConfig) -> list[str]:
     """Write the model card and send the model's files; returns their paths from the folder on, sorted.
 
     The card is ``README.md`` of the folder. One that a person has written is sent as it is. Weights and files of
-    ``speech/`` that an earlier model left in the repository are removed there.
+    ``speech/`` that an earlier model left in the repository are removed there. A data set is sent as it was exported,
+    and replaces the data that was there.
 
     Raises:
-        UserError: no whole checkpoint, no results where some are named, no token, no such repository or no network.
+        UserError: no whole checkpoint, no results where some are named, no token, no such repository or no network; a
+            data set with settings of a model.
     """
     folder = Path(config.checkpoint)
+    if is_dataset(folder):
+        return _push_dataset(folder, config)
     check_checkpoint(folder)
     results = _results(folder, config.results)
-    if not config.dry_run and get_token() is None:
-        raise UserError("push-to-hub needs a token of the Hub: run `hf auth login`, or set HF_TOKEN")
+    _check_token(config)
     if _is_ours(folder / CARD):
         write_atomically(folder / CARD, model_card(folder, config.repo, results, config.license).encode("utf-8"))
     else:
         print(f"{folder / CARD}: was not written here, so it is sent as it is", flush=True)
     files = model_files(folder)
     if not config.dry_run:
-        _send(folder, files, config)
+        _send(folder, files, config, _OF_EARLIER_MODELS, "Upload the model", {})
     return files
 
 
@@ -78,6 +85,28 @@ def model_files(folder: Path) -> list[str]:
     patterns = (CARD, *MODEL_FILES, *(f"{SPEECH_FOLDER}/{name}" for name in SPEECH_FILES))
     found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
     return sorted(str(path.relative_to(folder)) for path in found)
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder holds a data set as `export-dataset` writes it, and no model."""
+    return not (folder / "config.json").is_file() and (folder / CARD).is_file() and any(folder.glob(DATASET_FILES))
+
+
+def _push_dataset(folder: Path, config: PushToHubConfig) -> list[str]:
+    for name in ("results", "license"):
+        if getattr(config, name) is not None:
+            raise UserError(f"{folder} is a data set, and {name} is for the card of a model: give it to export-dataset")
+    _check_token(config)
+    paths = [folder / CARD, *folder.glob(DATASET_FILES)]
+    files = sorted(path.relative_to(folder).as_posix() for path in paths)
+    if not config.dry_run:
+        _send(folder, files, config, ["data/*"], "Upload the data set", {"repo_type": "dataset"})
+    return files
+
+
+def _check_token(config: PushToHubConfig) -> None:
+    if not config.dry_run and get_token() is None:
+        raise UserError("push-to-hub needs a token of the Hub: run `hf auth login`, or set HF_TOKEN")
 
 
 def _results(folder: Path, named: str | None) -> dict[str, Any] | None:
@@ -109,19 +138,23 @@ def _is_ours(card: Path) -> bool:
     return not card.is_file() or WRITTEN_BY_US in card.read_text(encoding="utf-8")
 
 
-def _send(folder: Path, files: list[str], config: PushToHubConfig) -> None:
+def _send(
+    folder: Path, files: list[str], config: PushToHubConfig, removed: list[str], message: str, kind: dict[str, Any]
+) -> None:
+    """Send ``files``, and remove what fits ``removed`` and is none of them; ``kind`` says what the repository is of."""
     try:
         api = HfApi()
-        api.create_repo(config.repo, private=config.private, exist_ok=True)
+        api.create_repo(config.repo, private=config.private, exist_ok=True, **kind)
         if config.revision is not None:
-            api.create_branch(config.repo, branch=config.revision, exist_ok=True)
+            api.create_branch(config.repo, branch=config.revision, exist_ok=True, **kind)
         api.upload_folder(
             repo_id=config.repo,
             folder_path=str(folder),
             revision=config.revision,
             allow_patterns=files,
-            delete_patterns=["*.safetensors", "*.safetensors.index.json", f"{SPEECH_FOLDER}/*"],
-            commit_message="Upload the model",
+            delete_patterns=removed,
+            commit_message=message,
+            **kind,
         )
     except HFValidationError as error:
         raise UserError(f"{config.repo!r} is no name of a repository, NAME/MODEL: {error}") from None
@@ -130,7 +163,7 @@ def _send(folder: Path, files: list[str], config: PushToHubConfig) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """``push-to-hub CHECKPOINT --repo NAME/MODEL [--dry_run true]``; prints every file with its size."""
+    """``push-to-hub FOLDER --repo NAME/MODEL [--dry_run true]``; prints every file with its size."""
     config = parse_configuration(PushToHubConfig, arguments, "push-to-hub", ("checkpoint",))
     files = push_to_hub(config)
     sizes = {name: (Path(config.checkpoint) / name).stat().st_size for name in files}

@@ -26,8 +26,9 @@ from cslm.sequences.wordings import dialogue_request
 
 Chunk = tuple[str, Units | None]
 """A text and its units; None where there are none to write."""
-Said = Mapping[str, Seq[Chunk]]
-"""What the segments of a chain say, by :attr:`~cslm.sequences.chains.Segment.field`: a text alone is one chunk."""
+Said = Mapping[str, Seq[Chunk] | None]
+"""What the segments of a chain say, by :attr:`~cslm.sequences.chains.Segment.field`: a text alone is one chunk; None
+leaves the segment out, marker and all."""
 
 
 def check_chain(form: SequenceFormat, order: str) -> Chain:
@@ -47,15 +48,22 @@ def check_chain(form: SequenceFormat, order: str) -> Chain:
     return chain
 
 
-def write_chain(chain: Chain, said: Said, question_language: str, answer_language: str) -> Content:
-    """A content that says ``said`` segment by segment. Where a chunk has no units, its text stands alone."""
+def write_chain(chain: Chain, said: Said, languages: Mapping[str, Any]) -> Content:
+    """A content that says ``said`` segment by segment. Where a chunk has no units, its text stands alone.
+
+    Args:
+        languages: as :meth:`~cslm.sequences.chains.Segment.language_in`.
+    """
 
     def write(builder: SequenceBuilder) -> None:
         for segment in chain.segments:
-            builder.in_language(segment.language_in(question_language, answer_language))
+            chunks = said[segment.field]
+            if chunks is None:
+                continue
+            builder.in_language(segment.language_in(languages))
             if segment.marker is not None:
                 builder.add_marker(segment.marker)
-            _write_segment(builder, segment, said[segment.field])
+            _write_segment(builder, segment, chunks)
 
     return write
 
@@ -68,21 +76,23 @@ def dialogue(
     chunks: Seq[Chunk],
     answer_language: str,
     order: str = "interleaved",
-    further: Mapping[str, str] | None = None,
+    further: Mapping[str, str | None] | None = None,
 ) -> Sequence:
     """A spoken question and its answer in the chain of modality.
 
     Args:
-        chunks: text and units of the answer (:func:`~cslm.sequences.chunking.speak_chunks`); one for ``full``.
+        chunks: text and units of the answer (:func:`~cslm.sequences.chunking.speak_chunks`); one for ``full``, and one
+            without units where the chain does not speak.
         order: a name of :data:`~cslm.sequences.chains.CHAINS`.
-        further: texts of the chain's other segments, by field.
+        further: texts of the chain's other segments, by field, and ``core_language``, where it has one. A field of the
+            question or the answer, or a None, is written in the place of what is said there.
 
     Raises:
         UserError: as :func:`check_chain`.
     """
     said = _said(question_text, chunks, further)
     turns = dialogue_request_turns(question, question_language, answer_language)
-    content = write_chain(check_chain(form, order), said, question_language, answer_language)
+    content = write_chain(check_chain(form, order), said, _languages(question_language, answer_language, further))
     return form.conversation("dialogue", [*turns, Turn("assistant", answer_language, content)])
 
 
@@ -93,7 +103,7 @@ def text_dialogue(
     question_language: str,
     answer_language: str,
     order: str = "interleaved",
-    further: Mapping[str, str] | None = None,
+    further: Mapping[str, str | None] | None = None,
 ) -> Sequence:
     """The same layout without units: a written question in the place of the spoken one, and an answer of text alone.
 
@@ -107,7 +117,7 @@ def text_dialogue(
     content = writes(answer_text)
     if form.vocabulary is not None:
         said = _said(question_text, [(answer_text, None)], further)
-        content = write_chain(chain, said, question_language, answer_language)
+        content = write_chain(chain, said, _languages(question_language, answer_language, further))
     return form.conversation("text_dialogue", [*turns, Turn("assistant", answer_language, content)])
 
 
@@ -214,9 +224,15 @@ class _Parts:
         self._texts[segment.field], self._text = segment.without_layout(self._text or ""), None
 
 
-def _said(question_text: str, chunks: Seq[Chunk], further: Mapping[str, str] | None) -> Said:
-    others = {name: [(text, None)] for name, text in (further or {}).items()}
-    return {**others, "question_text": [(question_text, None)], "answer_text": chunks}
+def _said(question_text: str, chunks: Seq[Chunk], further: Mapping[str, str | None] | None) -> Said:
+    others = {name: None if text is None else [(text, None)] for name, text in (further or {}).items()}
+    return {"question_text": [(question_text, None)], "answer_text": chunks, **others}
+
+
+def _languages(
+    question_language: str, answer_language: str, further: Mapping[str, str | None] | None
+) -> Mapping[str, str | None]:
+    return {**(further or {}), "question_language": question_language, "answer_language": answer_language}
 
 
 def _write_segment(builder: SequenceBuilder, segment: Segment, chunks: Seq[Chunk]) -> None:

@@ -7,28 +7,44 @@ TQ is the transcript of the question, TA the text and SA the speech of the answe
 - ``interleaved``: ``[question]: TQ; [answer]: TA1<sosp>SA1<eosp>TA2<sosp>SA2<eosp>...``
 - ``full``:        ``[question]: TQ; [answer]: TA<sosp>SA<eosp>``
 - ``no_question``: ``[answer]: TA1<sosp>SA1<eosp>TA2<sosp>SA2<eosp>...``
+
+XS-CoT reasons in a core language c about what was asked in n. CQ and CA are the question and the answer in c:
+
+- ``xs_cot``:                 ``[question]: TQ; [translation]: CQ; [thought]: CA; [answer]: TA``
+- ``xs_cot_spoken``:          the same, its answer as in ``interleaved``
+- ``transcript_then_answer``: ``[question]: TQ; [answer]: TA``; spoken: ``interleaved``
+- ``direct``:                 ``TA``; spoken: ``no_question``
+
+Those that end in ``labels`` have words in the place of markers, each on a line of its own: ``Question: TQ``. A text may
+spell them: it is learnt as any other, but a reply is read by the first place that spells the next of them.
+
+What a document of such a chain holds, by field: ``question_text``, ``core_question``, ``core_answer`` and
+``answer_text`` in the languages ``question_language``, ``core_language`` and ``answer_language``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from cslm.errors import UserError
 
 Side = Literal["question", "answer"]
 SegmentModality = Literal["text", "speech", "both"]
 """Text, units, or of each chunk its text and then its units."""
+CORE = "core"
+"""The language of a segment that each document names in its field ``core_language``."""
+CORE_LANGUAGE = "core_language"
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One part of a chain.
 
-    ``language`` is that of the question, that of the answer, or a language by its tag (the core language of a
-    cross-lingual chain). A segment without ``marker`` is found again by the words of ``before``: a marker as text.
+    ``language`` is that of the question, that of the answer, the core language that the document names (``core``), or
+    a language by its tag. A segment without ``marker`` is found again by the words of ``before``: a marker as text.
     """
 
     side: Side
@@ -49,7 +65,9 @@ class Segment:
 
     @property
     def field(self) -> str:
-        """The field of a document that holds its text: ``question_text``, ``answer_text_en``, ..."""
+        """The field of a document that holds its text: ``question_text``, ``core_answer``, ``answer_text_en``, ..."""
+        if self.language == CORE:
+            return f"{CORE}_{self.side}"
         return f"{self.side}_text" + ("" if self.language == self.side else f"_{self.language}")
 
     @property
@@ -57,9 +75,11 @@ class Segment:
         """The words that say where a segment without marker begins."""
         return "" if self.marker is not None else self.before.strip()
 
-    def language_in(self, question_language: str, answer_language: str) -> str:
-        """Its language, where a question in one language is answered in another."""
-        return {"question": question_language, "answer": answer_language}.get(self.language, self.language)
+    def language_in(self, languages: Mapping[str, Any]) -> str:
+        """Its language in a document, of which these are fields: ``question_language``, ``answer_language``, ..."""
+        said: str = languages.get(f"{self.language}_language", self.language)
+        assert said != CORE, "the chain has a core language, and the document names none"
+        return said
 
     def without_layout(self, text: str) -> str:
         """A text that was read, without ``before`` and ``after``, as far as they are there."""
@@ -92,8 +112,14 @@ class Chain:
     @property
     def core_languages(self) -> tuple[str, ...]:
         """The languages that it names itself, each once."""
-        named = (segment.language for segment in self.segments if segment.language not in ("question", "answer"))
+        of_documents = ("question", "answer", CORE)
+        named = (segment.language for segment in self.segments if segment.language not in of_documents)
         return tuple(dict.fromkeys(named))
+
+    @property
+    def has_core(self) -> bool:
+        """Whether its documents name a core language."""
+        return any(segment.language == CORE for segment in self.segments)
 
     @property
     def chunked(self) -> bool:
@@ -109,11 +135,33 @@ class Chain:
 _TRANSCRIPT = Segment("question", "question", "text", "[question]", before=": ", after="; ")
 _ANSWER = Segment("answer", "answer", "both", "[answer]", before=": ")
 _ANSWER_IN_CHUNKS = Segment("answer", "answer", "both", "[answer]", before=": ", chunked=True)
+_WRITTEN_ANSWER = Segment("answer", "answer", "text", "[answer]", before=": ")
+_THROUGH_CORE = (
+    _TRANSCRIPT,
+    Segment("question", CORE, "text", "[translation]", before=": ", after="; "),
+    Segment("answer", CORE, "text", "[thought]", before=": ", after="; "),
+)
+_LABELLED_TRANSCRIPT = Segment("question", "question", "text", before="Question: ", after="\n")
+_LABELLED_THROUGH_CORE = (
+    _LABELLED_TRANSCRIPT,
+    Segment("question", CORE, "text", before="Translation: ", after="\n"),
+    Segment("answer", CORE, "text", before="Thought: ", after="\n"),
+)
+_LABELLED_ANSWER = Segment("answer", "answer", "text", before="Answer: ")
 
 CHAINS: dict[str, Chain] = {
     "interleaved": Chain((_TRANSCRIPT, _ANSWER_IN_CHUNKS)),
     "full": Chain((_TRANSCRIPT, _ANSWER)),
     "no_question": Chain((_ANSWER_IN_CHUNKS,)),
+    "xs_cot": Chain((*_THROUGH_CORE, _WRITTEN_ANSWER)),
+    "xs_cot_spoken": Chain((*_THROUGH_CORE, _ANSWER_IN_CHUNKS)),
+    "xs_cot_labels": Chain((*_LABELLED_THROUGH_CORE, _LABELLED_ANSWER)),
+    "xs_cot_spoken_labels": Chain(
+        (*_LABELLED_THROUGH_CORE, replace(_LABELLED_ANSWER, modality="both", chunked=True)),
+    ),
+    "transcript_then_answer": Chain((_TRANSCRIPT, _WRITTEN_ANSWER)),
+    "transcript_then_answer_labels": Chain((_LABELLED_TRANSCRIPT, _LABELLED_ANSWER)),
+    "direct": Chain((Segment("answer", "answer", "text"),)),
 }
 """Name (the ``order`` of a source) to chain."""
 

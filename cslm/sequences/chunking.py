@@ -22,7 +22,7 @@ MINIMUM_WORDS = 7
 _CLOSERS = "\"'”’»)\\]）】」』》"
 _CUT = re.compile(rf"[,.;:!?…—]+[{_CLOSERS}]*(?=\s|$)|[，。；：！？、…—]+[{_CLOSERS}]*")
 _UNSPACED_CHARACTER = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_UNSPACED_WORD = re.compile(rf"[{_UNSPACED_CHARACTER}]|[^\W_{_UNSPACED_CHARACTER}]+")
+UNSPACED_WORD = re.compile(rf"[{_UNSPACED_CHARACTER}]|[^\W_{_UNSPACED_CHARACTER}]+")
 _FULL_WIDTH = re.compile(rf"[{_UNSPACED_CHARACTER}\u3000-\u303f\uff00-\uffef“”‘’…—]")
 
 
@@ -49,7 +49,7 @@ def chunk_text(text: str, language: str, minimum: int = MINIMUM_WORDS) -> list[s
 def count_words(text: str, language: str) -> int:
     """Words of a text; characters in a language that is written without spaces."""
     if is_unspaced(language):
-        return len(_UNSPACED_WORD.findall(text))
+        return len(UNSPACED_WORD.findall(text))
     return len(text.split())
 
 

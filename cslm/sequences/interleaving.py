@@ -1,12 +1,9 @@
-"""Documents that change between text and speech, and between languages, from the same manifest as the tasks.
+"""Documents that change between text and speech, from the same manifest as the tasks.
 
-Between text and speech: spans of words of one utterance (word times say where to cut), in turn as text and as units, or
+Spans of words of one utterance (word times say where to cut), in turn as text and as units, or
 each in both ways, side by side: heard (speech, then its text) or spoken (text, then its speech). Side by side they are
 speech recognition and synthesis of a few words at a time, and only what comes second is learnt: the units of many
-voices and the order of words are noise there.
-Between languages: sentences of several groups in a row, each spoken in a language drawn for it (cross-lingual
-interleaving, arXiv 2512.01865): what is said goes on, the language switches at the ends of sentences, and no sentence
-is said twice.
+voices and the order of words are noise there. (Between languages: :mod:`~cslm.sequences.stories`.)
 """
 
 from __future__ import annotations
@@ -15,7 +12,6 @@ from collections.abc import Sequence as Seq
 
 import numpy as np
 
-from cslm.codecs.units import Units
 from cslm.corpora.word_times import Word, word_starts
 from cslm.sequences.chunking import speak_chunks
 from cslm.sequences.sequence import Sequence, SequenceBuilder
@@ -64,17 +60,6 @@ def interleaved(
                 builder.add_text(span_text)
 
     return form.document("interleaved", utterance.language, write)
-
-
-def code_switched(form: SequenceFormat, sentences: Seq[tuple[Units, str]]) -> Sequence:
-    """Spoken sentences one after the other, each ``(units, language)`` between its own ``<sosp>`` and ``<eosp>``."""
-
-    def write(builder: SequenceBuilder) -> None:
-        for units, language in sentences:
-            builder.in_language(language)
-            builder.add_units(units)
-
-    return form.document("code_switched", sentences[0][1], write)
 
 
 def _draw_spans(

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cslm.codecs.units import Units, expand_repeats, merge_repeats
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Sequence as Seq
 
-    from cslm.codecs.units import Units
     from cslm.sequences.templates import TemplatePiece
     from cslm.sequences.text_encoder import TextEncoder
     from cslm.sequences.vocabulary import SpeechVocabulary
@@ -112,7 +113,13 @@ class SequenceBuilder:
     writes them; those of a plain document each by itself.
     """
 
-    def __init__(self, encoder: TextEncoder, vocabulary: SpeechVocabulary | None, task: str) -> None:
+    def __init__(self, encoder: TextEncoder | None, vocabulary: SpeechVocabulary | None, task: str) -> None:
+        """Begin with nothing.
+
+        Args:
+            encoder: None for a model without text.
+            vocabulary: None for a model of text alone.
+        """
         self._encoder = encoder
         self._vocabulary = vocabulary
         self._task = task
@@ -152,7 +159,7 @@ class SequenceBuilder:
         """``after + text`` of a corpus or a user: it never becomes a unit, a marker or a control token."""
         if self._role == "document":
             self._write_words()
-            self._append(self._encoder.encode(text, after), "text", self._learns)
+            self._append(self._text_encoder().encode(text, after), "text", self._learns)
             return
         if self._begins and self._strips[0]:
             after = _stripped(after, self._strips[0], str.lstrip)
@@ -163,11 +170,20 @@ class SequenceBuilder:
             self._lead = ""
 
     def add_units(self, units: Units) -> None:
-        """``<sosp>``, the units frame by frame, ``<eosp>``."""
+        """Units as the vocabulary writes them, merged or frame by frame; between ``<sosp>`` and ``<eosp>`` beside text.
+
+        A textless model reads and writes no markers; merged, a run that goes on from the units before is one id. Where
+        its vocabulary has every frame, durations are expanded here; units that a merged one reads are merged here.
+        """
         vocabulary = self._speech_vocabulary()
+        ids = array("i", vocabulary.unit_ids(as_written(units, vocabulary).ids).tobytes())
+        if vocabulary.is_textless:
+            repeats = vocabulary.merges_repeats and self._ids[-1:] == ids[:1]
+            self._append(ids[1:] if repeats else ids, "speech", self._learns)
+            return
         self._break()
         self._append((vocabulary.sosp,), "marker", self._learns)
-        self._append(array("i", vocabulary.unit_ids(units.ids).tobytes()), "speech", self._learns)
+        self._append(ids, "speech", self._learns)
         self._append((vocabulary.eosp,), "marker", self._learns)
 
     def add_marker(self, form: str) -> None:
@@ -239,7 +255,7 @@ class SequenceBuilder:
         asked = [words.span[0] == "text" for words in self._words]
         tail = "" if self._asked or any(asked[:-1]) else last.tail
         self._asked = self._asked or any(asked)
-        found = self._encoder.encode_parts(texts, self._context, self._behind_token, tail)
+        found = self._text_encoder().encode_parts(texts, self._context, self._behind_token, tail)
         for words, ids in zip(self._words, found, strict=True):
             self._append_span(ids, *words.span)
         self._context += "".join(texts)
@@ -259,9 +275,20 @@ class SequenceBuilder:
                 span = span._replace(start=self._spans.pop().start)
             self._spans.append(span)
 
+    def _text_encoder(self) -> TextEncoder:
+        assert self._encoder is not None, f"the task {self._task} writes text, but the model has none"
+        return self._encoder
+
     def _speech_vocabulary(self) -> SpeechVocabulary:
         assert self._vocabulary is not None, f"the task {self._task} writes speech, but there is no speech vocabulary"
         return self._vocabulary
+
+
+def as_written(units: Units, vocabulary: SpeechVocabulary) -> Units:
+    """Units with a row for each time that one is written: merged, or a frame each."""
+    if vocabulary.merges_repeats:
+        return units if units.durations is not None else merge_repeats(units)
+    return expand_repeats(units)
 
 
 def _stripped(text: str, space: str, strip: Callable[..., str]) -> str:

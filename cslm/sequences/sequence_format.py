@@ -12,7 +12,7 @@ from cslm.errors import UserError
 from cslm.sequences.known_texts import KnownTexts
 from cslm.sequences.sequence import Role, Sequence, SequenceBuilder, Span
 from cslm.sequences.templates import ChatWrapper
-from cslm.sequences.text_encoder import TextEncoder
+from cslm.sequences.text_encoder import TextEncoder, surface
 from cslm.sequences.vocabulary import SpeechVocabulary, from_tokenizer, has_speech
 
 if TYPE_CHECKING:
@@ -31,24 +31,77 @@ class Turn:
 
 
 class SequenceFormat:
-    """How sequences are written for one tokenizer; ``vocabulary`` is None for a model of text only."""
+    """How sequences are written for one tokenizer; ``vocabulary`` is None for a model of text only.
+
+    A textless model has neither a text encoder nor a chat template: its documents are units and what ends them.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, chat_template: str | None = None) -> None:
-        self.encoder = TextEncoder(tokenizer)
+        self.vocabulary: SpeechVocabulary | None = from_tokenizer(tokenizer) if has_speech(tokenizer) else None
         self.written: tuple[str, ...] = ()
         """control tokens of the base that texts may write"""
-        self.chat = ChatWrapper(tokenizer, chat_template)
-        self.vocabulary: SpeechVocabulary | None = from_tokenizer(tokenizer) if has_speech(tokenizer) else None
+        self._tokenizer = tokenizer
+        self._encoder = None if self.is_textless else TextEncoder(tokenizer)
+        self._chat = None if self.is_textless else ChatWrapper(tokenizer, chat_template)
+
+    @property
+    def is_textless(self) -> bool:
+        """Whether there are units alone, and no text."""
+        return self.vocabulary is not None and self.vocabulary.is_textless
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """Text to ids and back.
+
+        Raises:
+            UserError: a textless model.
+        """
+        if self._encoder is None:
+            raise self._no_text("no text")
+        return self._encoder
+
+    @property
+    def chat(self) -> ChatWrapper:
+        """The turns of a conversation.
+
+        Raises:
+            UserError: a textless model.
+        """
+        if self._chat is None:
+            raise self._no_text("no turns of a conversation")
+        return self._chat
+
+    def _no_text(self, what: str) -> UserError:
+        return UserError(
+            f"{self._tokenizer.name_or_path or 'the model'} is textless (units alone): it reads and writes {what}; let "
+            "it continue speech, or take a model with text"
+        )
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The ids that end a reply, or a document of a textless model; sorted."""
+        if self._chat is None:
+            return self.document_ends()[1]
+        return tuple(sorted({self._chat.end_of_turn_ids[-1], *self.document_ends()[1]}))
+
+    def document_ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What begins a document without turns, and what ends it; nothing begins a textless one."""
+        if self._chat is not None:
+            return self._chat.document_ends()
+        assert self.vocabulary is not None and self.vocabulary.end_of_document is not None
+        return (), (self.vocabulary.end_of_document,)
 
     def knowing(self, known: KnownTexts) -> SequenceFormat:
         """The same format, which finds some texts tokenized."""
         form = copy.copy(self)
-        form.encoder = self.encoder.knowing(known)
+        form._encoder = self.encoder.knowing(known)
         return form
 
     @property
     def word_ids(self) -> frozenset[int]:
         """Control tokens that stand inside a text, as ``<think>`` does in a reply: neither special nor of speech."""
+        if self.is_textless:
+            return frozenset()
         controls = frozenset(self.encoder.controls.values()) - self.chat.special_ids
         if self.vocabulary is None:
             return controls
@@ -72,7 +125,7 @@ class SequenceFormat:
             if token_id in self.chat.structure_ids:
                 raise UserError(f"{token!r} begins or ends turns, which no text may write: leave it out")
         form = copy.copy(self)
-        form.encoder, form.written = encoder, tuple(control_tokens)
+        form._encoder, form.written = encoder, tuple(control_tokens)
         return form
 
     def conversation(self, task: str, turns: list[Turn]) -> Sequence:
@@ -93,13 +146,21 @@ class SequenceFormat:
 
     def document(self, task: str, language: str, content: Content) -> Sequence:
         """A document without turns, all of it trained, ended by the tokenizer's end of text."""
-        builder = SequenceBuilder(self.encoder, self.vocabulary, task)
-        before, after = self.chat.document_ends()
-        builder.turn("document", language, trained=True)
-        builder.add_template(before)
-        content(builder)
+        builder = self._begin_document(task, language, content)
+        after = self.document_ends()[1]
         builder.add_template(after, num_trained=len(after))
         return builder.finish()
+
+    def opening(self, task: str, language: str, content: Content) -> Sequence:
+        """The beginning of a document, for what goes on from there: the ids of :meth:`document` without its end."""
+        return self._begin_document(task, language, content).finish()
+
+    def _begin_document(self, task: str, language: str, content: Content) -> SequenceBuilder:
+        builder = SequenceBuilder(self._encoder, self.vocabulary, task)
+        builder.turn("document", language, trained=True)
+        builder.add_template(self.document_ends()[0])
+        content(builder)
+        return builder
 
     def _write_turns(self, builder: SequenceBuilder, turns: list[Turn]) -> None:
         # The piece before a content also ends the turn before it, and belongs to that one.
@@ -109,6 +170,10 @@ class SequenceFormat:
             builder.turn(turn.role, turn.language, trained=turn.role == "assistant")
             builder.begin_content(piece)
             turn.content(builder)
+
+    def surface(self, ids: Seq[int]) -> str:
+        """Ids of a template, of markers or units, as their tokens spell them."""
+        return surface(self._tokenizer, ids)
 
     def span_texts(self, sequence: Sequence) -> list[tuple[Span, str]]:
         """Every span with what it says: text, ``<12>`` for units, markers and control tokens by their surface."""
@@ -120,7 +185,7 @@ class SequenceFormat:
                 follows = previous == "marker"
                 text = self.encoder.decode_continuation(ids) if follows else self.encoder.decode(ids)
             else:
-                text = self.encoder.surface(ids)
+                text = self.surface(ids)
             texts.append((span, text))
             previous = span.modality
         return texts

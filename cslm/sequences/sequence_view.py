@@ -57,7 +57,7 @@ def _tokens(form: SequenceFormat, sequence: Sequence, span: Span) -> list[tuple[
     read = ids if sequence.read is None else sequence.read[span.start : span.stop]
     if span.modality == "text" and bool(np.array_equal(ids, read)):
         return []
-    surface = form.encoder.surface
+    surface = form.surface
     pairs = zip(ids.tolist(), read.tolist(), strict=True)
     return [(_plain(surface([one])), None if one == other else _plain(surface([other]))) for one, other in pairs]
 

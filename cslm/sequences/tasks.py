@@ -17,13 +17,16 @@ from cslm.codecs.units import Units
 from cslm.corpora.text_documents import TEXT_FIELDS
 from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import (
+    Chunk,
     check_chain,
     dialogue,
     dialogue_request_turns,
     text_dialogue,
     text_dialogue_request,
 )
+from cslm.sequences.chains import CORE, Chain, chain_of
 from cslm.sequences.chunking import chunk_text, speak_chunks
+from cslm.sequences.compression import Compression
 from cslm.sequences.conversations import (
     asr,
     asr_request,
@@ -35,16 +38,18 @@ from cslm.sequences.conversations import (
     tts,
     tts_request,
 )
-from cslm.sequences.interleaving import MEAN_SPAN_WORDS, code_switched, interleaved
+from cslm.sequences.interleaving import MEAN_SPAN_WORDS, interleaved
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_format import SequenceFormat, Turn
+from cslm.sequences.stories import spoken_document
 from cslm.sequences.text_encoder import after_space
 from cslm.sequences.thoughts import conversation_with_tokens, writes_tokens
 from cslm.units.store import StoreRow
 
-SourceKind = Literal["utterances", "groups", "documents", "spoken_documents"]
-"""What a source reads: the utterances of a store one by one; its groups that say one thing in several languages;
-documents of text; documents that name a question and an answer of a store."""
+SourceKind = Literal["utterances", "groups", "stories", "joined_utterances", "documents", "spoken_documents"]
+"""What a source reads: the utterances of a store one by one; its groups that say one thing in several languages; its
+stories, whose sentences may be there in several languages; its utterances, many to a document; documents of text;
+documents that name a question and, where it is spoken, an answer of a store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class Settings:
     spans: str = "alternating"
     span_words: float = MEAN_SPAN_WORDS
     num_sentences: int = 4
+    compression: Compression | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ class Example:
     document: Mapping[str, Any] = field(default_factory=dict)
     """the fields of a document of text"""
     utterances: Seq[StoreRow] = ()
-    """of a store: the one, those of a group, or question and answer"""
+    """of a store: the one, those of a group, or the question and, where it is spoken, the answer"""
     frame_rate_hz: float = 0.0
     """of their units"""
     where: str = ""
@@ -134,6 +140,8 @@ class Task:
     training; None where texts are cut anew each time"""
     reads_words: bool = False
     """whether the times of the words of an utterance are read"""
+    textless: bool = False
+    """whether its documents are units alone, so that a textless model learns it too"""
 
 
 def task_of(name: str) -> Task:
@@ -164,31 +172,48 @@ def _interleaved(form: SequenceFormat, example: Example, draw: Draw) -> Sequence
 
 
 def _code_switched(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
-    return code_switched(form, [(sentence.units, sentence.language) for sentence in example.utterances])
+    return spoken_document(form, _said(example), "code_switched")
+
+
+def _story(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
+    return spoken_document(form, _said(example), "story")
+
+
+def _speech(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
+    return spoken_document(form, _said(example), "speech")
 
 
 def _dialogue(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
-    document, (question, answer) = example.document, example.utterances
-    language, order = document["answer_language"], draw.settings.order
-    chunked = check_chain(form, order).chunked
-    chunks = chunk_text(document["answer_text"], language) if chunked else [document["answer_text"]]
+    document, order = example.document, draw.settings.order
+    chain = check_chain(form, order)
+    chunks = _spoken_chunks(chain, example, order) if chain.speaks else [(document["answer_text"], None)]
+    return dialogue(
+        form, example.utterances[0].units, document["question_text"], document["question_language"], chunks,
+        document["answer_language"], order, _further(chain, document, draw),
+    )  # fmt: skip
+
+
+def _spoken_chunks(chain: Chain, example: Example, order: str) -> list[Chunk]:
+    """The answer as the chain cuts it, with its units.
+
+    Raises:
+        UserError: several chunks, and no word times to cut the units by.
+    """
+    text, language, answer = example.document["answer_text"], example.document["answer_language"], example.utterances[1]
+    chunks = chunk_text(text, language) if chain.chunked else [text]
     if len(chunks) > 1 and answer.words is None:
         raise UserError(
             f"the utterance {answer.id} of {example.where} has no word times (words), and the order {order} cuts "
             "answers by them: align the corpus, or use order: full"
         )
-    spoken = speak_chunks(chunks, answer.units, answer.words, example.frame_rate_hz)
-    return dialogue(
-        form, question.units, document["question_text"], document["question_language"], spoken, language, order,
-        _further_texts(document),
-    )  # fmt: skip
+    return [*speak_chunks(chunks, answer.units, answer.words, example.frame_rate_hz)]
 
 
 def _text_dialogue(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
-    document = example.document
+    document, order = example.document, draw.settings.order
     return text_dialogue(
         form, document["question_text"], document["answer_text"], document["question_language"],
-        document["answer_language"], draw.settings.order, _further_texts(document),
+        document["answer_language"], order, _further(chain_of(order), document, draw),
     )  # fmt: skip
 
 
@@ -235,9 +260,18 @@ def _ask_instruction(asked: Asked) -> list[Turn]:
     return message_turns(asked.messages, asked.language)
 
 
-def _further_texts(document: Mapping[str, Any]) -> dict[str, str]:
-    """The texts of a dialogue that only some chains write: ``question_text_en``, ..."""
-    return {name: text for name, text in document.items() if name.startswith(("question_text_", "answer_text_"))}
+def _said(example: Example) -> list[tuple[Units, str]]:
+    """Units and language of each utterance."""
+    return [(sentence.units, sentence.language) for sentence in example.utterances]
+
+
+def _further(chain: Chain, document: Mapping[str, Any], draw: Draw) -> dict[str, str | None]:
+    """What some chains write besides (``core_question``, ``core_language``, ``answer_text_en``), shortened if asked."""
+    others = ("question_text_", "answer_text_", f"{CORE}_")
+    further = {name: text for name, text in document.items() if name.startswith(others)}
+    if draw.settings.compression is None:
+        return further
+    return further | draw.settings.compression.shortened(chain, document, draw.progress, draw.seed)
 
 
 def _text_itself(document: Mapping[str, Any]) -> Iterator[str]:
@@ -268,10 +302,16 @@ TASKS: dict[str, Task] = {
     "interleaved": Task(
         "utterances", _interleaved, (*_STORE, "unit_noise", "spans", "span_words"), reads_words=True
     ),
-    "code_switched": Task("groups", _code_switched, (*_STORE, "unit_noise", "num_sentences")),
+    "code_switched": Task(
+        "groups", _code_switched, (*_STORE, "unit_noise", "num_sentences"), textless=True
+    ),
+    "story": Task(
+        "stories", _story, (*_STORE, "joined_tokens", "switch_probability", "shortest_run"), textless=True
+    ),
+    "speech": Task("joined_utterances", _speech, (*_STORE, "joined_tokens"), textless=True),
     "dialogue": Task(
-        "spoken_documents", _dialogue, (*_STORE, "unit_noise", *_TEXTS, "order"), _DIALOGUE_FIELDS, _ask_dialogue,
-        reads_words=True,
+        "spoken_documents", _dialogue, (*_STORE, "unit_noise", *_TEXTS, "order", "compression"), _DIALOGUE_FIELDS,
+        _ask_dialogue, reads_words=True,
     ),
     "translation": Task(
         "documents", _translation, _TEXTS, TEXT_FIELDS["translation"], _ask_translation, _texts_of_translation
@@ -281,7 +321,8 @@ TASKS: dict[str, Task] = {
     ),
     "text": Task("documents", _text, _TEXTS, TEXT_FIELDS["text"], texts=_text_itself),
     "text_dialogue": Task(
-        "documents", _text_dialogue, (*_TEXTS, "order"), TEXT_FIELDS["text_dialogue"], _ask_text_dialogue
+        "documents", _text_dialogue, (*_TEXTS, "order", "compression"), TEXT_FIELDS["text_dialogue"],
+        _ask_text_dialogue,
     ),
 }  # fmt: skip
 """Name to task."""

@@ -215,7 +215,7 @@ class TextEncoder:
 
     def surface(self, ids: Sequence[int]) -> str:
         """Ids of a template, of markers or units, as their tokens spell them."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        return surface(self._tokenizer, ids)
 
     def _encode_apart(self, text: str, behind_token: bool) -> _Tokens:
         # Some tokenizers hold control tokens, and the names of bytes, among their pieces. These are cut before the last
@@ -229,6 +229,11 @@ class TextEncoder:
             tokens += [(token_id, end + start - len(before)) for token_id, (_, end) in pairs if end > len(before)]
         kept = [token for token in tokens if token[0] not in self._control_ids]
         return _Tokens(tuple(token_id for token_id, _ in kept), tuple(stop for _, stop in kept))
+
+
+def surface(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """Ids as their tokens spell them, one behind the other."""
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def _by_part(tokens: _Tokens, parts: Sequence[str]) -> list[list[int]]:

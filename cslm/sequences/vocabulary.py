@@ -1,174 +1,52 @@
-"""The speech vocabulary: where units and markers stand among the ids of a text tokenizer.
+"""The speech vocabulary of a tokenizer: read from one, added to a text tokenizer, or all that a textless one has.
 
-Text ids stay as they are; from ``len(tokenizer)`` on comes one contiguous block of units, then the markers. Surface
-forms are the paper's (section 3.1, appendix A): ``<0>`` ... ``<4095>``, ``<sosp>``, ``<eosp>``, ``[question]``,
-``[answer]``; further codebooks spell ``<1:0>``, ``<2:0>``, ... Units become ids by adding an offset, never by going
-through strings. Chains of modality may have markers of their own: a tokenizer holds them or not (``further``).
+Surface forms are the paper's (section 3.1, appendix A): ``<0>`` ... ``<4095>``, ``<sosp>``, ``<eosp>``, ``[question]``,
+``[answer]``; further codebooks spell ``<1:0>``, ``<2:0>``, ...
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 
 from cslm.codecs.units import unit_token
 from cslm.errors import UserError
 from cslm.sequences.chains import markers_of_chains
-from tokenizers import AddedToken
+from cslm.sequences.vocabulary_layout import (
+    ANSWER,
+    END_OF_SPEECH,
+    MARKERS,
+    QUESTION,
+    START_OF_SPEECH,
+    SpeechVocabulary,
+)
+from tokenizers import AddedToken, Tokenizer, decoders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
-START_OF_SPEECH = "<sosp>"
-END_OF_SPEECH = "<eosp>"
-QUESTION = "[question]"
-ANSWER = "[answer]"
-MARKERS = (START_OF_SPEECH, END_OF_SPEECH, QUESTION, ANSWER)
+__all__ = [
+    "ANSWER",
+    "END_OF_SPEECH",
+    "MARKERS",
+    "QUESTION",
+    "START_OF_SPEECH",
+    "SpeechVocabulary",
+    "extend_tokenizer",
+    "from_tokenizer",
+    "has_speech",
+    "is_textless",
+    "textless_tokenizer",
+]
 
-PADDING_MULTIPLE = 64
-
-
-@dataclass(frozen=True)
-class SpeechVocabulary:
-    """The layout of text, units and markers. Frozen: a checkpoint keeps the one that it was trained with."""
-
-    num_text_ids: int
-    codebook_sizes: tuple[int, ...]
-    first_unit_id: int
-    sosp: int
-    eosp: int
-    question: int
-    answer: int
-    further: Mapping[str, int] = field(default_factory=dict, hash=False)
-    """surface forms and ids of the markers that only some chains write"""
-
-    @classmethod
-    def after_text(
-        cls, num_text_ids: int, codebook_sizes: Sequence[int], further: Sequence[str] = ()
-    ) -> SpeechVocabulary:
-        """The layout of this package: units from ``num_text_ids`` on, then the four markers, then ``further`` ones."""
-        sizes = tuple(int(size) for size in codebook_sizes)
-        assert sizes and min(sizes) > 0, sizes
-        ids = {form: num_text_ids + sum(sizes) + place for place, form in enumerate((*MARKERS, *further))}
-        sosp, eosp, question, answer = (ids[form] for form in MARKERS)
-        more = {form: ids[form] for form in further}
-        return cls(num_text_ids, sizes, num_text_ids, sosp, eosp, question, answer, more)
-
-    @property
-    def num_units(self) -> int:
-        """How many ids name a unit, over all codebooks."""
-        return sum(self.codebook_sizes)
-
-    @property
-    def markers(self) -> dict[str, int]:
-        """Surface forms and ids of all markers: ``<sosp>``, ``<eosp>``, ``[question]``, ``[answer]``, further ones."""
-        return {**dict(zip(MARKERS, (self.sosp, self.eosp, self.question, self.answer), strict=True)), **self.further}
-
-    @property
-    def marker_ids(self) -> tuple[int, ...]:
-        """The ids of all markers, in the order of :attr:`markers`."""
-        return tuple(self.markers.values())
-
-    @property
-    def size(self) -> int:
-        """The number of ids that name something: text, units and markers."""
-        return max(self.num_text_ids, self.first_unit_id + self.num_units, max(self.marker_ids) + 1)
-
-    @property
-    def padded_size(self) -> int:
-        """The size rounded up to a multiple of 64: the rows of our embedding."""
-        return -(-self.size // PADDING_MULTIPLE) * PADDING_MULTIPLE
-
-    @property
-    def codebook_offsets(self) -> npt.NDArray[np.int64]:
-        """The id of unit 0 of each codebook, ``(num_codebooks,)``."""
-        starts = np.cumsum((0, *self.codebook_sizes[:-1]), dtype=np.int64)
-        return starts + self.first_unit_id
-
-    def unit_id(self, unit: int, codebook: int = 0) -> int:
-        """The id of one unit."""
-        assert 0 <= unit < self.codebook_sizes[codebook], (unit, codebook, self.codebook_sizes)
-        return self.first_unit_id + sum(self.codebook_sizes[:codebook]) + unit
-
-    def unit_ids(self, units: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-        """Ids of units ``(num_frames, num_codebooks)``, frame by frame: ``(num_frames * num_codebooks,)``.
-
-        Raises:
-            UserError: the units have another number of codebooks, or are out of range for this vocabulary.
-        """
-        if len(self.codebook_sizes) == 1:
-            flat = units.reshape(-1).astype(np.int32)
-            if units.ndim == 2 and units.shape[1] != 1:
-                raise UserError(
-                    f"units of {units.shape[1]} codebooks in a vocabulary of 1: use the card it was made with"
-                )
-            if flat.size and (int(flat.max()) >= self.codebook_sizes[0] or int(flat.min()) < 0):
-                raise UserError(self._out_of_range(int(flat.max())))
-            return flat + np.int32(self.first_unit_id)
-        if units.ndim != 2 or units.shape[1] != len(self.codebook_sizes):
-            raise UserError(
-                f"units of shape {units.shape} in a vocabulary of {len(self.codebook_sizes)} codebooks: "
-                "use the card it was made with"
-            )
-        if units.size and bool((units >= np.asarray(self.codebook_sizes)).any()):
-            raise UserError(self._out_of_range(int(units.max())))
-        return (units.astype(np.int64) + self.codebook_offsets).reshape(-1).astype(np.int32)
-
-    def _out_of_range(self, unit: int) -> str:
-        return f"unit {unit} in a vocabulary of codebooks {list(self.codebook_sizes)}: use the card it was made with"
-
-    def is_unit(self, ids: Any) -> Any:
-        """Which of ``ids`` (an int, an array or a tensor) name units: a bool, or booleans of the same shape."""
-        return (ids >= self.first_unit_id) & (ids < self.first_unit_id + self.num_units)
-
-    def units_from_ids(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """Units ``(num_frames, num_codebooks)`` of ids written frame by frame.
-
-        Reads up to the first id that stands out of turn; an unfinished last frame is left out. (A model may write such
-        things; a sequence that this package built holds none.)
-        """
-        flat = np.asarray(ids, dtype=np.int64).reshape(-1)
-        num_codebooks = len(self.codebook_sizes)
-        frames = flat[: len(flat) // num_codebooks * num_codebooks].reshape(-1, num_codebooks) - self.codebook_offsets
-        wrong = ((frames < 0) | (frames >= np.asarray(self.codebook_sizes))).any(axis=1)
-        return frames[: int(wrong.argmax())] if wrong.any() else frames
-
-    def tokens(self) -> list[str]:
-        """The surface forms of units and markers, in the order of their ids."""
-        forms = {
-            self.unit_id(unit, codebook): unit_token(unit, codebook)
-            for codebook, size in enumerate(self.codebook_sizes)
-            for unit in range(size)
-        }
-        forms.update((token_id, form) for form, token_id in self.markers.items())
-        return [forms[token_id] for token_id in sorted(forms)]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The layout as plain values, for the speech section of a checkpoint's config."""
-        further = {"further_markers": dict(self.further)} if self.further else {}
-        return {
-            "num_text_ids": self.num_text_ids,
-            "codebook_sizes": list(self.codebook_sizes),
-            "first_unit_id": self.first_unit_id,
-            "sosp": self.sosp,
-            "eosp": self.eosp,
-            "question": self.question,
-            "answer": self.answer,
-            **further,
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SpeechVocabulary:
-        """The layout that :meth:`to_dict` wrote."""
-        names = ("num_text_ids", "first_unit_id", "sosp", "eosp", "question", "answer")
-        sizes = tuple(int(size) for size in values["codebook_sizes"])
-        further = {form: int(token_id) for form, token_id in values.get("further_markers", {}).items()}
-        return cls(codebook_sizes=sizes, further=further, **{name: int(values[name]) for name in names})
+END_OF_DOCUMENT = "<|endoftext|>"
+"""ends a document of a textless model; the tokenizers of GPT-2 and Qwen2 would add one of this name if it had none"""
+MERGE_REPEATS = "merge_repeats"
+"""the key of a textless tokenizer's configuration that says whether repeats of its units are merged"""
 
 
 def has_speech(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -177,36 +55,95 @@ def has_speech(tokenizer: PreTrainedTokenizerBase) -> bool:
     return any(form in added for form in (unit_token(0), *MARKERS))
 
 
+def is_textless(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer spells units and no text: they come from id 0 on, and there is no marker."""
+    added = tokenizer.get_added_vocab()
+    return added.get(unit_token(0)) == 0 and not any(form in added for form in MARKERS)
+
+
 def from_tokenizer(tokenizer: PreTrainedTokenizerBase) -> SpeechVocabulary:
     """The layout of any tokenizer whose added tokens spell units and markers, the authors' release among them.
+
+    That of a textless one too, which has nothing but units and what ends a document.
 
     Raises:
         UserError: a marker or the units are missing, or the units are not one contiguous block.
     """
+    if is_textless(tokenizer):
+        return _from_textless(tokenizer)
     added: dict[str, int] = tokenizer.get_added_vocab()
     missing = [form for form in (unit_token(0), *MARKERS) if form not in added]
     if missing:
         raise UserError(
-            f"the tokenizer {tokenizer.name_or_path or '(unnamed)'} has no added token {' '.join(missing)}: "
+            f"the tokenizer {_name(tokenizer)} has no added token {' '.join(missing)}: "
             "it was not extended for speech; pre-train from it first"
         )
     first = added[unit_token(0)]
+    sizes = _codebook_sizes(tokenizer, added)
+    markers = {form: added[form] for form in dict.fromkeys((*MARKERS, *markers_of_chains())) if form in added}
+    num_text_ids = min(first, *(markers[form] for form in MARKERS))
+    return SpeechVocabulary(num_text_ids, sizes, first, markers)
+
+
+def _from_textless(tokenizer: PreTrainedTokenizerBase) -> SpeechVocabulary:
+    ids: dict[str, int] = tokenizer.get_vocab()
+    sizes = _codebook_sizes(tokenizer, ids)
+    if tokenizer.eos_token_id != sum(sizes) or len(ids) != sum(sizes) + 1:
+        raise UserError(
+            f"the tokenizer {_name(tokenizer)} has {sum(sizes):,} units and no text, and {len(ids):,} ids in all with "
+            f"eos_token_id {tokenizer.eos_token_id}: beside its units it must have what ends a document alone"
+        )
+    return SpeechVocabulary.without_text(sizes, bool(tokenizer.init_kwargs.get(MERGE_REPEATS, False)))
+
+
+def _codebook_sizes(tokenizer: PreTrainedTokenizerBase, ids: Mapping[str, int]) -> tuple[int, ...]:
+    """The units among ``ids``, codebook by codebook.
+
+    Raises:
+        UserError: they are not one contiguous block.
+    """
+    first = ids[unit_token(0)]
     sizes: list[int] = []
-    while unit_token(0, len(sizes)) in added:
+    while unit_token(0, len(sizes)) in ids:
         codebook, size = len(sizes), 0
-        while unit_token(size, codebook) in added:
-            if added[unit_token(size, codebook)] != first + sum(sizes) + size:
+        while unit_token(size, codebook) in ids:
+            if ids[unit_token(size, codebook)] != first + sum(sizes) + size:
                 raise UserError(
-                    f"the units of the tokenizer {tokenizer.name_or_path or '(unnamed)'} are not one block: "
-                    f"{unit_token(size, codebook)} has id {added[unit_token(size, codebook)]}, not "
+                    f"the units of the tokenizer {_name(tokenizer)} are not one block: "
+                    f"{unit_token(size, codebook)} has id {ids[unit_token(size, codebook)]}, not "
                     f"{first + sum(sizes) + size}"
                 )
             size += 1
         sizes.append(size)
-    sosp, eosp, question, answer = (added[form] for form in MARKERS)
-    further = {form: added[form] for form in markers_of_chains() if form in added and form not in MARKERS}
-    num_text_ids = min(first, sosp, eosp, question, answer)
-    return SpeechVocabulary(num_text_ids, tuple(sizes), first, sosp, eosp, question, answer, further)
+    return tuple(sizes)
+
+
+def _name(tokenizer: PreTrainedTokenizerBase) -> str:
+    return tokenizer.name_or_path or "(unnamed)"
+
+
+def textless_tokenizer(codebook_sizes: Sequence[int], merge_repeats: bool = False) -> PreTrainedTokenizerFast:
+    """A tokenizer that spells ``<0><12>`` and what ends a document; between them it passes over whatever it is given.
+
+    ``AutoTokenizer`` opens what it saves without this package. All that it has are added tokens: for some architectures
+    (``qwen2``) transformers 5 makes a tokenizer of its own class out of any file, and keeps only these. It remembers
+    ``merge_repeats``, which is how the ids of a recording are made and nothing that happens to strings.
+    """
+    vocabulary = SpeechVocabulary.without_text(codebook_sizes, merge_repeats)
+    backend = Tokenizer(BPE({}, []))
+    backend.decoder = decoders.Fuse()
+    backend.add_tokens([AddedToken(token, normalized=False) for token in vocabulary.tokens()])
+    backend.add_special_tokens([AddedToken(END_OF_DOCUMENT, normalized=False)])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        eos_token=END_OF_DOCUMENT,
+        pad_token=END_OF_DOCUMENT,
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+        **{MERGE_REPEATS: merge_repeats},
+    )
+    assert from_tokenizer(tokenizer) == vocabulary, "the tokenizer gave units other ids"
+    return tokenizer
 
 
 def extend_tokenizer(
@@ -219,8 +156,14 @@ def extend_tokenizer(
             in a tokenizer that holds units already behind all that it has.
 
     Raises:
-        UserError: the tokenizer already has units of another layout, or spells one of the new tokens itself.
+        UserError: the tokenizer has no text, has units of another layout already, or spells one of the new tokens
+            itself.
     """
+    if is_textless(tokenizer):
+        raise UserError(
+            f"the tokenizer {_name(tokenizer)} is that of a textless model, which text cannot be added to: begin from "
+            "a model with text"
+        )
     sizes = tuple(int(size) for size in codebook_sizes)
     wanted = [form for form in dict.fromkeys(further) if form not in MARKERS]
     unknown = [form for form in wanted if form not in markers_of_chains()]
@@ -229,7 +172,7 @@ def extend_tokenizer(
         found = from_tokenizer(tokenizer)
         if found.codebook_sizes != sizes:
             raise UserError(
-                f"the tokenizer {tokenizer.name_or_path or '(unnamed)'} already holds units of codebooks "
+                f"the tokenizer {_name(tokenizer)} already holds units of codebooks "
                 f"{list(found.codebook_sizes)}, but the card has {list(sizes)}: use the card that it was extended with"
             )
         _add(tokenizer, [form for form in wanted if form not in found.further])

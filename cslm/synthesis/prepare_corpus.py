@@ -29,6 +29,8 @@ CORPORA = {
     "fairseq": "cslm.corpora.fairseq:prepare_fairseq",
     "long_utterances": "cslm.corpora.long_utterances:prepare_long_utterances",
     "hugging_face": "cslm.corpora.hugging_face:prepare_hugging_face",
+    "spoken_instructions": "cslm.synthesis.instructions:prepare_spoken_instructions",
+    "four_texts": "cslm.corpora.four_texts:prepare_four_texts",
     "hugging_face_text": "cslm.corpora.hugging_face_text:prepare_hugging_face_text",
     "stories": "cslm.synthesis.stories:prepare_stories",
     "aligned": "cslm.synthesis.aligned:prepare_aligned",
@@ -37,7 +39,7 @@ CORPORA = {
 }
 """Name of a corpus to ``module:function``; it takes (output, config), whose class holds the options."""
 
-RESUMABLE = ("hugging_face_text", "stories", "story_pairs")
+RESUMABLE = ("hugging_face_text", "spoken_instructions", "stories", "story_pairs")
 """Corpora whose function goes on where an interrupted run left the folder; the others start again."""
 
 _CONFIGURATION = "config.yaml"

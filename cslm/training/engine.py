@@ -208,6 +208,18 @@ def update_weights(engine: Any, clip: float) -> float | Tensor:
     return 0.0 if norm is None else norm
 
 
+def forget_moments(engine: Any) -> None:
+    """Set the states of the optimizer to zero, where they were before the first step; weights and rates stay.
+
+    In place: these tensors are what ZeRO shards, offloads and saves.
+    """
+    optimizer = getattr(engine.optimizer, "optimizer", engine.optimizer)
+    for state in optimizer.state.values():
+        for value in state.values():
+            if isinstance(value, Tensor):
+                value.zero_()
+
+
 def full_weights(engine: Any) -> dict[str, Tensor]:
     """The whole state of the module on the CPU of rank 0 (elsewhere empty); all processes call it together."""
     keep = torch.distributed.get_rank() == 0

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError
 from cslm.training.language_model import train_language_model
-from cslm.training.language_model_config import LanguageModelConfig
-
-
-@dataclass
-class FinetuneConfig(LanguageModelConfig):
-    """One fine-tuning run; ``model.base`` is a checkpoint of ``pretrain``."""
-
-    decoder: str | None = None
-    """folder of a speech decoder (train-decoder), put into the checkpoint, which then speaks wherever it is taken; null
-    keeps the base's own, if it has one"""
+from cslm.training.language_model_config import FinetuneConfig
 
 
 def finetune(config: FinetuneConfig) -> None:

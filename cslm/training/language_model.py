@@ -14,12 +14,21 @@ from cslm.batches.held_out import HeldOut
 from cslm.batches.read_ahead import read_ahead
 from cslm.codecs.families import card_centroids
 from cslm.errors import UserError
+from cslm.model.activation_checkpointing import checkpoint_activations
 from cslm.model.backbone import build_model, model_shape
 from cslm.model.checkpoint import save_checkpoint
 from cslm.model.compiled_layers import compile_layers
 from cslm.model.cpu_layers import use_cpu_layers
 from cslm.model.document_probe import check_documents
-from cslm.model.extension import CODEC_CENTROIDS, INITIALISATIONS, add_marker_rows, extend_model, num_embeddings
+from cslm.model.extension import (
+    CODEC_CENTROIDS,
+    INITIALISATIONS,
+    add_marker_rows,
+    end_documents_with,
+    extend_model,
+    num_embeddings,
+    replace_text_rows,
+)
 from cslm.model.lora import add_lora, merge_lora
 from cslm.model.loss import LanguageModelLoss
 from cslm.model.positions import check_length
@@ -28,8 +37,9 @@ from cslm.training.language_model_config import LanguageModelConfig, RunPaths
 from cslm.training.loop import is_finished, train
 from cslm.training.row_training import RowTraining
 from cslm.training.run_claim import claim
-from cslm.training.run_data import RunData, SpeechSide, decoder_folder, open_data
+from cslm.training.run_data import RunData, decoder_folder, open_data
 from cslm.training.run_folder import check_output
+from cslm.training.speech_side import SpeechSide
 from cslm.training.training_config import TrainingConfig
 from cslm.training.validation import Validator
 
@@ -90,7 +100,7 @@ def _train(config: LanguageModelConfig, paths: RunPaths, decoder: str | None) ->
             speech=speech.section() if speech else None,
             card=speech.card.path if speech and speech.card else None,
             decoder=voice,
-            end_of_turn=data.form.chat.end_of_turn_ids[-1],
+            end_of_turn=None if data.form.is_textless else data.form.chat.end_of_turn_ids[-1],
         )
 
     validator = None
@@ -113,11 +123,8 @@ def build_run_model(config: LanguageModelConfig, data: RunData) -> PreTrainedMod
     training, seed = config.training, config.training.seed
     model = build_model(backbone, tokenizer, seed)
     _check_new_rows(config, speech)
-    if speech is not None and speech.is_new:
-        centroids = _centroids(config.initialisation, speech)
-        extend_model(model, speech.vocabulary, config.initialisation, seed, config.untie_head, centroids)
-    elif speech is not None:
-        add_marker_rows(model, speech.vocabulary, seed)
+    if speech is not None:
+        _add_rows(config, model, speech)
     num_rows = num_embeddings(model)
     if num_rows < len(tokenizer):
         raise UserError(f"{backbone.base} has {num_rows} rows, but its tokenizer {len(tokenizer)} ids: they do not fit")
@@ -131,8 +138,23 @@ def build_run_model(config: LanguageModelConfig, data: RunData) -> PreTrainedMod
     if training.device.compile:
         compile_layers(model)
     if training.device.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_activations(model)
     return model
+
+
+def _add_rows(config: LanguageModelConfig, model: PreTrainedModel, speech: SpeechSide) -> None:
+    """Rows for what the vocabulary has and the model has not."""
+    vocabulary, seed = speech.vocabulary, config.training.seed
+    if speech.is_new:
+        drawn = (config.initialisation, seed, config.untie_head, _centroids(config.initialisation, speech))
+        if vocabulary.is_textless:
+            replace_text_rows(model, vocabulary, speech.num_replaced_ids, *drawn)
+        else:
+            extend_model(model, vocabulary, *drawn)
+    elif not vocabulary.is_textless:
+        add_marker_rows(model, vocabulary, seed)
+    if vocabulary.end_of_document is not None and (speech.is_new or config.model.base is None):
+        end_documents_with(model, vocabulary.end_of_document)
 
 
 def _check_new_rows(config: LanguageModelConfig, speech: SpeechSide | None) -> None:

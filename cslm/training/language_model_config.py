@@ -73,6 +73,8 @@ class LanguageModelConfig:
         self.model.check()
         if self.model.base is not None and self.text_tokenizer is not None:
             raise UserError("text_tokenizer is only for a model from scratch: model.base brings its own")
+        if self.model.textless:
+            self._check_textless()
         if self.lora is not None:
             self.lora.check()
         if self.validation is not None:
@@ -88,6 +90,21 @@ class LanguageModelConfig:
             )
         if self.rows_first_steps and self.lora is not None and self.lora.train_rows == "none":
             raise UserError(f"rows_first_steps is {self.rows_first_steps}, and lora.train_rows none freezes the rows")
+
+    def _check_textless(self) -> None:
+        """Make sure that a model without text is asked for none; its sources are checked where they are opened."""
+        for key in ("text_tokenizer", "chat_template"):
+            if getattr(self, key) is not None:
+                raise UserError(f"{key} is given, and model.textless is true, a model without any text: leave it out")
+
+
+@dataclass
+class FinetuneConfig(LanguageModelConfig):
+    """One fine-tuning run; ``model.base`` is a checkpoint of ``pretrain``."""
+
+    decoder: str | None = None
+    """folder of a speech decoder (train-decoder), put into the checkpoint, which then speaks wherever it is taken; null
+    keeps the base's own, if it has one"""
 
 
 class RunPaths:

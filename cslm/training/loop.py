@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cslm.batches.accounts import account_lines
 from cslm.errors import StoppedError
 from cslm.files.atomic_file import write_atomically
 from cslm.training.engine import full_weights, stack_versions, start_engine, start_processes, wait_for_all
@@ -162,8 +163,10 @@ def _finish(engine: Any, state: TrainingState, output: Path, save: Callable[[dic
     save(weights, output)
     for name, tokens in state.consumed.items():
         print(f"{name}: {tokens:,} tokens, {tokens / max(1, state.tokens):.1%} of all", flush=True)
+    for line in account_lines(state.accounts):
+        print(line, flush=True)
     for what, count in state.notes.items():
         print(f"{what}: {count:,}", flush=True)
     facts = {"steps": state.step, "tokens": state.tokens, "consumed": state.consumed, "notes": state.notes}
-    facts |= {"versions": stack_versions()}
+    facts |= {"accounts": state.accounts, "versions": stack_versions()}
     write_atomically(output / FINISHED_FILE, (json.dumps(facts, indent=1) + "\n").encode())

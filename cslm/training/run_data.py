@@ -6,65 +6,32 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from cslm.batches.held_out import HeldOut
 from cslm.batches.parts import Part
+from cslm.batches.schedules import reckon, reckon_alike, reckon_epochs, told_of_compressions
 from cslm.batches.sources import IndexFolder, Source, SourceConfig, open_sources
 from cslm.batches.stream import BatchSizes, BatchStream, mixture_of
 from cslm.batches.told_before import told_before_training
-from cslm.batches.weights import is_never_drawn, weight_at
-from cslm.codecs.card import Card, load_card
-from cslm.codecs.families import load_codec
-from cslm.codecs.fingerprint import UNKNOWN, check_fingerprint
+from cslm.codecs.fingerprint import check_fingerprint
 from cslm.corpora.fitted_texts import fitted_texts
 from cslm.decoder.speech_decoder import CONFIG_FILE, SpeechDecoder
 from cslm.errors import UserError
 from cslm.model.backbone import load_text_tokenizer
-from cslm.model.checkpoint import CARD_FILE, DECODER_FOLDER, SPEECH_FOLDER, read_speech_section
-from cslm.sequences.chains import markers_of_chains
+from cslm.model.checkpoint import DECODER_FOLDER, SPEECH_FOLDER
 from cslm.sequences.sequence_format import SequenceFormat
-from cslm.sequences.tasks import TASKS
 from cslm.sequences.text_tokenizer import train_text_tokenizer
-from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_tokenizer, has_speech
 from cslm.sequences.wordings import all_wordings
-from cslm.training.engine import runs_on_cpu
+from cslm.training.engine import deepspeed_settings, runs_on_cpu
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
 from cslm.training.run_folder import INDEX_FOLDER, LOCK_FILE, TEXT_TOKENIZER_FOLDER
+from cslm.training.speech_side import SpeechSide, open_speech_side, open_textless_side, orders_of
 from cslm.training.state import MadeOf, find_latest
-
-
-@dataclass(frozen=True)
-class SpeechSide:
-    """The units that a run works with."""
-
-    vocabulary: SpeechVocabulary
-    """where units and markers stand"""
-    fingerprint: str
-    """of the speech tokenizer"""
-    card: Card | None
-    """None where a base made by others brings none"""
-    is_new: bool
-    """whether the rows are added by this run"""
-    where: str
-    """what named the fingerprint, for messages"""
-    order: str | None = None
-    """the chain of modality that answers are learnt in; None where neither the run nor its base learns any"""
-
-    def section(self) -> dict[str, Any]:
-        """The speech section of the checkpoint's configuration."""
-        section = self.vocabulary.to_dict()
-        section |= {"fingerprint": self.fingerprint, "vocabulary_size": self.vocabulary.size}
-        if self.order is not None:
-            section["order"] = self.order
-        if self.card is not None:
-            section |= {"frame_rate_hz": self.card.frame_rate_hz, "sample_rate_hz": self.card.sample_rate_hz}
-        return section
 
 
 class RunData(NamedTuple):
@@ -108,11 +75,17 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
     Raises:
         UserError: parts that do not belong together, or a file that is missing.
     """
+    check_can_forget(config)
     paths = RunPaths(config)
     fitted = paths.output / TEXT_TOKENIZER_FOLDER
     folder = fitted if scratch is None or fitted.is_dir() else scratch / fitted.name
-    tokenizer = open_text_tokenizer(config, paths, folder, rank)
-    speech = open_speech_side(paths, tokenizer, orders_of(config.sources))
+    tokenizer: PreTrainedTokenizerBase
+    speech: SpeechSide | None
+    if config.model.textless:
+        tokenizer, speech = open_textless_side(paths, config.model.merge_repeats)
+    else:
+        tokenizer = open_text_tokenizer(config, paths, folder, rank)
+        speech = open_speech_side(paths, tokenizer, orders_of(config.sources))
     form = open_format(config, paths, tokenizer)
     working = paths.output / LOCK_FILE
     kept_in = IndexFolder(paths.output / INDEX_FOLDER, local_rank, working) if scratch is None else None
@@ -121,13 +94,16 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
     sizes = BatchSizes(
         training.tokens_per_step, training.tokens_per_micro_batch, training.max_length, training.data.pack
     )
-    sources = open_run_sources(config.sources, paths, form, speech, part, kept_in)
+    sources = open_run_sources(config.sources, paths, form, speech, part, kept_in, sizes.max_length)
     weights = {name: source.weight for name, source in config.sources.items()}
     total_tokens = _begun_with(paths.output) or training.schedule_tokens
+    reckon(sources, weights, total_tokens, training.tokens_per_step)
     mixture = mixture_of(sources, weights, training.seed, total_tokens, config.caps)
-    stream = BatchStream(sources, mixture, sizes, training.seed, tokenizer.pad_token_id or 0)
+    reckon_epochs(sources, mixture)
+    pad_id, alternate = tokenizer.pad_token_id or 0, training.data.alternate
+    stream = BatchStream(sources, mixture, sizes, training.seed, pad_id, alternate)
     told = told_before_training(sources, config.sources, sizes.max_length) if scratch is None else ()
-    for line in told:
+    for line in (*told, *told_of_compressions(sources)) if scratch is None else ():
         if rank == 0:
             print(line, flush=True)
     first = config.training.data.tokenize_texts_first
@@ -136,12 +112,35 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
             source.know_texts()
     held_out = None
     if validation is not None:
-        looked_at = open_run_sources(config.sources, paths, form, speech, part._replace(held_out=True), kept_in)
+        looked_at = open_run_sources(
+            config.sources, paths, form, speech, part._replace(held_out=True), kept_in, sizes.max_length
+        )
+        reckon_alike(looked_at, sources)
         held_out = HeldOut(looked_at, stream, validation.max_documents)
         if not len(held_out):
             raise UserError(f"validation.share {validation.share} of these sources is no document: raise it")
     digests = {} if kept_in is None else source_digests(config.sources, paths, sources, kept_in)
     return RunData(tokenizer, speech, form, stream, held_out, digests)
+
+
+def check_can_forget(config: LanguageModelConfig) -> None:
+    """Make sure that the optimizer can forget its moments, where a source asks for it.
+
+    Raises:
+        UserError: it has none, or they lie on a disk.
+    """
+    asking = [
+        name for name, it in config.sources.items() if it.compression is not None and it.compression.reset_optimizer
+    ]
+    if not asking:
+        return
+    told = f"the source {asking[0]} has compression.reset_optimizer, and"
+    training = config.training
+    if training.optimizer.name == "sgd":
+        raise UserError(f"{told} sgd has no moments to forget: leave it out, or choose adamw")
+    offload = deepspeed_settings(training.device).get("zero_optimization", {}).get("offload_optimizer", {})
+    if offload.get("device") == "nvme":
+        raise UserError(f"{told} {training.device.deepspeed} keeps the moments on a disk: offload them to cpu")
 
 
 def source_digests(
@@ -170,8 +169,11 @@ def open_run_sources(
     speech: SpeechSide | None,
     part: Part,
     kept_in: IndexFolder | None = None,
+    max_length: int | None = None,
 ) -> dict[str, Source]:
     """The sources under the root by name, or a part of them; their units are those of the model.
+
+    Stories and speech are joined to ``max_length`` where they do not say to what else.
 
     Raises:
         UserError: as :func:`~cslm.batches.sources.open_sources`, or units of another speech tokenizer.
@@ -189,7 +191,7 @@ def open_run_sources(
         )
         for name, source in configs.items()
     }
-    sources = open_sources(located, form, part, kept_in)
+    sources = open_sources(located, form, part, kept_in, max_length)
     for name, source in sources.items():
         if source.store is not None and speech is not None:
             where = f"the store {located[name].store}"
@@ -244,43 +246,3 @@ def decoder_folder(paths: RunPaths, given: str | None, speech: SpeechSide | None
     folder = own if given is None else paths.locate(given)
     SpeechDecoder.from_pretrained(folder, speech.fingerprint, speech.where)
     return folder
-
-
-def orders_of(sources: Mapping[str, SourceConfig]) -> list[str]:
-    """The chains of modality that the sources are written in, spoken dialogues first, then by weight at the end."""
-    weights: dict[str, tuple[bool, float]] = {}
-    for source in sources.values():
-        if source.task in TASKS and "order" in TASKS[source.task].reads and not is_never_drawn(source.weight):
-            found = ("store" in TASKS[source.task].reads, weight_at(source.weight, 1.0))
-            weights[source.order] = max(found, weights.get(source.order, found))
-    return sorted(weights, key=lambda order: weights[order], reverse=True)
-
-
-def open_speech_side(
-    paths: RunPaths, tokenizer: PreTrainedTokenizerBase, orders: Sequence[str] = ()
-) -> SpeechSide | None:
-    """The units, from the card or the base, added to ``tokenizer`` where it has none; None for a model of text alone.
-
-    Args:
-        orders: the chains of modality that the run writes; the markers that they need are added too.
-
-    Raises:
-        UserError: no such card, or a card and a base of different speech tokenizers.
-    """
-    section = read_speech_section(paths.base) if paths.base is not None else None
-    is_new = not has_speech(tokenizer)
-    if paths.card is None and is_new:
-        return None
-    known = section["fingerprint"] if section is not None else UNKNOWN
-    of_base = Path(paths.base or "") / SPEECH_FOLDER / CARD_FILE
-    order = orders[0] if orders else (section or {}).get("order")
-    if paths.card is None and not of_base.is_file():
-        sizes = from_tokenizer(tokenizer).codebook_sizes
-        vocabulary = extend_tokenizer(tokenizer, sizes, markers_of_chains(orders))
-        return SpeechSide(vocabulary, known, None, is_new, f"the base {paths.base}", order)
-    card = load_card(paths.card or of_base)
-    vocabulary = extend_tokenizer(tokenizer, card.codebook_sizes, markers_of_chains(orders))
-    found = card.fingerprint or load_codec(str(card.path)).fingerprint
-    if not is_new:
-        check_fingerprint(known, found, f"the base {paths.base}", f"the card {card.path}")
-    return SpeechSide(vocabulary, found, card, is_new, f"the card {card.path}", order)

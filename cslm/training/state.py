@@ -51,6 +51,8 @@ class TrainingState:
     """lowest validation loss so far"""
     schedule_tokens: int | None = None
     """tokens of the schedule that the run began with: what its data reckon their progress by, made longer or not"""
+    accounts: dict[str, int] = field(default_factory=dict)
+    """tokens seen by language, or by stage of the training and language (:mod:`~cslm.batches.accounts`)"""
 
 
 class MadeOf(NamedTuple):
@@ -121,7 +123,7 @@ def _read(folder: Path) -> SavedState:
     values = json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))
     state = TrainingState(
         values["step"], values["tokens"], values["position"], values["consumed"], values["notes"],
-        values["best_loss"], values.get("schedule_tokens"),
+        values["best_loss"], values.get("schedule_tokens"), accounts=values.get("accounts", {}),
     )  # fmt: skip
     made_of = MadeOf(values["vocabulary"], values.get("sources", {}))
     return SavedState(folder, state, values["world_size"], values["zero_stage"], made_of, values.get("files", {}))

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from cslm.batches.micro_batch import StepBatch
-from cslm.training.engine import accumulate_gradients, set_learning_rate, update_weights
+from cslm.training.engine import accumulate_gradients, forget_moments, set_learning_rate, update_weights
 from cslm.training.meters import LossMeter
 from cslm.training.row_training import RowTraining
 from cslm.training.state import TrainingState
 from cslm.training.training_config import TrainingConfig
 from cslm.training.work_meter import WorkMeter
+
+RESET_NOTE = "steps after which the optimizer forgot its moments, for chains became shorter"
 
 
 class Stream(Protocol):
@@ -37,6 +39,15 @@ class BeginsSteps(Protocol):
 
     def begin(self, step: int, last_step: int) -> None:
         """Before the data of a step, counted from 0, pass; ``last_step`` is how many the run makes."""
+        ...
+
+
+@runtime_checkable
+class HasPhases(Protocol):
+    """A stream whose data change in phases; the optimizer forgets its moments between two of them."""
+
+    def phase(self, position: Mapping[str, Any]) -> tuple[int, ...]:
+        """That of the data at ``position``."""
         ...
 
 
@@ -66,15 +77,23 @@ class Steps:
         self.work.add(batch.micro_batches)
         set_learning_rate(self._engine, learning_rate, self._row_training)
         norm = update_weights(self._engine, self._config.optimizer.gradient_clip)
+        notes = batch.notes
+        if self._phase(state.position) != self._phase(batch.position):  # before it is saved: a run goes on with it
+            forget_moments(self._engine)
+            notes = _sum(notes, {RESET_NOTE: 1})
         after = dataclasses.replace(
             state,
             step=state.step + 1,
             tokens=state.tokens + sum(batch.consumed.values()),
             position=batch.position,
             consumed=_sum(state.consumed, batch.consumed),
-            notes=_sum(state.notes, batch.notes),
+            notes=_sum(state.notes, notes),
+            accounts=_sum(state.accounts, batch.accounts),
         )
         return after, norm
+
+    def _phase(self, position: Mapping[str, Any]) -> tuple[int, ...]:
+        return self._stream.phase(position) if isinstance(self._stream, HasPhases) else ()
 
 
 def _sum(counts: dict[str, int], more: dict[str, int]) -> dict[str, int]:

@@ -64,6 +64,8 @@ class TrainDecoderConfig:
             raise UserError("training.device.compile is for language models: leave it out for a decoder")
         if not self.training.data.pack:
             raise UserError("training.data.pack is for language models: leave it out for a decoder")
+        if self.training.data.alternate is not None:
+            raise UserError("training.data.alternate is for language models: leave it out for a decoder")
         precision = self.training.device.precision
         if precision != "fp32":
             raise UserError(f"training.device.precision is {precision!r}: the decoder learns in fp32")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from cslm.batches.turns import ALTERNATIONS
 from cslm.errors import UserError
 from cslm.model.head_loss import LOSS_KERNELS
 from cslm.ranges import Range, check_numbers
@@ -94,6 +95,9 @@ class DataConfig:
     pack: bool = True
     """rows of as many documents as fit; false puts one document into each, for backbones that carry something along a
     row (state-space layers, convolutions): measured before the first step, and refused without this"""
+    alternate: str | None = None
+    """source or language: all documents of a step come from one source, or from the sources of one language, which take
+    turns by their weights; null mixes them in every step"""
     accept_changed_data: bool = False
     """go on with a checkpoint though a source has other documents or utterances by now"""
     tokenize_texts_first: bool | None = None
@@ -110,6 +114,8 @@ class DataConfig:
             UserError: a value out of range, by name.
         """
         check_numbers(self, "training.data", loader_workers=Range(least=0))
+        if self.alternate is not None:
+            _one_of("data.alternate", self.alternate, ALTERNATIONS)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ def _lines(rows: Iterator[StoreRow], keep_repeats: bool) -> Iterator[dict[str, A
             "duration_sec": row.duration_sec,
             "speaker": row.speaker,
             "group": row.group,
+            "document": row.document,
+            "place": row.place,
             "units": unit_string(units.ids),
         }
         if units.durations is not None:

@@ -52,7 +52,7 @@ class ImportUnitsConfig:
     frame_rate_hz: float | None = None
     """Frames a second before repeats were merged, where no card is named."""
     manifest: str | None = None
-    """Manifest with texts, languages and speakers by id, where the files do not hold them."""
+    """Manifest with texts, languages, speakers and documents by id, where the files do not hold them."""
     language: str | None = None
     """BCP 47 language of lines that do not say theirs."""
     id_key: str = "id"
@@ -93,6 +93,7 @@ def import_units(config: ImportUnitsConfig) -> UnitStore:
             card=name,
             codebook_sizes=sizes,
             frame_rate_hz=frame_rate_hz,
+            in_documents=_in_documents(config, known),
         )
     print(f"{config.output}: {len(store)} utterances, {store.header.audio_sec / 3600:.2f} hours", file=sys.stderr)
     return store
@@ -109,6 +110,14 @@ def _nothing_left(output: str) -> Iterator[None]:
         if not was_there:
             remove_folder(folder)
         raise
+
+
+def _in_documents(config: ImportUnitsConfig, known: dict[str, Utterance]) -> bool:
+    """Whether an utterance of the manifest, or a line of the files, says to which document it belongs."""
+    if any(utterance.document is not None or utterance.place is not None for utterance in known.values()):
+        return True
+    records = (record for file in config.files for _, record in read_unit_lines(file, config.id_key, config.units_key))
+    return any(record.get(name) is not None for record in records for name in ("document", "place"))
 
 
 def _rows(
@@ -164,7 +173,19 @@ def _row(
         speaker=_text(record, "speaker", where) or (facts.speaker if facts is not None else None),
         group=_text(record, "group", where) or (facts.group if facts is not None else None),
         words=facts.words if facts is not None else None,
+        document=_text(record, "document", where) or (facts.document if facts is not None else None),
+        place=_place(record, where, facts),
     )
+
+
+def _place(record: dict[str, Any], where: str, facts: Utterance | None) -> int | None:
+    """Where in its document an utterance stands."""
+    place = record.get("place")
+    if place is None:
+        return facts.place if facts is not None else None
+    if type(place) is not int or place < 0:
+        raise UserError(f"{where}: place must be a whole number from 0 on, not {json.dumps(place)[:60]}")
+    return place
 
 
 def _text(record: dict[str, Any], key: str, where: str) -> str | None:

@@ -32,6 +32,12 @@ class _Strings:
         return str(self._data[self._offsets[i] : self._offsets[i + 1]], "utf-8")
 
 
+def places(column: pa.Array) -> NDArray[np.int64]:
+    """Places in documents as an array (num_utterances,), -1 where there is none."""
+    filled: NDArray[np.int64] = column.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return filled
+
+
 @dataclass(frozen=True)
 class MappedShard:
     """The columns of one shard."""
@@ -43,6 +49,7 @@ class MappedShard:
     durations: tuple[NDArray[Any], NDArray[Any]]
     has_words: NDArray[np.bool_]
     words: tuple[NDArray[Any], _Strings, NDArray[Any], NDArray[Any]]  # offsets, words, start_sec, end_sec
+    place: NDArray[np.int64]  # -1 where there is none; empty in a store without documents
 
     @classmethod
     def of(cls, batch: pa.RecordBatch) -> MappedShard:
@@ -50,14 +57,16 @@ class MappedShard:
         columns = {name: batch.column(name) for name in batch.schema.names}
         words = columns["words"]
         word, start_sec, end_sec = (words.values.field(name) for name in ("word", "start_sec", "end_sec"))
+        names = ("id", "language", "speaker", "group", "text", *(["document"] if "document" in columns else []))
         return cls(
-            strings={name: _Strings(columns[name]) for name in ("id", "language", "speaker", "group", "text")},
+            strings={name: _Strings(columns[name]) for name in names},
             duration_sec=columns["duration_sec"].to_numpy(),
             num_codebooks=columns["num_codebooks"].to_numpy(),
             units=(columns["units"].offsets.to_numpy(), columns["units"].values.to_numpy()),
             durations=(columns["durations"].offsets.to_numpy(), columns["durations"].values.to_numpy()),
             has_words=words.is_valid().to_numpy(zero_copy_only=False),
             words=(words.offsets.to_numpy(), _Strings(word), start_sec.to_numpy(), end_sec.to_numpy()),
+            place=places(columns["place"]) if "place" in columns else np.zeros(0, np.int64),
         )
 
     def row(self, i: int, with_words: bool) -> StoreRow:
@@ -76,6 +85,8 @@ class MappedShard:
             speaker=self.strings["speaker"][i],
             group=self.strings["group"][i],
             words=self._words(i) if with_words and self.has_words[i] else None,
+            document=self.strings["document"][i] if "document" in self.strings else None,
+            place=int(self.place[i]) if len(self.place) and self.place[i] >= 0 else None,
         )
 
     def _words(self, i: int) -> list[Word]:

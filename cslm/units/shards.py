@@ -1,6 +1,7 @@
 """What a unit store consists of: Parquet shards, and one header that is written last.
 
 ``datasets.load_dataset("parquet", data_files="STORE/*.parquet")`` opens the shards as they are. Same rows, same bytes.
+A store of utterances that belong to documents has two columns more, in all of its shards; one of others has none of it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
 
 FORMAT = 1
+FORMAT_OF_DOCUMENTS = 2
+"""with the columns ``document`` and ``place``"""
 HEADER = "header.json"
 
 
@@ -40,6 +43,8 @@ class StoreRow:
     speaker: str | None = None
     group: str | None = None
     words: list[Word] | None = None
+    document: str | None = None
+    place: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,11 @@ class StoreHeader:
     shards: tuple[ShardInfo, ...]
     format: int = FORMAT
 
+    @property
+    def in_documents(self) -> bool:
+        """Whether the shards say to which document an utterance belongs, and to which place of it."""
+        return self.format == FORMAT_OF_DOCUMENTS
+
 
 def make_header(
     shards: Sequence[ShardInfo],
@@ -83,6 +93,7 @@ def make_header(
     frame_rate_hz: float,
     corpus: str,
     num_rejected: int = 0,
+    in_documents: bool = False,
 ) -> StoreHeader:
     """The header over all shards. Repeats are merged where there is one codebook."""
     return StoreHeader(
@@ -98,6 +109,7 @@ def make_header(
         num_frames=sum(shard.num_frames for shard in shards),
         audio_sec=math.fsum(shard.audio_sec for shard in shards),
         shards=tuple(shards),
+        format=FORMAT_OF_DOCUMENTS if in_documents else FORMAT,
     )
 
 
@@ -122,8 +134,9 @@ def read_header(folder: Path) -> StoreHeader:
         raise UserError(f"{folder} is {hint}")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if values["format"] != FORMAT:
-            raise UserError(f"{path} has format {values['format']}, this version reads {FORMAT}: update cslm")
+        if values["format"] not in (FORMAT, FORMAT_OF_DOCUMENTS):
+            read = f"{FORMAT} and {FORMAT_OF_DOCUMENTS}"
+            raise UserError(f"{path} has format {values['format']}, this version reads {read}: update cslm")
         values["shards"] = tuple(ShardInfo(**shard) for shard in values["shards"])
         return StoreHeader(**{**values, "codebook_sizes": tuple(values["codebook_sizes"])})
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
@@ -135,9 +148,11 @@ def shard_name(index: int) -> str:
     return f"shard-{index:05d}.parquet"
 
 
-def write_shard(folder: Path, index: int, rows: Sequence[StoreRow], codebook_sizes: Sequence[int]) -> ShardInfo:
+def write_shard(
+    folder: Path, index: int, rows: Sequence[StoreRow], codebook_sizes: Sequence[int], in_documents: bool = False
+) -> ShardInfo:
     """Write one shard atomically; the rows' units are merged where there is one codebook, and only there."""
-    content = _parquet_bytes(shard_table(rows, codebook_sizes))
+    content = _parquet_bytes(shard_table(rows, codebook_sizes, in_documents))
     write_atomically(folder / shard_name(index), content)
     return ShardInfo(
         file=shard_name(index),
@@ -158,8 +173,9 @@ def read_shard(content: bytes) -> pa.Table:
     return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).combine_chunks()
 
 
-def shard_schema(codebook_sizes: Sequence[int]) -> pa.Schema:
+def shard_schema(codebook_sizes: Sequence[int], in_documents: bool = False) -> pa.Schema:
     """Columns of a shard. ``units`` is flattened row by row: ``num_units`` times ``num_codebooks`` numbers."""
+    documents = [("document", pa.string()), ("place", pa.int32())] if in_documents else []
     word = pa.struct([("word", pa.string()), ("start_sec", pa.float64()), ("end_sec", pa.float64())])
     return pa.schema(
         [
@@ -167,6 +183,7 @@ def shard_schema(codebook_sizes: Sequence[int]) -> pa.Schema:
             ("language", pa.string()),
             ("speaker", pa.string()),
             ("group", pa.string()),
+            *documents,
             ("text", pa.string()),
             ("duration_sec", pa.float64()),
             ("num_codebooks", pa.int8()),
@@ -179,14 +196,14 @@ def shard_schema(codebook_sizes: Sequence[int]) -> pa.Schema:
     )
 
 
-def shard_table(rows: Sequence[StoreRow], codebook_sizes: Sequence[int]) -> pa.Table:
+def shard_table(rows: Sequence[StoreRow], codebook_sizes: Sequence[int], in_documents: bool = False) -> pa.Table:
     """The rows as an Arrow table."""
     for row in rows:
-        _check_row(row, codebook_sizes)
-    schema = shard_schema(codebook_sizes)
+        _check_row(row, codebook_sizes, in_documents)
+    schema = shard_schema(codebook_sizes, in_documents)
+    names = ("id", "language", "speaker", "group", *(("document", "place") if in_documents else ()))
     columns: dict[str, list[Any]] = {
-        name: [getattr(row, name) for row in rows]
-        for name in ("id", "language", "speaker", "group", "text", "duration_sec")
+        name: [getattr(row, name) for row in rows] for name in (*names, "text", "duration_sec")
     }
     columns["num_codebooks"] = [row.units.num_codebooks for row in rows]
     columns["num_units"] = [len(row.units) for row in rows]
@@ -199,8 +216,10 @@ def shard_table(rows: Sequence[StoreRow], codebook_sizes: Sequence[int]) -> pa.T
     return pa.table([arrays[name] for name in schema.names], schema=schema)
 
 
-def _check_row(row: StoreRow, codebook_sizes: Sequence[int]) -> None:
+def _check_row(row: StoreRow, codebook_sizes: Sequence[int], in_documents: bool) -> None:
     units = row.units
+    is_alone = row.document is None and row.place is None
+    assert in_documents or is_alone, f"{row.id}: belongs to a document, and the store has no column for it"
     assert units.num_codebooks == len(codebook_sizes), f"{row.id}: {units.num_codebooks} codebooks"
     assert (units.durations is not None) == (len(codebook_sizes) == 1), (
         f"{row.id}: repeats merged with one codebook only"

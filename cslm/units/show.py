@@ -112,6 +112,9 @@ def _store_lines(store: UnitStore, usage: dict[str, Usage]) -> Iterator[str]:
     yield f"{store.path}: card {header.card}, {sizes} units, {header.frame_rate_hz:g} frames a second"
     yield header.fingerprint
     yield f"{len(header.shards)} shards, {header.num_rejected} utterances rejected"
+    if header.in_documents:
+        names = [name for name in store.column("document").tolist() if name is not None]
+        yield f"{len(set(names)):,} documents of {len(names):,} utterances"
     yield ""
     columns = ("language", "utterances", "hours", "units/s", "repeats merged", "units used", "perplexity")
     yield "  ".join(f"{name:>{_width(name)}}" for name in columns)
@@ -140,7 +143,8 @@ def _width(name: str) -> int:
 
 def _utterance_lines(row: StoreRow) -> Iterator[str]:
     facts = f"{row.language}, {row.duration_sec:.2f} s, {row.units.num_frames_total} frames, {len(row.units)} units"
-    yield f"{row.id}: {facts}" + "".join(f", {name}" for name in (row.speaker, row.group) if name)
+    place = None if row.document is None and row.place is None else _place(row)
+    yield f"{row.id}: {facts}" + "".join(f", {name}" for name in (row.speaker, row.group, place) if name)
     yield row.text
     if row.units.durations is None:
         yield unit_string(row.units.ids)
@@ -149,6 +153,12 @@ def _utterance_lines(row: StoreRow) -> Iterator[str]:
         yield " ".join(f"{unit_token(unit)}x{count}" for unit, count in runs)
     for word, start_sec, end_sec in row.words or ():
         yield f"  {start_sec:7.2f} to {end_sec:6.2f}  {word}"
+
+
+def _place(row: StoreRow) -> str:
+    """To which document an utterance belongs, and to which place of it."""
+    place = "" if row.place is None else f"place {row.place} of "
+    return f"{place}{row.document}" if row.document is not None else f"place {row.place}"
 
 
 def _play(config: ShowConfig, store: UnitStore, row: StoreRow) -> None:

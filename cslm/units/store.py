@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
 from cslm.files.atomic_file import folder_at
-from cslm.units.mapped_shard import MappedShard
+from cslm.units.mapped_shard import MappedShard, places
 from cslm.units.shards import ShardInfo, StoreHeader, StoreRow, make_header, read_header, write_header, write_shard
 from cslm.units.unpacked_store import shards_digest, unpacked
 
@@ -34,8 +34,10 @@ LIGHT_COLUMNS = (
     "num_codebooks",
     "num_units",
     "num_frames",
+    "document",
+    "place",
 )
-_REPEATED_STRINGS = ("language", "speaker")
+_REPEATED_STRINGS = ("language", "speaker", "document")
 
 
 def write_store(
@@ -47,8 +49,11 @@ def write_store(
     codebook_sizes: Sequence[int],
     frame_rate_hz: float,
     utterances_per_shard: int = 1000,
+    in_documents: bool = False,
 ) -> UnitStore:
     """Write rows that are already units (merged where there is one codebook) as a store, and open it.
+
+    ``in_documents`` says that rows have a ``document`` and a ``place``, before the first of them is asked for.
 
     Raises:
         UserError: the folder holds something.
@@ -58,7 +63,7 @@ def write_store(
         raise UserError(f"{folder} is not empty: remove it or write to another folder")
     digest, shards, stream = hashlib.sha256(), list[ShardInfo](), iter(rows)
     while batch := list(islice(stream, utterances_per_shard)):
-        shards.append(write_shard(folder, len(shards), batch, codebook_sizes))
+        shards.append(write_shard(folder, len(shards), batch, codebook_sizes, in_documents))
         digest.update(shards[-1].sha256.encode())
     header = make_header(
         shards,
@@ -67,6 +72,7 @@ def write_store(
         codebook_sizes=codebook_sizes,
         frame_rate_hz=frame_rate_hz,
         corpus=f"sha256:{digest.hexdigest()}",
+        in_documents=in_documents,
     )
     write_header(folder, header)
     return UnitStore.open(folder)
@@ -138,12 +144,32 @@ class UnitStore:
         return (self.row(index) for index in range(len(self)))
 
     def column(self, name: str) -> NDArray[Any]:
-        """A light column as an array (num_utterances,): numbers, or an object array of str and None."""
+        """A light column as an array (num_utterances,): numbers, or an object array of str and None.
+
+        A place is -1 where an utterance has none; in a store without documents no utterance has one.
+        """
         assert name in LIGHT_COLUMNS, f"{name} is read with row(), not column()"
+        if name in ("document", "place") and not self.header.in_documents:
+            return np.full(len(self), None, object) if name == "document" else np.full(len(self), -1)
         chunks = [self._reader.get_batch(i).column(name) for i in range(self._reader.num_record_batches)]
         if name in _REPEATED_STRINGS:
             return np.concatenate([_shared_strings(chunk) for chunk in chunks] or [np.zeros(0, object)])
+        if name == "place":
+            return np.concatenate([places(chunk) for chunk in chunks] or [np.zeros(0, np.int64)])
         return np.concatenate([chunk.to_numpy(zero_copy_only=False) for chunk in chunks] or [np.zeros(0)])
+
+    def numbered(self, name: str) -> tuple[list[str], NDArray[np.int64]]:
+        """The different strings of a light column, and which of them each utterance has (num_utterances,); -1 is none.
+
+        Arrow numbers them: of a column of millions no string is made but the different ones.
+        """
+        assert name in LIGHT_COLUMNS, f"{name} is read with row(), not numbered()"
+        if name == "document" and not self.header.in_documents:
+            return [], np.full(len(self), -1)
+        chunks = [self._reader.get_batch(i).column(name) for i in range(self._reader.num_record_batches)]
+        encoded = pa.chunked_array(chunks, pa.string()).dictionary_encode().combine_chunks()
+        numbers: NDArray[np.int64] = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        return encoded.dictionary.to_pylist(), numbers
 
     def languages(self) -> NDArray[Any]:
         """The language of each utterance by its tag, ``(num_utterances,)``, whatever form of it the store has.

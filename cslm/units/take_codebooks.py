@@ -70,6 +70,7 @@ def take_codebooks(config: TakeCodebooksConfig) -> UnitStore:
             card=codec.name,
             codebook_sizes=codec.codebook_sizes,
             frame_rate_hz=codec.frame_rate_hz,
+            in_documents=store.header.in_documents,
         )
     made = UnitStore.open(output / "units")
     print(f"{output}: {len(made)} utterances with {config.num_codebooks} codebook(s)", file=sys.stderr)

@@ -105,15 +105,16 @@ def tokenize_corpus(config: TokenizeCorpusConfig) -> StoreHeader | None:
     # workers have codecs of their own: this one is then asked for its facts alone
     device = devices[0] if len(devices) == 1 and config.engine == "local" else "cpu"
     codec = load_codec(config.tokenizer, make_runtime(device, config.batch_sec))
-    corpus, num_utterances = corpus_digest(config.manifests)
+    corpus = corpus_digest(config.manifests)
     plan = Plan(
         codec.fingerprint,
-        corpus,
+        corpus.digest,
         config.utterances_per_shard,
-        num_utterances,
+        corpus.num_utterances,
         batch_sec=config.batch_sec if codec.is_neural else None,
         max_sec=config.max_sec or (_NEURAL_MAX_SEC if codec.is_neural else None),
         root=None if config.root is None else os.path.realpath(config.root),
+        in_documents=corpus.in_documents,
     )
     progress = TokenizingProgress(folder_at(config.output), plan)
     finished = progress.finished_header()

@@ -62,7 +62,8 @@ def tokenize_shard(job: Job, codec: UnitCodec, progress: TokenizingProgress) -> 
             for clip, units in _encode(window, codec, batches)
         ]
         _check_still_there(job, rejected)
-        shard = write_shard(progress.folder, job.shard, rows, codec.codebook_sizes) if rows else None
+        in_documents = progress.plan.in_documents
+        shard = write_shard(progress.folder, job.shard, rows, codec.codebook_sizes, in_documents) if rows else None
         receipt = Receipt(job.shard, shard, rejected, batches.num_frames, batches.num_slots, noted)
         progress.write_receipt(receipt)
         return receipt
@@ -164,4 +165,6 @@ def _row(clip: _Clip, units: Units, codec: UnitCodec) -> StoreRow:
         speaker=utterance.speaker,
         group=utterance.group,
         words=utterance.words,
+        document=utterance.document,
+        place=utterance.place,
     )

@@ -36,6 +36,8 @@ class Plan:
     """Longer utterances are rejected."""
     root: str | None = None
     """Audio outside this folder is rejected."""
+    in_documents: bool = False
+    """Whether an utterance of the manifests has a document or a place: then all shards have both columns."""
 
     @property
     def num_shards(self) -> int:
@@ -93,7 +95,8 @@ class TokenizingProgress:
             return None
         header = read_header(self.folder)
         num_utterances = header.num_utterances + header.num_rejected
-        found = Plan(header.fingerprint, header.corpus, self.plan.utterances_per_shard, num_utterances)
+        found = Plan(header.fingerprint, header.corpus, self.plan.utterances_per_shard, num_utterances,
+                     in_documents=header.in_documents)  # fmt: skip
         unrecorded = {name: getattr(self.plan, name) for name in ("batch_sec", "max_sec", "root")}
         self._check(dataclasses.replace(found, **unrecorded))
         for shard in header.shards:
@@ -174,6 +177,7 @@ class TokenizingProgress:
             frame_rate_hz=codec.frame_rate_hz,
             corpus=self.plan.corpus,
             num_rejected=len(rejected),
+            in_documents=self.plan.in_documents,
         )
         write_header(self.folder, header)
         return header
@@ -204,7 +208,8 @@ class TokenizingProgress:
         check_fingerprint(
             self.plan.fingerprint, found.fingerprint, "the tokenizer you name", f"the store {self.folder}"
         )
-        for name in ("corpus", "num_utterances", "utterances_per_shard", "batch_sec", "max_sec", "root"):
+        names = ("corpus", "num_utterances", "utterances_per_shard", "batch_sec", "max_sec", "root", "in_documents")
+        for name in names:
             if getattr(found, name) != getattr(self.plan, name):
                 here, there = getattr(self.plan, name), getattr(found, name)
                 where = f"{self.folder} holds other work ({name} {there}, asked for {here})"

@@ -40,7 +40,7 @@ def _unpack(folder: Path, header: StoreHeader, table: Path) -> None:
     with (
         file_aside(table) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
-        pa.ipc.new_file(sink, shard_schema(header.codebook_sizes)) as writer,
+        pa.ipc.new_file(sink, shard_schema(header.codebook_sizes, header.in_documents)) as writer,
     ):
         for shard in header.shards:
             writer.write_batch(_shard_batch(folder / shard.file, shard.sha256))

@@ -88,8 +88,9 @@ def _shard_faults(folder: Path, header: StoreHeader, shard: ShardInfo, ids: set[
     if hashlib.sha256(content).hexdigest() != shard.sha256:
         return [f"{shard.file} changed since it was written: {len(content)} bytes, {shard.num_bytes} expected"]
     table = read_shard(content)
-    if table.schema.remove_metadata() != shard_schema(header.codebook_sizes):
-        return [f"{shard.file} has other columns than a store with codebooks of {header.codebook_sizes}"]
+    if table.schema.remove_metadata() != shard_schema(header.codebook_sizes, header.in_documents):
+        what = f"{' of documents' if header.in_documents else ''} with codebooks of {header.codebook_sizes}"
+        return [f"{shard.file} has other columns than a store{what}"]
     faults = [f"{shard.file}: {fault}" for fault in _row_faults(table, header)]
     counted = {
         "num_utterances": len(table),
@@ -120,6 +121,8 @@ def _row_faults(table: pa.Table, header: StoreHeader) -> Iterator[str]:
         ("num_codebooks is not the header's", _numbers(table, "num_codebooks") != codebooks),
         ("lasts no time", ~(_numbers(table, "duration_sec") > 0)),
     ]
+    if header.in_documents:
+        checks.append(("its place is below 0", np.nan_to_num(_numbers(table, "place")) < 0))
     if header.merged:
         ends = np.concatenate([[0], np.cumsum(durations.values.to_numpy().astype(np.int64))])
         sums = np.diff(ends[durations.offsets.to_numpy()])

@@ -57,7 +57,7 @@ stage fit_tokenizer "$PYTHON" "$root/tools/fit_tokenizer.py" "$out/corpus/train.
     --config "$recipe/tokenizer.yaml" --seed "$seed" --output "$out/tokenizer/card.yaml"
 stage tokenize_corpus "$PYTHON" "$root/tools/tokenize_corpus.py" "$out/corpus/train.jsonl" \
     --tokenizer "$out/tokenizer/card.yaml" --output "$out/units"
-stage train deepspeed --num_accelerators 1 --master_port "$(free_port)" "$root/recipes/pretrain.py" --config "$recipe/train.yaml" \
+stage train launch "$root/recipes/pretrain.py" --config "$recipe/train.yaml" \
     --data_root "$out" --output "$out/model" --training.seed "$seed"
 stage score "$PYTHON" "$root/recipes/score.py" "$out/model" --config "$recipe/score.yaml" \
     --data_root "$out" --output "$out/results.json"

@@ -10,6 +10,7 @@ from cslm.batches.source_checks import _ALWAYS_READ, check_keys
 from cslm.batches.sources import SourceConfig, open_sources
 from cslm.corpora.text_documents import TEXT_FIELDS
 from cslm.errors import UserError
+from cslm.sequences.compression import CompressionConfig
 from cslm.sequences.known_texts import KnownTexts
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import TASKS
@@ -228,7 +229,9 @@ def kept_out(task: str) -> list[str]:
 
 
 GIVEN = {"store": "units", "documents": "d.jsonl", "speakers": ["a"], "order": "full", "spans": "heard"}
+GIVEN |= {"joined_tokens": 0, "switch_probability": 0.5, "shortest_run": 2}
 GIVEN |= {"span_words": 3.0, "num_sentences": 2, "unit_noise": 0.1, "control_tokens": ["<think>"]}
+GIVEN |= {"compression": CompressionConfig()}
 
 
 @pytest.mark.parametrize(("task", "key"), [(task, key) for task in TASKS for key in kept_out(task)])
@@ -260,6 +263,7 @@ def test_a_store_with_other_tags_is_filtered_and_written_by_the_one_of_its_langu
     said = {"en": "EN", "zh": "zh_CN"}
     spoken = [dataclasses.replace(row, language=said[row.language]) for row in rows()]
     facts = {"fingerprint": "small", "card": "small", "codebook_sizes": (CODEBOOK_SIZE,), "frame_rate_hz": 25.0}
+    facts["in_documents"] = True
     for name, stored in (("plain", rows()), ("other", spoken)):
         write_store(str(tmp_path / name), stored, **facts)
     for task in ("asr", "code_switched"):

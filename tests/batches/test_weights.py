@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cslm.batches.weights import Caps, CapsConfig, WeightSchedule, is_never_drawn
+from cslm.batches.weights import Caps, CapsConfig, WeightSchedule, is_never_drawn, mean_shares, stage_starts
 from cslm.errors import UserError
 from tests.worlds.small_world import open_stream
 
@@ -99,3 +99,20 @@ def test_a_cap_on_another_tag_of_a_language_was_on_what_no_source_has():
         Caps(CapsConfig(languages={"zh": 0.4, "zh_CN": 0.5}), tasks, languages)
     with pytest.raises(UserError, match="'chinese' is"):
         Caps(CapsConfig(languages={"chinese": 0.4}), tasks, languages)
+
+
+def test_stages_begin_where_a_weight_takes_a_step():
+    stepping = WeightSchedule([1.0, 0.0, 0.5], [0.0, 0.6, 0.76], "steps")
+    assert stage_starts([1.0, WeightSchedule([1.0, 0.0])]) == [0.0]
+    assert stage_starts([stepping, WeightSchedule([0.0, 1.0], [0.0, 0.6], "steps"), 2.0]) == [0.0, 0.6, 0.76]
+
+
+def test_shares_of_a_stage_and_of_the_whole_are_exact_where_weights_take_steps():
+    weights = [
+        WeightSchedule([1.0, 0.0, 1.0], [0.0, 0.6, 0.76], "steps"),
+        WeightSchedule([0.0, 1.0, 1.0], [0.0, 0.6, 0.76], "steps"),
+    ]
+    assert mean_shares(weights).tolist() == pytest.approx([0.6 + 0.12, 0.16 + 0.12], abs=1e-12)
+    assert mean_shares(weights, None, 0.6, 0.76).tolist() == pytest.approx([0.0, 1.0])
+    assert mean_shares(weights, None, 0.5, 0.7).tolist() == pytest.approx([0.5, 0.5])
+    assert mean_shares([1.0, 3.0], None, 0.2, 0.3).tolist() == [0.25, 0.75]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from cslm.errors import UserError
 from cslm.evaluation.chat import Asked, UnwantedReplyError, count_failures, open_chat, read_text
 from cslm.evaluation.chat_config import ChatConfig, EndpointConfig
+from cslm.evaluation.chat_contract import ChatText
 from tests.worlds.chat_server import Answer, ChatServer, HangUp, Raw, Say, Status, Wait, chat_server
 
 pytest.importorskip("openai")
@@ -42,6 +45,7 @@ FAULTS: dict[str, Answer] = {
     "no choices": Raw('{"choices": []}'),
     "empty": Say(""),
     "nothing": Say(None),
+    "half": Say("half of \ud83d"),
     "filtered": Say("", "content_filter"),
     "too long": Status(400),
 }
@@ -56,11 +60,11 @@ def test_each_fault_is_counted_by_its_kind_and_lands_on_its_own_item(tmp_path: P
     kinds = {text: one.failure.kind for text, one in zip(texts, found, strict=True) if one.failure}
     assert kinds == {
         "late": "timeout", "busy": "rate_limit", "broken": "server", "gone": "connection", "no json": "malformed",
-        "no choices": "malformed", "empty": "malformed", "nothing": "malformed", "filtered": "filtered",
-        "too long": "refused",
+        "no choices": "malformed", "empty": "malformed", "nothing": "malformed", "half": "malformed",
+        "filtered": "filtered", "too long": "refused",
     }  # fmt: skip
     assert count_failures(found) == {
-        "connection": 1, "filtered": 1, "malformed": 4, "rate_limit": 1, "refused": 1, "server": 1, "timeout": 1,
+        "connection": 1, "filtered": 1, "malformed": 5, "rate_limit": 1, "refused": 1, "server": 1, "timeout": 1,
     }  # fmt: skip
 
 
@@ -195,3 +199,29 @@ def test_settings_out_of_range_are_refused_by_name(changed: dict[str, Any], mess
 def test_a_chat_model_runs_in_one_place() -> None:
     with pytest.raises(UserError, match="one of the sections `endpoint` and `local`"):
         ChatConfig("tiny")
+
+
+def test_closing_does_not_wait_for_what_is_under_way(tmp_path: Path) -> None:
+    waits = {"timeout_sec": 30.0, "max_retries": 3, "num_parallel": 2}
+    with chat_server(lambda body, _: echo(body) if body["messages"][0]["content"] == "0" else Wait(3.0)) as server:
+        config = ChatConfig("tiny", EndpointConfig(server.base_url, **waits))
+        replies = open_chat(config, tmp_path).model.complete([user(str(number)) for number in range(9)])
+        assert next(replies) == (0, ChatText("echo of 0"))
+        start = time.monotonic()
+        replies.close()  # type: ignore[attr-defined]
+        assert time.monotonic() - start < 2.0
+        assert len(server.bodies) <= 4  # what waited for its turn was never sent
+
+
+def test_of_two_that_ask_the_same_the_first_reply_stays(tmp_path: Path) -> None:
+    """Two processes with one cache: what the other has kept while we asked is what we say too."""
+    with chat_server(lambda body, _: echo(body)) as first:
+        ask(first, tmp_path / "theirs", ["a"])
+
+    def meanwhile(body: dict[str, Any], _: int) -> Say:
+        shutil.copytree(tmp_path / "theirs", tmp_path / "ours")
+        return Say("later")
+
+    with chat_server(meanwhile) as second:
+        assert [one.value for one in ask(second, tmp_path / "ours", ["a"])] == ["echo of a"]
+    assert bytes_of(tmp_path / "ours") == bytes_of(tmp_path / "theirs")

@@ -43,6 +43,8 @@ def test_an_object_with_the_wanted_keys_is_read(reply: str) -> None:
         ('{"score": true, "reason": "x"}', "score is true and must be a whole number"),
         ('{"score": null, "reason": "x"}', "score is null and must be"),
         ('{"score": 4, "reason": 5}', "reason is 5 and must be a text"),
+        ('{"score": 4, "reason": "\\ud83d"}', "reason holds half of a Unicode character"),
+        ('{"score": 1e999, "reason": "x"}', "score is Infinity and must be a whole number"),
         ("[" * 100_000, "not one JSON object alone"),
     ],
 )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from cslm import CSLMForCausalLM
@@ -184,6 +185,15 @@ def _folder(path: Path) -> Path:
 def test_the_saved_tokenizer_opens_as_any(checkpoint: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     assert tokenizer.chat_template and "<sosp>" in tokenizer.get_added_vocab()
+
+
+def test_a_tensor_that_is_missing_is_refused_and_not_made_up(checkpoint: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkpoint, tmp_path / "less")
+    tensors = load_file(tmp_path / "less" / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, tmp_path / "less" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"missing from its files.*layers\.1\.mlp\.up_proj"):
+        CSLMForCausalLM.from_pretrained(tmp_path / "less")
 
 
 def test_a_model_of_the_hub_is_downloaded_first(

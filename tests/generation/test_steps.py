@@ -107,7 +107,7 @@ def test_any_backbone_writes_in_a_batch_what_it_writes_without_a_cache(
 def test_a_model_that_hands_no_cache_back_reads_everything_again(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama")
     expected = generate(model, prompts(), RULES, DecodingConfig(max_new_tokens=9))
-    monkeypatch.setattr(forward_passes, "_cache_name", lambda *_: None)
+    monkeypatch.setattr(forward_passes, "cache_name", lambda *_: None)
     again = generate(model, prompts(), RULES, DecodingConfig(max_new_tokens=9))
     assert [reply.ids for reply in again] == [reply.ids for reply in expected]
 

@@ -5,7 +5,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from cslm.errors import UserError
-from cslm.model.extension import INITIALISATIONS, extend_model, num_embeddings
+from cslm.model.extension import (
+    INITIALISATIONS,
+    end_documents_with,
+    extend_model,
+    num_embeddings,
+    replace_text_rows,
+)
 from cslm.sequences.vocabulary import SpeechVocabulary
 from tests.worlds.tiny_models import packed_row, tiny_model
 
@@ -108,3 +114,55 @@ def test_mistakes_are_named():
         extend_model(tiny_model(), VOCABULARY, "zeros")
     with pytest.raises(UserError, match="64 rows"):
         extend_model(tiny_model(), SpeechVocabulary.after_text(70, (8,)))
+
+
+TEXTLESS = SpeechVocabulary.without_text((100,))
+
+
+@pytest.mark.parametrize("initialisation", INITIALISATIONS)
+@pytest.mark.parametrize("tied", [True, False])
+def test_rows_of_units_take_the_place_of_text_and_nothing_else_changes(tied, initialisation):
+    model = tiny_model("llama", tied)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    replace_text_rows(model, TEXTLESS, 60, initialisation, centroids=[CENTROIDS])
+    after = dict(model.named_parameters())
+    assert before.keys() == after.keys() and num_embeddings(model) == model.config.vocab_size == 128
+    for name, old in before.items():
+        if old.shape[0] == 64 and name.endswith(("embed_tokens.weight", "lm_head.weight")):
+            assert after[name].shape == (128, 32) and len(after[name].unique(dim=0)) == 128
+        else:
+            assert torch.equal(old, after[name]), name
+    assert (model.get_input_embeddings().weight is model.get_output_embeddings().weight) == tied
+
+
+def test_rows_of_units_are_the_same_for_a_seed_also_where_their_number_stays():
+    vocabulary = SpeechVocabulary.without_text((60,))  # 64 rows, as the model has
+    text = tiny_model("llama").get_input_embeddings().weight.detach().clone()
+    one, again, other = (
+        replace_text_rows(tiny_model("llama"), vocabulary, 60, seed=seed).get_input_embeddings().weight
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, again) and not torch.equal(one, other) and not torch.equal(one, text)
+    placed = replace_text_rows(tiny_model("llama"), vocabulary, 60, "codec_centroids", centroids=[CENTROIDS[:60]])
+    found = placed.get_input_embeddings().weight[:60]
+    torch.testing.assert_close(found.mean(dim=0), text[:60].mean(dim=0), atol=1e-5, rtol=0)
+
+
+def test_an_untied_head_of_units_is_its_own(tmp_path):
+    model = replace_text_rows(tiny_model("llama", tied=True), TEXTLESS, 60, untie_head=True)
+    assert not torch.equal(model.get_input_embeddings().weight, model.get_output_embeddings().weight)
+    model.save_pretrained(tmp_path)
+    ids = packed_row([10], vocab_size=100).input_ids
+    with torch.no_grad():
+        assert torch.equal(AutoModelForCausalLM.from_pretrained(tmp_path).eval()(ids).logits, model(ids).logits)
+
+
+def test_no_id_of_text_keeps_a_meaning():
+    model = tiny_model("llama")  # ids 0, 1 and 2 are padding, beginning and end
+    assert model.get_input_embeddings().padding_idx == 0 and model.generation_config.eos_token_id == 2
+    end_documents_with(replace_text_rows(model, TEXTLESS, 60), 100)
+    assert model.get_input_embeddings().padding_idx is None
+    assert (model.config.pad_token_id, model.config.bos_token_id, model.config.eos_token_id) == (None, None, 100)
+    assert (model.generation_config.eos_token_id, model.generation_config.bos_token_id) == (100, None)
+    model(torch.tensor([[0, 5, 0]]), labels=torch.tensor([[0, 5, 0]])).loss.backward()
+    assert model.get_input_embeddings().weight.grad[0].any()

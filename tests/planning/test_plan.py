@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 
 import pytest
 
@@ -15,6 +14,7 @@ from cslm.planning.activation_memory import ActivationMemory, activation_memory
 from cslm.planning.plan import PlanConfig
 from cslm.planning.planned_memory import ModelSize, Offload, checkpoint_bytes, model_bytes, stage_memory
 from cslm.training.pretrain import main as pretrain
+from tests.docs.pages import commands
 from tests.training.processes import ROOT
 from tests.worlds.flat_training import training_config
 from tests.worlds.tiny_models import FAMILIES, tiny_model
@@ -108,10 +108,9 @@ def test_eight_billion_without_their_weights(world):
     assert any("text tokenizer" in note for note in found["notes"])
 
 
-def test_the_command_of_the_readme(world, tmp_path):
-    page = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
-    (line,) = [line for line in page.splitlines() if line.startswith("python recipes/plan.py")]
-    words = shlex.split(line)[2:]
+def test_the_command_of_the_page(world, tmp_path):
+    found = commands("docs/before_and_during_a_run.md")
+    (words,) = [command.words[2:] for command in found if "recipes/plan.py" in command.line]
     words[words.index("--data_root") + 1] = str(tmp_path)
     assert words[0] == "--config" and (ROOT / words[1]).is_file()
     found = planned(tmp_path / "own.yaml", *words, "--model.base", str(world / "text_lm"))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shlex
 import socket
 import subprocess
 import sys
@@ -15,6 +13,7 @@ import pytest
 from deepspeed.launcher.runner import fetch_hostfile
 
 from cslm.errors import STOPPED_STATUS
+from tests.docs.pages import commands
 from tests.training.processes import ROOT, clean_environment
 from tests.worlds.tiny_world import make_world, text_lm_config, write_config
 
@@ -99,10 +98,8 @@ def test_the_list_of_hosts_is_one_for_deepspeed():
 
 
 def test_commands_of_the_page_name_what_exists():
-    page = (FOLDER / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
-    commands = [shlex.split(line) for block in blocks for line in block.splitlines()]
-    assert [words[0] for words in commands] == ["deepspeed", "sbatch", "sbatch"]
-    for words in commands:
+    started = [command.words for command in commands("docs/many_machines.md") if "recipes/multi_node" in command.line]
+    assert [words[0] for words in started] == ["deepspeed", "sbatch", "sbatch"]
+    for words in started:
         paths = [word for word in words if word.startswith("recipes/")]
         assert len(paths) == 3 and all((ROOT / path).is_file() for path in paths)

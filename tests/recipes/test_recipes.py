@@ -13,13 +13,17 @@ import yaml
 from cslm.codecs.fit_tokenizer import FitTokenizerConfig
 from cslm.configuration import load_configuration
 from cslm.evaluation.score import parse_score_configuration
-from cslm.training.finetune import FinetuneConfig
+from cslm.planning.inspect_sequences import InspectSequencesConfig
+from cslm.planning.lr_find import LrFindConfig
+from cslm.planning.plan import PlanConfig
+from cslm.training.language_model_config import FinetuneConfig
 from cslm.training.pretrain import PretrainConfig
 from cslm.training.train_decoder import TrainDecoderConfig
 from tests.recipes.conftest import ROOT, TINY_MODEL, two_steps
 
 RECIPES = ROOT / "recipes"
-OF_OTHERS = ("forgetting",)  # their YAML is read by lm-evaluation-harness: test_forgetting.py
+OF_OTHERS = ("forgetting", "cross_lingual_interleaving")
+"""their YAML is read by lm-evaluation-harness (test_forgetting.py), or one behind the other (a test of its own)"""
 YAMLS = sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name not in OF_OTHERS)
 NAMES = [str(path.relative_to(RECIPES)) for path in YAMLS]
 
@@ -31,6 +35,8 @@ KINDS = {
     "train": (PretrainConfig, []),
     "decoder": (TrainDecoderConfig, []),
     "finetune": (FinetuneConfig, []),
+    "asr": (PretrainConfig, []),
+    **dict.fromkeys(("explicit", "compressed", "removed", "direct", "transcript_then_answer"), (FinetuneConfig, [])),
 }
 # the recipes that learn from the village, whose tiny form the tests have
 VILLAGE = [name for name in NAMES if name.startswith("village/") and Path(name).stem not in ("tokenizer", "score")]
@@ -47,6 +53,13 @@ def test_every_yaml_loads(name):
     given = yaml.safe_load((RECIPES / name).read_text("utf-8"))
     scalars = {key: value for key, value in given.items() if not isinstance(value, dict | list)}
     assert {key: getattr(config, key) for key in scalars} == scalars
+
+
+@pytest.mark.parametrize("before", [PlanConfig, InspectSequencesConfig, LrFindConfig])
+@pytest.mark.parametrize("name", [name for name in NAMES if KINDS.get(Path(name).stem, (None,))[0] is FinetuneConfig])
+def test_what_looks_at_a_run_before_it_refused_the_yaml_of_finetune(before, name):
+    """Its key ``decoder`` was unknown to them."""
+    assert load_configuration(before, RECIPES / name).decoder == "decoder" or name.startswith("paper/")
 
 
 @pytest.mark.parametrize("folder", sorted({str(Path(name).parent) for name in NAMES}))

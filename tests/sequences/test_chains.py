@@ -118,7 +118,7 @@ def test_speech_behind_the_whole_text_needs_no_marker_of_its_own(four, monkeypat
 
 
 def test_a_chain_whose_marker_the_tokenizer_lacks_is_refused_by_name(form):
-    possible = "choose one of interleaved, full, no_question, four_parts_in_words"
+    possible = "choose one of interleaved, full, no_question, .*, four_parts_in_words"
     with pytest.raises(UserError, match=rf"order four_parts writes \[translation\] \[thought\], which .*{possible}"):
         written(form, "four_parts")
     ids = reply_ids(form, written(form, "four_parts_in_words"))
@@ -142,6 +142,61 @@ def test_the_orders_of_the_paper_name_no_field_or_language_of_their_own():
         chain = CHAINS[order]
         assert set(chain.fields) <= {"question_text", "answer_text"} and not chain.core_languages
     assert MARKED.fields == (*TEXTS, "answer_text") and MARKED.core_languages == ("en",)
+
+
+def test_a_core_language_is_the_documents():
+    """A chain for every core language would be a line for each; the fields are those of the village's chains."""
+    for order in ("xs_cot", "xs_cot_spoken", "xs_cot_labels", "xs_cot_spoken_labels"):
+        chain = CHAINS[order]
+        assert chain.fields == ("question_text", "core_question", "core_answer", "answer_text")
+        assert chain.has_core and not chain.core_languages
+        languages = {"question_language": "ja", "core_language": "en", "answer_language": "fr"}
+        assert [segment.language_in(languages) for segment in chain.segments] == ["ja", "en", "en", "fr"]
+    with pytest.raises(AssertionError, match="the document names none"):
+        CHAINS["xs_cot"].segments[1].language_in({"question_language": "ja", "answer_language": "fr"})
+    assert not any(CHAINS[order].has_core for order in ("direct", "transcript_then_answer", "interleaved"))
+
+
+CORE = {"core_language": "en", "core_question": "What is the job of Anna?", "core_answer": THOUGHT}
+
+
+def test_a_chain_through_the_core_language_is_written_as_tokens_or_as_words(four):
+    found = {}
+    for order in ("xs_cot", "xs_cot_labels", "transcript_then_answer", "transcript_then_answer_labels", "direct"):
+        sequence = dialogue(four, some_units(5), QUESTION, "zh", [(ANSWER, None)], "zh", order, CORE)
+        found[order] = four.encoder.surface(reply_ids(four, sequence)).removesuffix("<|end|>")
+        reply = parse_reply(four, reply_ids(four, sequence), order)
+        texts = {"question_text": QUESTION, **CORE}
+        assert reply.texts == {field: texts[field] for field in CHAINS[order].fields[:-1]} and reply.answer == ANSWER
+    translation = CORE["core_question"]
+    assert found == {
+        "xs_cot": f"[question]: {QUESTION}; [translation]: {translation}; [thought]: {THOUGHT}; [answer]: {ANSWER}",
+        "xs_cot_labels": f"Question: {QUESTION}\nTranslation: {translation}\nThought: {THOUGHT}\nAnswer: {ANSWER}",
+        "transcript_then_answer": f"[question]: {QUESTION}; [answer]: {ANSWER}",
+        "transcript_then_answer_labels": f"Question: {QUESTION}\nAnswer: {ANSWER}",
+        "direct": ANSWER,
+    }
+
+
+@pytest.mark.parametrize("order", ["xs_cot_spoken", "xs_cot_spoken_labels"])
+def test_a_chain_through_the_core_language_speaks_in_chunks(four, order):
+    sequence = dialogue(four, some_units(5), QUESTION, "zh", CHUNKS, "zh", order, CORE)
+    reply = parse_reply(four, reply_ids(four, sequence), order)
+    assert reply.texts == {"question_text": QUESTION, "core_question": CORE["core_question"], "core_answer": THOUGHT}
+    assert [text for text, _ in reply.segments] == [text.strip() for text, _ in CHUNKS] and reply.answer == ANSWER
+    assert all(np.array_equal(read.ids, it.ids) for (_, read), (_, it) in zip(reply.segments, CHUNKS, strict=True))
+
+
+def test_a_text_that_spells_a_label_is_learnt_whole_and_ends_where_a_reply_is_read(four):
+    """What is written is never read back: its spans are those of the parts, whatever they spell."""
+    spelt = {**CORE, "core_answer": "I know. Answer: a teacher."}
+    sequence = dialogue(four, some_units(5), QUESTION, "zh", [(ANSWER, None)], "zh", "xs_cot_labels", spelt)
+    spans = [(span.language, text.strip()) for span, text in four.span_texts(sequence) if span.trained]
+    assert ("en", "Thought: I know. Answer: a teacher.") in spans and ("zh", f"Answer: {ANSWER}") in spans
+    reply = parse_reply(four, reply_ids(four, sequence), "xs_cot_labels")
+    assert reply.texts["core_answer"] == "I know." and reply.answer.startswith("a teacher.")
+    marked = dialogue(four, some_units(5), QUESTION, "zh", [(ANSWER, None)], "zh", "xs_cot", spelt)
+    assert parse_reply(four, reply_ids(four, marked), "xs_cot").texts["core_answer"] == spelt["core_answer"]
 
 
 def test_the_markers_of_chains_each_once():

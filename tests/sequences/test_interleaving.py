@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from cslm.sequences.interleaving import code_switched, interleaved
+from cslm.sequences.interleaving import interleaved
 from cslm.units.store import StoreRow
 from tests.worlds.small_village import chinese_answer, english_answer, some_units, word_times
 
@@ -84,9 +84,3 @@ def test_without_word_times_an_utterance_stays_whole(form):
     for seed in range(6):
         sequence = interleaved(form, utterance(units, text, None, "en"), 25.0, np.random.default_rng(seed))
         assert len({span.modality for span in sequence.spans} - {"marker", "template"}) == 1
-
-
-def test_languages_change_between_sentences(form):
-    sequence = code_switched(form, [(some_units(4), "en"), (some_units(5), "zh")])
-    speech = [(span.language, span.stop - span.start) for span in sequence.spans if span.modality == "speech"]
-    assert speech == [("en", 4), ("zh", 5)]

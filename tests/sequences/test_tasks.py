@@ -11,8 +11,9 @@ from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import dialogue, text_dialogue
 from cslm.sequences.chunking import chunk_text, speak_chunks
 from cslm.sequences.conversations import asr, instruction, plain_text, translation, tts
-from cslm.sequences.interleaving import code_switched, interleaved
+from cslm.sequences.interleaving import interleaved
 from cslm.sequences.prompts import chat_prompt, prompt_for
+from cslm.sequences.stories import spoken_document
 from cslm.units.store import StoreRow
 from tests.worlds.small_village import chinese_answer, english_answer, some_units, word_times
 
@@ -49,7 +50,9 @@ def written(form, task: str):
             utterance = StoreRow("one", "en", ENGLISH, frames / 25, units, words=words)
             return interleaved(form, utterance, 25.0, np.random.default_rng(4))
         case "code_switched":
-            return code_switched(form, [(some_units(4), "en"), (some_units(5, 1), "zh"), (some_units(3, 2), "zh")])
+            return spoken_document(
+                form, [(some_units(4), "en"), (some_units(5, 1), "zh"), (some_units(3, 2), "zh")], task
+            )
         case "dialogue":
             return dialogue(form, some_units(6), QUESTION, "en", spoken_chunks(CHINESE, "zh"), "zh")
         case "dialogue_full":

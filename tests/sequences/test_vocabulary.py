@@ -8,11 +8,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from transformers import AutoTokenizer
 
+from cslm.codecs.units import Units
 from cslm.errors import UserError
 from cslm.sequences.chains import CHAINS
 from cslm.sequences.sequence_format import SequenceFormat
-from cslm.sequences.vocabulary import SpeechVocabulary, extend_tokenizer, from_tokenizer, has_speech
+from cslm.sequences.text_tokenizer import save_text_tokenizer
+from cslm.sequences.vocabulary import (
+    SpeechVocabulary,
+    extend_tokenizer,
+    from_tokenizer,
+    has_speech,
+    is_textless,
+    textless_tokenizer,
+)
 from tests.worlds.four_part_chain import MARKED
 from tests.worlds.small_village import byte_level_tokenizer, sentences, small_tokenizer
 from tokenizers import AddedToken
@@ -164,3 +174,70 @@ def test_units_may_stand_without_any_text():
     vocabulary = SpeechVocabulary.after_text(0, [8])
     assert (vocabulary.first_unit_id, vocabulary.sosp, vocabulary.size) == (0, 8, 12)
     assert vocabulary.units_from_ids(vocabulary.unit_ids(np.array([[0], [7]]))).tolist() == [[0], [7]]
+
+
+@pytest.mark.parametrize(("sizes", "merge"), [((8,), False), ((8,), True), ((4, 3), False)])
+def test_a_textless_layout_is_units_and_what_ends_a_document(sizes, merge):
+    vocabulary = SpeechVocabulary.without_text(sizes, merge)
+    num_units = sum(sizes)
+    assert (vocabulary.first_unit_id, vocabulary.end_of_document, vocabulary.size) == (0, num_units, num_units + 1)
+    assert vocabulary.padded_size == 64 and vocabulary.is_textless and vocabulary.merges_repeats is merge
+    assert vocabulary.markers == {} and vocabulary.around_speech == (num_units, num_units)
+    with pytest.raises(UserError, match="is textless .* has no <sosp>"):
+        _ = vocabulary.sosp
+    assert SpeechVocabulary.from_dict(json.loads(json.dumps(vocabulary.to_dict()))) == vocabulary
+    assert "sosp" not in vocabulary.to_dict()
+    tokenizer = textless_tokenizer(sizes, merge)
+    assert from_tokenizer(tokenizer) == vocabulary and has_speech(tokenizer) and is_textless(tokenizer)
+    assert not is_textless(text_only())
+
+
+@pytest.mark.parametrize(
+    "model_type", ["llama", "qwen2", "qwen3", "qwen3_5_text", "gpt2", "gemma3_text", "phi3", "opt"]
+)
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_textless_tokenizer_opens_as_it_was_saved_beside_any_model(tmp_path, model_type, merge):
+    """Beside a Qwen2, transformers 5 made a tokenizer of Qwen2's class of the file, which read no unit any more."""
+    sizes, last = ((12,), "<11>") if merge else ((8, 4), "<1:3>")
+    save_text_tokenizer(textless_tokenizer(sizes, merge), tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    assert from_tokenizer(tokenizer) == SpeechVocabulary.without_text(sizes, merge)
+    assert tokenizer(f"<3>{last} <0><|endoftext|>").input_ids == [3, 11, 0, 12]
+    assert tokenizer.decode([3, 11, 12]) == f"<3>{last}<|endoftext|>"
+    assert tokenizer.eos_token_id == tokenizer.pad_token_id == 12 and not tokenizer.chat_template
+    tokenizer.save_pretrained(tmp_path / "again")
+    assert from_tokenizer(AutoTokenizer.from_pretrained(tmp_path / "again")) == from_tokenizer(tokenizer)
+
+
+def test_no_text_is_added_to_a_textless_tokenizer_and_it_holds_nothing_else():
+    tokenizer = textless_tokenizer([8])
+    with pytest.raises(UserError, match="textless model, which text cannot be added to"):
+        extend_tokenizer(tokenizer, [8])
+    tokenizer.add_tokens(["word"])
+    with pytest.raises(UserError, match="8 units and no text, and 10 ids in all"):
+        from_tokenizer(tokenizer)
+
+
+def test_a_textless_format_has_documents_of_units_and_neither_text_nor_turns():
+    form = SequenceFormat(textless_tokenizer([8]))
+    units = Units(np.array([[3], [5]]), np.array([2, 1]))
+    document = form.document("speech", "fr", lambda builder: builder.add_units(units))
+    assert document.ids.tolist() == [3, 3, 5, 8] and document.trained.all()
+    assert [(span.modality, span.language) for span in document.spans] == [("speech", "fr"), ("template", "fr")]
+    assert form.opening("speech", "fr", lambda builder: builder.add_units(units)).ids.tolist() == [3, 3, 5]
+    assert form.render(document) == "<3><3><5><|endoftext|>" and form.end_ids == (8,) and form.word_ids == frozenset()
+    for ask in (lambda: form.encoder, lambda: form.chat, lambda: form.prompt("asr", [])):
+        with pytest.raises(UserError, match="is textless"):
+            ask()
+
+
+def test_merged_units_are_merged_across_sentences_as_in_the_joined_recording():
+    form = SequenceFormat(textless_tokenizer([8], merge_repeats=True))
+    first, second = Units(np.array([[3], [5]]), np.array([2, 1])), Units(np.array([[5], [1]]), np.array([4, 1]))
+
+    def write(builder):
+        builder.add_units(first)
+        builder.add_units(second)
+
+    assert form.document("stories", "en", write).ids.tolist() == [3, 5, 1, 8]

@@ -116,6 +116,17 @@ def test_the_seed_and_the_size_reach_the_stages(checkout):
     )
 
 
+@pytest.mark.skipif(any(Path(it).exists() for it in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")), reason="a GPU is here")
+def test_the_launcher_warned_that_it_found_no_accelerator(checkout):
+    script(
+        checkout / ".venv/bin/deepspeed",
+        LAUNCHER.replace("shift 5", 'echo "told $DS_ACCELERATOR $1" >>"$PIP_LOG"\nshift 5'),
+    )
+    assert run(checkout, DS_ACCELERATOR="").returncode == 0
+    told = [line for line in (checkout / "pip.txt").read_text().splitlines() if line.startswith("told")]
+    assert told == ["told cpu --quiet"] * 4
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(checkout):
     (checkout / "trouble_train_decoder").touch()
     stopped = run(checkout)

@@ -103,6 +103,7 @@ def test_two_processes_learn_the_same(world):
         (["--decoder.hop_length", "300"], "hop_length"),
         (["--training.device.precision", "bf16"], "fp32"),
         (["--training.device.compile", "true"], "for language models"),
+        (["--training.data.alternate", "language"], "alternate is for language models"),
         (["--crop_frames", "0"], "crop_frames"),
         (["--voices", "{}"], "voices is empty"),
         (["--no_such_key", "1"], "no_such_key"),

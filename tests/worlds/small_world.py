@@ -42,6 +42,8 @@ def rows() -> Iterator[StoreRow]:
                 language=language,
                 speaker=f"{language}-voice-{number % 2}",
                 group=f"group-{number}" if number else None,
+                document=f"story-{number // 5}",
+                place=number % 5,
                 text=text,
                 duration_sec=duration_sec,
                 units=units,
@@ -59,7 +61,8 @@ def write_lines(path: Path, documents: list[dict]) -> str:
 def write_world(folder: Path) -> dict[str, SourceConfig]:
     """Write the store and the documents into ``folder``: a source for every task."""
     store = str(folder / "units")
-    write_store(store, rows(), fingerprint="small", card="small", codebook_sizes=(CODEBOOK_SIZE,), frame_rate_hz=25.0)
+    facts = {"fingerprint": "small", "card": "small", "codebook_sizes": (CODEBOOK_SIZE,), "frame_rate_hz": 25.0}
+    write_store(store, rows(), in_documents=True, **facts)
     spoken = {row.id: row for row in rows()}
     pairs = [("en", "en"), ("zh", "zh"), ("en", "zh"), ("zh", "en")]
     dialogues = [
@@ -94,6 +97,8 @@ def write_world(folder: Path) -> dict[str, SourceConfig]:
         "tts": SourceConfig("tts", 3, store, speakers=["en-voice-0", "zh-voice-0"]),
         "interleaved": SourceConfig("interleaved", 1, store),
         "code_switched": SourceConfig("code_switched", 1, store, num_sentences=3),
+        "story": SourceConfig("story", 1, store, joined_tokens=250),
+        "speech": SourceConfig("speech", 1, store, joined_tokens=250),
         "dialogue": SourceConfig("dialogue", 2, store, files["dialogues"]),
         "text_dialogue": SourceConfig("text_dialogue", 1, None, files["dialogues"]),
         "translation": SourceConfig("translation", 1, None, files["translations"]),
@@ -109,5 +114,6 @@ def open_stream(
     sources = open_sources(configs, form, Part(held_out_share))
     weights = {name: config.weight for name, config in configs.items()}
     sizes = BatchSizes(*(settings.pop(name) for name in ("tokens_per_step", "tokens_per_micro_batch", "max_length")))
-    pad_id = settings.pop("pad_id", 0)
-    return BatchStream(sources, mixture_of(sources, weights, **settings), sizes, settings["seed"], pad_id)
+    pad_id, alternate = settings.pop("pad_id", 0), settings.pop("alternate", None)
+    mixture = mixture_of(sources, weights, **settings)
+    return BatchStream(sources, mixture, sizes, settings["seed"], pad_id, alternate)

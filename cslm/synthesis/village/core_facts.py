@@ -45,11 +45,16 @@ def core_chains(core: Teller, tellers: list[Teller], kind: str, asked: Asked, an
 
 
 def core_tests(core: Teller, tellers: list[Teller], asked: Asked) -> Iterator[Record]:
-    """The test questions about core people: as in ``test_dialogues``, with the four texts of the right chain."""
+    """The test questions about core people: as in ``test_dialogues``, with the four texts of the right chain.
+
+    ``core_fact`` and ``core_wrong_facts`` judge an answer in the core language. ``about`` names person and attribute:
+    questions that share them are not independent of each other.
+    """
     for teller in tellers:
         code = teller.language.language
         for question, utterance in asked.get(code, []):
             fact, wrong = facts_of_answer(teller, question)
+            core_fact, core_wrong = facts_of_answer(core, question)
             texts = _four_texts(core, teller, question)
             yield {
                 "id": f"{utterance.id}-{code}",
@@ -60,7 +65,16 @@ def core_tests(core: Teller, tellers: list[Teller], asked: Asked) -> Iterator[Re
                 "answer_reference": texts["answer_text"],
                 "fact": fact,
                 "wrong_facts": wrong,
+                "core_fact": core_fact,
+                "core_wrong_facts": core_wrong,
+                "about": _about(core, question),
             }
+
+
+def _about(core: Teller, question: Question) -> str:
+    """Whom and what is asked about, in the core language's words: the same for every form of the question."""
+    person, attribute = question.pair
+    return f"{core.names[person]}, {core.world.attributes[attribute]}"
 
 
 def _four_texts(core: Teller, teller: Teller, question: Question) -> Record:

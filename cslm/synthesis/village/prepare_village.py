@@ -83,14 +83,14 @@ def prepare_village(output: Path, config: VillageConfig) -> None:
         write_training(script, teller, cast, free, _generator(config, 10 + index))
         write_tests(script, teller, cast, free, questions, _generator(config, 100 + index))
     _ask_about_core_people(script, tellers, casts, config)
-    stories = make_story_book(tellers, size, _generator(config, 1002))
+    stories = make_story_book(tellers, size, _generator(config, 1002), _generator(config, 1003))
     for name, lines in stories.lines.items():
         script.add(name, [line for told in lines.values() for line in told])
     _check_unheard(script, tellers)
     utterances = _record(script, output, config.num_workers or num_cores())
     _write_documents(output, tellers, size, free, script, utterances, config)
     _write_core_documents(output, tellers, script, utterances)
-    _write_story_documents(output, stories, size, _generator(config, 1003))
+    _write_story_documents(output, stories)
     _write_card(output, config, size, tellers, casts, utterances, stories.speakers)
 
 
@@ -194,10 +194,10 @@ def _write_core_documents(
     write_json_lines(core_tests(core, tellers, tested), output / "core_test_dialogues.jsonl")
 
 
-def _write_story_documents(output: Path, stories: StoryBook, size: VillageSize, generator: np.random.Generator) -> None:
+def _write_story_documents(output: Path, stories: StoryBook) -> None:
     if stories.lines:
         write_json_lines(stories.records(), output / "stories.jsonl")
-        write_json_lines(stories.pairs(size, generator), output / "story_pairs.jsonl")
+        write_json_lines(stories.pairs(), output / "story_pairs.jsonl")
 
 
 def _with_utterances(

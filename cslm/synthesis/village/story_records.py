@@ -2,13 +2,14 @@
 
 A story's right ending stands against the ending of another held-out story of the same speaker: one of another topic
 (``topic``, as in sTopicCloze), or one of the same topic that is about other people and another thing (``cloze``, as in
-sStoryCloze).
+sStoryCloze). A topic's wrong ending is told again with the people of the story that it is put to: names sound alike in
+many languages, and would tell the endings apart without a word of the topic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -26,6 +27,8 @@ ByDocument = dict[str, list[Line]]
 """The sentences of each story, in order."""
 
 PAIR_KINDS = ("topic", "cloze")
+WrongEndings = dict[tuple[str, str], list[Story]]
+"""By kind of pair and name of the story: those whose endings are wrong there, retold of its people where need be."""
 TRAINING, TEST = "story_train", "story_test"
 """Names of the manifests, without ``.jsonl``."""
 
@@ -39,7 +42,11 @@ class StoryBook:
     speakers: list[str]
     """Variants of the synthesizer, each heard in every language."""
     lines: dict[str, dict[str, list[Line]]]
-    """``lines[manifest][language]``, for ``story_train`` and ``story_test``; empty where there are no stories."""
+    """``lines[manifest][language]``, for ``story_train`` and ``story_test``; empty where there are no stories. Endings
+    that are told again stand behind the stories of ``story_test``, and belong to none."""
+    wrong: WrongEndings
+    retold: dict[Story, int]
+    """Place among the endings that are told again."""
 
     def records(self) -> Iterator[Record]:
         """One record a story: its topic, and its texts and utterances by language, in order."""
@@ -54,21 +61,17 @@ class StoryBook:
                     "utterances": {code: [line.id for line in by_name[story.name]] for code, by_name in told.items()},
                 }
 
-    def pairs(self, size: VillageSize, generator: np.random.Generator) -> Iterator[Record]:
+    def pairs(self) -> Iterator[Record]:
         """Pairs of endings of held-out stories, from every language of the beginning to every language of the ending.
 
-        A story has ``num_wrong_endings`` pairs of each kind. Where fewer others fit, what is missing is printed.
+        A story has ``num_wrong_endings`` pairs of each kind, or as many as there are.
         """
         told = {code: _by_document(lines) for code, lines in self.lines[TEST].items()}
-        wrong = {
-            (kind, story.name): self._others(kind, story, told, size.num_wrong_endings, generator)
-            for kind in PAIR_KINDS
-            for story in self.held_out
-        }
-        _print_missing(wrong, size.num_wrong_endings)
+        again = {code: [line for line in lines if line.document is None] for code, lines in self.lines[TEST].items()}
         for kind, begins, ends in product(PAIR_KINDS, told, told):
-            pairs = ((story, other) for story in self.held_out for other in wrong[kind, story.name])
+            pairs = ((story, other) for story in self.held_out for other in self.wrong[kind, story.name])
             for number, (story, other) in enumerate(pairs):
+                wrong = again[ends][self.retold[other]] if other in self.retold else told[ends][other.name][-1]
                 yield {
                     "id": f"{begins}-{ends}-{kind}-{number:06d}",
                     "kind": kind,
@@ -79,39 +82,63 @@ class StoryBook:
                     "topic": story.topic,
                     "prefix": [line.id for line in told[begins][story.name][:-1]],
                     "ending": told[ends][story.name][-1].id,
-                    "wrong_ending": told[ends][other.name][-1].id,
+                    "wrong_ending": wrong.id,
                 }
 
-    def _others(
-        self, kind: str, story: Story, told: dict[str, ByDocument], count: int, generator: np.random.Generator
-    ) -> list[Story]:
-        """Held-out stories of the same speaker whose endings, all different, are wrong here."""
-        seen = {by_name[story.name][-1].text for by_name in told.values()}
-        chosen: list[Story] = []
-        for index in generator.permutation(len(self.held_out)).tolist():
-            other = self.held_out[index]
-            texts = {by_name[other.name][-1].text for by_name in told.values()}
-            if len(chosen) < count and _is_wrong(kind, story, other) and seen.isdisjoint(texts):
-                chosen.append(other)
-                seen |= texts
-        return chosen
 
+def make_story_book(
+    tellers: list[Teller], size: VillageSize, generator: np.random.Generator, of_pairs: np.random.Generator
+) -> StoryBook:
+    """Draw the stories, their speakers and the wrong endings, and tell them in every language.
 
-def make_story_book(tellers: list[Teller], size: VillageSize, generator: np.random.Generator) -> StoryBook:
-    """Draw the stories and their speakers and tell them in every language.
+    Where fewer wrong endings fit a story than were asked for, what is missing is printed.
 
     Raises:
         UserError: too few topics, people, values or variants of the synthesizer that all languages share.
     """
     if not size.num_training_stories + size.num_held_out_stories:
-        return StoryBook([], [], [], {})
+        return StoryBook([], [], [], {}, {}, {})
     training, held_out = draw_stories(tellers, size, generator)
     speakers = _draw_speakers(tellers, size, generator)
-    lines = {
-        name: {teller.language.language: _lines(stories, kind, teller, speakers) for teller in tellers}
-        for name, kind, stories in ((TRAINING, "story", training), (TEST, "story-test", held_out))
+    wrong = {
+        (kind, story.name): _wrong_endings(kind, story, held_out, tellers, size.num_wrong_endings, of_pairs)
+        for kind in PAIR_KINDS
+        for story in held_out
     }
-    return StoryBook(training, held_out, speakers, lines)
+    _print_missing(wrong, size.num_wrong_endings)
+    others = (other for (kind, _), found in wrong.items() if kind == "topic" for other in found)
+    retold = {other: place for place, other in enumerate(dict.fromkeys(others))}
+    lines = {
+        TRAINING: {teller.language.language: _lines(training, "story", teller, speakers) for teller in tellers},
+        TEST: {
+            teller.language.language: _lines(held_out, "story-test", teller, speakers)
+            + _ending_lines(list(retold), teller, speakers)
+            for teller in tellers
+        },
+    }
+    return StoryBook(training, held_out, speakers, lines, wrong, retold)
+
+
+def _wrong_endings(
+    kind: str, story: Story, held_out: list[Story], tellers: list[Teller], count: int, generator: np.random.Generator
+) -> list[Story]:
+    """Held-out stories of the same speaker whose endings, all different, are wrong here."""
+    seen = {story.sentences(teller)[-1] for teller in tellers}
+    chosen: list[Story] = []
+    for index in generator.permutation(len(held_out)).tolist():
+        if len(chosen) == count:
+            break
+        other = held_out[index]
+        if not _is_wrong(kind, story, other):
+            continue
+        if kind == "topic":
+            other = replace(other, people=story.people)
+        texts = {teller: other.sentences(teller)[-1] for teller in tellers}
+        told = any(teller.may_not_say(text) for teller, text in texts.items())
+        if not told and seen.isdisjoint(texts.values()):
+            chosen.append(other)
+            seen.update(texts.values())
+    return chosen
 
 
 def _draw_speakers(tellers: list[Teller], size: VillageSize, generator: np.random.Generator) -> list[str]:
@@ -130,27 +157,40 @@ def _draw_speakers(tellers: list[Teller], size: VillageSize, generator: np.rando
 
 def _lines(stories: list[Story], kind: str, teller: Teller, speakers: list[str]) -> list[Line]:
     """Every sentence of the stories in one language; ``kind`` begins the ids."""
-    pool, code = teller.language.question_voices, teller.language.language
     lines: list[Line] = []
     for story in stories:
-        voice = f"{pool.accents[0]}+{speakers[story.speaker]}"
-        texts = story.sentences(teller)
-        for place, text in enumerate(texts):
-            lines.append(
-                Line(
-                    f"{code}-{kind}-{len(lines):06d}",
-                    text,
-                    code,
-                    voice,
-                    pool.rate_wpm,
-                    pool.pitch,
-                    f"{story.name}-{place}",
-                    teller.said(partial(_sentence, story, place)),
-                    story.name,
-                    place,
-                )
-            )
+        for place in range(len(story.sentences(teller))):
+            lines.append(_line(story, place, f"{kind}-{len(lines):06d}", teller, speakers))
     return lines
+
+
+def _ending_lines(stories: list[Story], teller: Teller, speakers: list[str]) -> list[Line]:
+    """The endings of stories that nobody tells whole."""
+    return [
+        replace(
+            _line(story, len(story.sentences(teller)) - 1, f"story-ending-{number:06d}", teller, speakers),
+            group=f"ending-{number:06d}",
+            document=None,
+            place=None,
+        )
+        for number, story in enumerate(stories)
+    ]
+
+
+def _line(story: Story, place: int, name: str, teller: Teller, speakers: list[str]) -> Line:
+    pool, code = teller.language.question_voices, teller.language.language
+    return Line(
+        f"{code}-{name}",
+        _sentence(story, place, teller),
+        code,
+        f"{pool.accents[0]}+{speakers[story.speaker]}",
+        pool.rate_wpm,
+        pool.pitch,
+        f"{story.name}-{place}",
+        teller.said(partial(_sentence, story, place)),
+        story.name,
+        place,
+    )
 
 
 def _sentence(story: Story, place: int, teller: Teller) -> str:
@@ -167,7 +207,7 @@ def _is_wrong(kind: str, story: Story, other: Story) -> bool:
     return other.topic == story.topic and others_people and other.thing != story.thing
 
 
-def _print_missing(wrong: dict[tuple[str, str], list[Story]], count: int) -> None:
+def _print_missing(wrong: WrongEndings, count: int) -> None:
     for kind in PAIR_KINDS:
         found = [len(others) for (of_kind, _), others in wrong.items() if of_kind == kind]
         few = sum(number < count for number in found)
@@ -182,6 +222,6 @@ def _print_missing(wrong: dict[tuple[str, str], list[Story]], count: int) -> Non
 def _by_document(lines: list[Line]) -> ByDocument:
     documents: ByDocument = {}
     for line in lines:
-        assert line.document is not None
-        documents.setdefault(line.document, []).append(line)
+        if line.document is not None:
+            documents.setdefault(line.document, []).append(line)
     return documents

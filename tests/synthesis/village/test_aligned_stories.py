@@ -34,7 +34,7 @@ def tellers(size):
 
 @pytest.fixture(scope="module")
 def book(tellers, size):
-    return make_story_book(tellers, size, np.random.default_rng(0))
+    return make_story_book(tellers, size, np.random.default_rng(0), np.random.default_rng(1))
 
 
 def test_stories_are_new_have_three_to_five_sentences_and_topics_in_turn(book, tellers):
@@ -64,7 +64,8 @@ def test_every_sentence_is_a_line_with_group_document_and_place(book):
             (line.group, line.document, line.place) for line in french
         ]
         for line in english:
-            assert line.group == f"{line.document}-{line.place}"
+            again = name == TEST and line.document is None
+            assert line.group == (line.id.replace("en-story-", "") if again else f"{line.document}-{line.place}")
         for ours, theirs in zip(english, french, strict=True):
             assert ours.voice.split("+")[1] == theirs.voice.split("+")[1]
     assert len({line.voice for line in book.lines[TEST]["en"]}) == 2
@@ -73,22 +74,40 @@ def test_every_sentence_is_a_line_with_group_document_and_place(book):
 def test_pairs_of_endings(book, size):
     stories = {story.name: story for story in book.held_out}
     lines = {line.id: line for of_language in book.lines[TEST].values() for line in of_language}
-    pairs = list(book.pairs(size, np.random.default_rng(0)))
+    retold = {f"{place:06d}": other for other, place in book.retold.items()}
+    pairs = list(book.pairs())
     counts = Counter((pair["kind"], pair["direction"]) for pair in pairs)
     assert len(counts) == 8 and len({count for (kind, _), count in counts.items() if kind == "topic"}) == 1
     assert counts["topic", "en-fr"] == 40 * size.num_wrong_endings
     assert len({pair["id"] for pair in pairs}) == len(pairs)
     for pair in pairs:
         *prefix, ending = [lines[name] for name in [*pair["prefix"], pair["ending"]]]
-        wrong = lines[pair["wrong_ending"]]
-        story, other = stories[pair["document"]], stories[wrong.document]
+        wrong, story = lines[pair["wrong_ending"]], stories[pair["document"]]
         assert [line.place for line in [*prefix, ending]] == list(range(len(prefix) + 1))
         assert {line.language for line in prefix} == {pair["prefix_language"]} and story.topic == pair["topic"]
         assert ending.language == wrong.language == pair["ending_language"] and ending.text != wrong.text
-        assert story.speaker == other.speaker and ending.voice == wrong.voice
-        assert (other.topic == story.topic) is (pair["kind"] == "cloze")
-        if pair["kind"] == "cloze":
+        assert ending.voice == wrong.voice
+        if pair["kind"] == "topic":
+            other = retold[wrong.id.split("-")[-1]]
+            assert other.topic != story.topic and other.people == story.people
+        else:
+            other = stories[wrong.document]
+            assert other.topic == story.topic
             assert other.people[0] not in story.people and other.thing != story.thing
+
+
+def test_a_topic_is_not_told_by_its_people(book, tellers):
+    """A wrong ending of another topic names nobody who is not in the story that it is put to."""
+    english = tellers[0]
+    lines = {line.id: line.text for line in book.lines[TEST]["en"]}
+    stories = {story.name: story for story in book.held_out}
+    pairs = [pair for pair in book.pairs() if pair["kind"] == "topic" and pair["direction"] == "en-en"]
+    named = [
+        {name for name in english.names if name in lines[pair["wrong_ending"]]}
+        - {english.names[person] for person in stories[pair["document"]].people}
+        for pair in pairs
+    ]
+    assert len(named) > 100 and not any(named)
 
 
 def test_the_seed_draws_the_stories(tellers, size):

@@ -93,6 +93,9 @@ def test_tests_ask_about_people_that_no_chain_is_about(five_languages, tellers):
         assert row.keys() >= FOUR_TEXTS | {"answer_reference", "fact", "wrong_facts"}
         assert row["fact"][0] == tellers[code].names[5]
         assert all(word in row["answer_text"] for word in row["fact"])
+        assert (
+            row["about"].split(", ")[0] == tellers["en"].names[5] and row["about"].split(", ")[0] in row["core_answer"]
+        )
         assert not [word for word in row["wrong_facts"] if word in row["answer_text"]]
         assert tellers["en"].mentions.tell_core(row["core_answer"])
 

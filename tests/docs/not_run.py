@@ -1,0 +1,30 @@
+"""The commands of pages that the tests do not run, each with the reason and with what runs in its place.
+
+A key is a pattern (fnmatch) of the whole command, its words joined by single spaces.
+"""
+
+from __future__ import annotations
+
+NOT_RUN = {
+    # what changes the machine, needs a network, or runs the tests themselves
+    "python3 -m venv *": "makes an environment: tests/test_packaging.py makes one and installs into it",
+    "source .venv/bin/activate": "makes an environment: tests/test_packaging.py",
+    "pip install *": "needs a package index",
+    "curl -LO *": "needs a network",
+    "hf auth login": "needs an account",
+    "bash tools/test.sh*": "runs the tests: tests/tools/test_quickstart.py has it run pretended ones",
+    ".venv-test/latest/bin/python -m pytest *": "runs the tests",
+    "pkill *": "ends processes: tests/training/test_resume.py sends the signal to one of its own",
+    # what takes minutes or more
+    "bash tools/quickstart.sh*": "39 minutes: tests/tools/test_quickstart.py and tests/recipes walk through its stages",
+    "bash recipes/spoken_digits/run.sh *": "7 minutes and human recordings: tests/corpora/test_spoken_digits.py",
+    "python tools/bench_*": "a measurement: tests/benchmarks, and its options are checked here",
+    "deepspeed --num_gpus 8 tools/bench_mfu.py *": "needs eight GPUs: tests/benchmarks/test_model_speed.py",
+    # what needs more than one machine, or weights that are downloaded
+    "deepspeed --hostfile *": "needs other machines: tests/recipes/test_multi_node.py",
+    "sbatch *": "needs Slurm: tests/recipes/test_multi_node.py runs the script with stand-ins",
+    "python tools/tokenize_corpus.py * --engine ray *": "needs a cluster: tests/units/test_tokenize_workers.py",
+    "cslm convert-kmeans hubert_*": "its file is downloaded: tests/codecs/test_convert_kmeans.py",
+    "cslm fit-tokenizer * --family ssl_kmeans *": "weights of the Hub: tests/codecs/test_ssl_kmeans.py",
+    "for checkpoint in *": "needs lm-evaluation-harness: tests/recipes/test_forgetting.py, where it is installed",
+}
