@@ -28,5 +28,7 @@ NOT_RUN = {
     "cslm fit-tokenizer * --family ssl_kmeans *": "weights of the Hub: tests/codecs/test_ssl_kmeans.py",
     "cslm * recipes/xs_cot/*": "a base of the Hub and a lab's data: tests/recipes/test_xs_cot.py",
     "cslm tokenize-corpus DATA/*": "a lab's data: tests/units/test_tokenize_corpus.py",
+    "hf download *": "needs a network: tests/corpora/test_four_texts.py writes such files",
+    "cslm prepare-corpus * --translator.seq2seq.model *": "weights of the Hub and a server: tests/synthesis/",
     "for checkpoint in *": "needs lm-evaluation-harness: tests/recipes/test_forgetting.py, where it is installed",
 }
