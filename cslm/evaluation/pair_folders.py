@@ -90,8 +90,11 @@ class RecordedPair(NamedTuple):
     wrong: Path
 
 
-def recorded_pairs(folder: PairFolder, root: Path) -> list[RecordedPair]:
-    """The pairs of a folder, below ``root`` unless its path is absolute; what looks odd is counted and printed.
+def recorded_pairs(folder: PairFolder, root: Path, notes: list[str]) -> list[RecordedPair]:
+    """The pairs of a folder, below ``root`` unless its path is absolute.
+
+    Args:
+        notes: takes what looks odd and is read all the same.
 
     Raises:
         UserError: no such folder, no pair in it, a name that does not fit the layout, or a recording without partner.
@@ -99,10 +102,10 @@ def recorded_pairs(folder: PairFolder, root: Path) -> list[RecordedPair]:
     place, layout = root / folder.path, LAYOUTS[folder.layout]
     if layout.parts:
         parts = folder.parts or list(layout.parts)
-        return [pair for part in parts for pair in _numbered_pairs(_folder(place / part), part)]
+        return [pair for part in parts for pair in _numbered_pairs(_folder(place / part), part, notes)]
     subfolders = layout.subfolders if folder.subfolders is None else folder.subfolders
     places = sorted(path for path in _folder(place).iterdir() if path.is_dir()) if subfolders else [place]
-    pairs = [pair for one in places for pair in _consecutive_pairs(one, folder.layout, layout.separator)]
+    pairs = [pair for one in places for pair in _consecutive_pairs(one, folder.layout, layout.separator, notes)]
     if not pairs:
         advice = "false: its recordings lie in it" if subfolders else "true: they lie in folders of it"
         raise UserError(
@@ -117,7 +120,7 @@ def _folder(place: Path) -> Path:
     return place
 
 
-def _consecutive_pairs(place: Path, kind: str, separator: str) -> list[RecordedPair]:
+def _consecutive_pairs(place: Path, kind: str, separator: str, notes: list[str]) -> list[RecordedPair]:
     """Recordings sorted by their number, two by two."""
     numbered = sorted((_number(path, path.name, 0, separator), path) for path in _folder(place).glob("*.wav"))
     for (number, path), (following, other) in pairwise(numbered):
@@ -135,14 +138,14 @@ def _consecutive_pairs(place: Path, kind: str, separator: str) -> list[RecordedP
     first = numbered[0][0] if numbered else 0
     apart = [f"{right.name} and {wrong.name}" for (n, right), (m, wrong) in pairs if m != n + 1 or (n - first) % 2]
     if apart:
-        print(
+        notes.append(
             f"{place}: the numbers of {len(apart)} of {len(pairs)} pairs are not the next two "
             f"({'; '.join(apart[:_NAMED])}): they are paired as they are sorted"
         )
     return [RecordedPair(kind, right, wrong) for (_, right), (_, wrong) in pairs]
 
 
-def _numbered_pairs(place: Path, kind: str) -> Iterator[RecordedPair]:
+def _numbered_pairs(place: Path, kind: str, notes: list[str]) -> Iterator[RecordedPair]:
     """Recordings of one number, sorted by name: the first two."""
     groups: dict[int, list[Path]] = {}
     for path in sorted(place.glob("*.wav")):
@@ -157,7 +160,9 @@ def _numbered_pairs(place: Path, kind: str) -> Iterator[RecordedPair]:
         )
     more = [path.name for group in groups.values() for path in group[2:]]
     if more:
-        print(f"{place}: {len(more)} recordings are the third or later of their number and left out: {more[:_NAMED]}")
+        notes.append(
+            f"{place}: {len(more)} recordings are the third or later of their number and left out: {more[:_NAMED]}"
+        )
     return (RecordedPair(kind, group[0], group[1]) for _, group in sorted(groups.items()))
 
 

@@ -88,7 +88,7 @@ class PairsScore(Score):
             manifest.check(scored, f"scores.pairs.manifests.{name}")
         for folder in self.folders.values():
             scored.processor.speech_tokenizer()
-            recorded_pairs(folder, Path(scored.config.data_root))
+            recorded_pairs(folder, Path(scored.config.data_root), [])
 
     def compute(self, scored: ScoredModel) -> Computed:
         """By set, kind and direction, from the rows of pairs.jsonl.

@@ -48,14 +48,19 @@ class PairSet:
 def read_folder(scored: ScoredModel, folder: PairFolder) -> PairSet:
     """The pairs of a folder, encoded by the card of the checkpoint; the first channel of each recording, as slamkit.
 
+    What looks odd is printed.
+
     Raises:
         UserError: see :func:`~cslm.evaluation.pair_folders.recorded_pairs`.
     """
     root, place = Path(scored.config.data_root), Path(folder.path)
+    notes: list[str] = []
     found = [
         (kind, *(path.relative_to(root / place).as_posix() for path in (right, wrong)))
-        for kind, right, wrong in recorded_pairs(folder, root)
+        for kind, right, wrong in recorded_pairs(folder, root, notes)
     ]
+    for note in notes:
+        print(note, flush=True)
     pairs = [Pair(right, kind, folder.language, (), right, wrong) for kind, right, wrong in found]
     pairs = _spread(pairs, scored.config.max_items)
     recordings = {

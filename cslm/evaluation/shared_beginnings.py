@@ -39,6 +39,7 @@ def shared_nlls(
 
     Args:
         starts: how many ids of each sequence are a beginning that others may share; 0 where none is.
+        batch_tokens: ids of a batch at most, those of the beginning counted for each of its endings.
     """
     named = {_name(ids): (ids, start) for ids, start in zip(sequences, starts, strict=True)}
     families: dict[bytes, list[NDArray[Any]]] = {}
@@ -73,7 +74,7 @@ def _endings(
     assert name is not None
     of_head = id_losses(read.logits[0, :-1], ids[0, 1:], allowed)
     found: list[Losses] = [of_head] * len(tails)
-    for group in AudioBatches(most_tokens(model, batch_tokens)).groups([len(tail) for tail in tails], 1.0):
+    for group in AudioBatches(most_tokens(model, batch_tokens)).groups([len(head) + len(tail) for tail in tails], 1.0):
         given = padded_batch(model, [tails[index] for index in group])
         cache = copy.deepcopy(read[name])
         cache.batch_repeat_interleave(len(group))

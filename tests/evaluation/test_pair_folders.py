@@ -17,8 +17,8 @@ def touch(folder: Path, *names: str) -> Path:
     return folder
 
 
-def pairs_of(root: Path, layout: str, **settings) -> list[tuple[str, str]]:
-    found = recorded_pairs(PairFolder(".", layout, **settings), root)
+def pairs_of(root: Path, layout: str, notes: list[str] | None = None, **settings) -> list[tuple[str, str]]:
+    found = recorded_pairs(PairFolder(".", layout, **settings), root, [] if notes is None else notes)
     return [(pair.right.name, pair.wrong.name) for pair in found]
 
 
@@ -54,22 +54,20 @@ def test_the_order_of_the_file_system_decides_nothing(tmp_path, monkeypatch):
 def test_salmon_has_eight_parts_whose_right_one_comes_first_by_name(tmp_path):
     for part in SALMON_PARTS:
         touch(tmp_path / part, "sample_10_1.wav", "sample_10_0.wav", "sample_2_0.wav", "sample_2_1.wav")
-    found = recorded_pairs(PairFolder(".", "salmon"), tmp_path)
+    found = recorded_pairs(PairFolder(".", "salmon"), tmp_path, [])
     assert [pair.kind for pair in found[::2]] == list(SALMON_PARTS) and len(SALMON_PARTS) == 8
     assert [(pair.right.name, pair.wrong.name) for pair in found[:2]] == [
         ("sample_2_0.wav", "sample_2_1.wav"), ("sample_10_0.wav", "sample_10_1.wav"),
     ]  # fmt: skip
-    one = recorded_pairs(PairFolder(".", "salmon", parts=["rir_consistency"]), tmp_path)
+    one = recorded_pairs(PairFolder(".", "salmon", parts=["rir_consistency"]), tmp_path, [])
     assert {pair.kind for pair in one} == {"rir_consistency"}
 
 
-def test_a_third_recording_of_a_number_is_named_and_left_out(tmp_path, capsys):
+def test_a_third_recording_of_a_number_is_named_and_left_out(tmp_path):
     touch(tmp_path / "rir_consistency", "sample_0_0.wav", "sample_0_1.wav", "sample_0_2.wav")
-    assert pairs_of(tmp_path, "salmon", parts=["rir_consistency"]) == [("sample_0_0.wav", "sample_0_1.wav")]
-    assert (
-        "1 recordings are the third or later of their number and left out: ['sample_0_2.wav']"
-        in capsys.readouterr().out
-    )
+    found = pairs_of(tmp_path, "salmon", notes := [], parts=["rir_consistency"])
+    assert found == [("sample_0_0.wav", "sample_0_1.wav")] and len(notes) == 1
+    assert "1 recordings are the third or later of their number and left out: ['sample_0_2.wav']" in notes[0]
 
 
 @pytest.mark.parametrize(
@@ -82,16 +80,16 @@ def test_a_third_recording_of_a_number_is_named_and_left_out(tmp_path, capsys):
         ),
     ],
 )
-def test_numbers_with_gaps_are_paired_as_sorted_and_named(tmp_path, capsys, names, named):
+def test_numbers_with_gaps_are_paired_as_sorted_and_named(tmp_path, names, named):
     files = [f"{name}.wav" for name in names]
     touch(tmp_path, *files)
-    assert pairs_of(tmp_path, "storycloze") == [(files[0], files[1]), (files[2], files[3])]
-    assert named in capsys.readouterr().out
+    assert pairs_of(tmp_path, "storycloze", notes := []) == [(files[0], files[1]), (files[2], files[3])]
+    assert len(notes) == 1 and named in notes[0]
 
 
-def test_numbers_without_gaps_are_paired_without_a_word(tmp_path, capsys):
+def test_numbers_without_gaps_are_paired_without_a_word(tmp_path):
     touch(tmp_path, *(f"{number}_a.wav" for number in range(7, 13)))
-    assert len(pairs_of(tmp_path, "storycloze")) == 3 and capsys.readouterr().out == ""
+    assert len(pairs_of(tmp_path, "storycloze", notes := [])) == 3 and notes == []
 
 
 @pytest.mark.parametrize(

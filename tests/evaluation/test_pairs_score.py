@@ -243,6 +243,14 @@ def test_folders_are_scored_as_slamkit_defines_it(
     assert rows[-1]["id"] == "rir_consistency/sample_1_0.wav" and set(rows[0]) & {"whole", "ending"} == {"whole"}
 
 
+def test_numbers_with_gaps_are_told_once(
+    checkpoint: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (recordings / "sSC" / "11_twin.wav").rename(recordings / "sSC" / "14_twin.wav")
+    score(checkpoint, recordings, folders={"sSC": FOLDERS["sSC"]})
+    assert capsys.readouterr().out.count("1 of 6 pairs are not the next two (10_twin.wav and 14_twin.wav)") == 1
+
+
 def test_audio_of_manifests_is_scored_as_a_store_of_its_units(
     checkpoint: Path, recordings: Path, cache: Path, tmp_path: Path
 ) -> None:
