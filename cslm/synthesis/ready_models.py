@@ -58,7 +58,7 @@ def open_part(kind: Any, source: str, revision: str | None, where: str) -> Any:
         return kind.from_pretrained(source, revision=revision)
     except ImportError as error:
         raise UserError(f"{where}: {source} needs another package: {first_line(error)}") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:  # of what is no tokenizer at all
         raise UserError(f"{where}: {kind.__name__} of {source} cannot be opened: {first_line(error)}") from None
 
 
