@@ -6,7 +6,9 @@ that is another in every epoch; so an epoch reads each about once. The last is c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import count
 
 import numpy as np
@@ -26,6 +28,7 @@ from cslm.sequences.tasks import TASKS, Draw, Example
 from cslm.units.store import StoreRow
 
 _SAMPLE = 64
+_LANGUAGE_SAMPLE = 512
 
 
 class JoinedSource(CommonSource):
@@ -50,8 +53,8 @@ class JoinedSource(CommonSource):
         if self._length:
             places = np.unique(np.linspace(0, num_contents - 1, _SAMPLE).round().astype(np.int64)).tolist()
             mean = float(np.mean([len(self.content(place, place, 1.0)) for place in places]))
-            self._per_document = min(num_contents, max(1, round(self._length / mean)))
-            about = f"about {self._per_document:,} of {num_contents:,} in a row, the last of them cut"
+            self._per_document = max(1, round(self._length / mean))
+            about = f"about {self._per_document:,} in a row, of {num_contents:,}, the last of them cut"
             self.told.append(Told(f"a document has {self._length:,} ids: {about}"))
         self.num_documents = -(-num_contents // self._per_document)
 
@@ -66,9 +69,18 @@ class JoinedSource(CommonSource):
 
     def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index`` of the contents in the order of the store."""
-        first = index * self._per_document
-        places = ((first + step) % self.num_contents for step in count())
-        return self._full(self.content(place, mix(draw_seed, place), progress) for place in places)
+        first, total = index * self._per_document, self.num_contents
+        return self._full(self.content(turn % total, mix(draw_seed, turn), progress) for turn in count(first))
+
+    @cached_property
+    def language_shares(self) -> dict[str, float]:
+        """Share of each language in the ids of a sample of contents, drawn more than once where there are few."""
+        languages: Counter[str] = Counter()
+        for number in range(_LANGUAGE_SAMPLE):
+            document = self.content(number * self.num_contents // _LANGUAGE_SAMPLE, number, 1.0)
+            for span in document.spans:
+                languages[span.language] += span.stop - span.start
+        return {language: ids / languages.total() for language, ids in languages.items()}
 
     def drawn(self, draw: int, seed: int, progress: float) -> Sequence:
         """The document of draw ``draw``: the contents whose turn it is, in the order of their epoch."""

@@ -111,6 +111,21 @@ def test_an_epoch_of_joined_documents_reads_every_story_about_once(form, tmp_pat
         assert len(set(stories)) == len(stories) == 28, "four whole stories fit, and none comes twice"
 
 
+def test_languages_of_few_stories_are_sampled_more_than_once(form, store):
+    """One document held them all, and its draw was taken for the whole."""
+    shares = opened(form, store, joined_tokens=2000).language_shares
+    assert shares["en"] == pytest.approx(0.5, abs=0.05) and sum(shares.values()) == pytest.approx(1)
+
+
+def test_a_document_that_holds_all_stories_reads_each_as_often(form, store):
+    source = opened(form, store, languages=["en"], joined_tokens=800)
+    document = source.drawn(3, 7, 1.0)
+    stories = [line.split()[0] for line in said(form, document) if line.split()[1] == "0"]
+    assert len(document) == 800 and len(stories) > 30 and len(set(stories)) == 10
+    counts = [stories.count(story) for story in set(stories)]
+    assert max(counts) - min(counts) <= 2, "epoch after epoch, one begun before and one cut"
+
+
 def test_every_epoch_joins_other_stories(form, store):
     source = opened(form, store, joined_tokens=120)
 

@@ -107,7 +107,7 @@ def test_tokens_by_language_and_stage_are_told_before_and_after(root, capsys):
     plan.main(["--config", str(file), "--cpu", "true"])
     planned = capsys.readouterr().out
     assert "tokens of stage 1: 5,760; en 5,760 (100.0%)" in planned
-    assert "the source both: a document has 48 ids: about 2 of 12 in a row, the last of them cut" in planned
+    assert "the source both: a document has 48 ids: about 2 in a row, of 12, the last of them cut" in planned
     accounts = json.loads((root / "whole" / "finished.json").read_text())["accounts"]
     before = plan.plan(load_configuration(plan.PlanConfig, file))["accounts"]
     assert set(accounts) == set(before) == {"1/en", "2/en", "2/fr", "3/en", "3/fr"}
