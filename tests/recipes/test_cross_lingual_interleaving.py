@@ -1,18 +1,33 @@
-"""The runs of cross-lingual interleaving: each YAML loads, and their tokens are those of the paper's table."""
+"""The runs of cross-lingual interleaving: each YAML loads, their tokens are those of the paper's table.
+
+The commands of README.md and of docs/cross_lingual_interleaving.md run on a few stories and a tiny base.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from cslm import cli
 from cslm.batches.source_checks import check_keys
+from cslm.codecs.card import Card, save_card
 from cslm.configuration import parse_configuration
 from cslm.evaluation.score import parse_score_configuration
 from cslm.planning.planned_data import plan_sources, planned_accounts
 from cslm.sequences.tasks import TASKS
+from cslm.synthesis.stories import StoriesConfig
+from cslm.synthesis.topic_pairs import TopicPairsConfig
+from cslm.training import pretrain
 from cslm.training.pretrain import PretrainConfig
-from tests.recipes.conftest import ROOT
+from tests.recipes.conftest import ROOT, TWO_STEPS
+from tests.worlds.small_village import CODEBOOK_SIZE
+from tests.worlds.spoken_stories import sentence, store_of, told_in
+from tests.worlds.textless_world import save_text_model
 
 FOLDER = ROOT / "recipes" / "cross_lingual_interleaving"
 FROM_TEXT = ("one_language", "one_run", "baseline_mixed", "baseline_en", "baseline_fr")
@@ -111,3 +126,58 @@ def test_pages_name_files_that_are_there_in_short_lines(page):
         assert (ROOT / name).is_file(), name
     for name in re.findall(r"\$R/(\w+\.yaml)", text):
         assert (FOLDER / name).is_file(), name
+
+
+def commands(page: str) -> list[list[str]]:
+    """The commands of a page, ``$R`` spelt out; behind deepspeed stands the script that it starts."""
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line.replace("$R", "recipes/cross_lingual_interleaving")) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where the commands are typed: the recipes, and DATA with stores, a card called mimi and a small base."""
+    root = tmp_path_factory.mktemp("place")
+    (root / "recipes").symlink_to(ROOT / "recipes")
+    data = root / "DATA"
+    alone = [sentence(story, 0, "en", document=None, place=None) for story in range(20)]
+    store = store_of(data / "units" / "stories", told_in(["en", "fr"], 12, 5))
+    store_of(data / "units" / "libriheavy", alone)
+    card = Card("mimi", "mel_kmeans", 16_000, 25.0, (CODEBOOK_SIZE,), {}, fingerprint=store.fingerprint)
+    save_card(card, data / "mimi" / "card.yaml", {"centroids": np.zeros((CODEBOOK_SIZE, 2), dtype=np.float32)})
+    (data / "Qwen").mkdir()
+    save_text_model(data / "Qwen" / "Qwen2-0.5B", "qwen2", max_position_embeddings=2048)
+    return root
+
+
+def test_the_commands_of_the_pages_run(place, monkeypatch, capsys):
+    """Stages go on from each other; what is made and scored has tests of its own, and is read here."""
+    monkeypatch.chdir(place)
+    ran = []
+    tiny = [*TWO_STEPS, "--training.tokens_per_step", "4096", "--training.device.precision", "fp32"]
+    tiny += ["--model.dtype", "float32", "--training.device.gradient_checkpointing", "false"]
+    for page in ("recipes/cross_lingual_interleaving/README.md", "docs/cross_lingual_interleaving.md"):
+        for words in commands(page):
+            verb = words[1] if words[0] == "cslm" else words[0]
+            if verb in ("plan", "inspect"):
+                cli.dispatch(words[1:])
+            elif verb == "deepspeed" and "1b" not in " ".join(words) and "per_language" not in " ".join(words):
+                assert words[1] == "recipes/pretrain.py"
+                pretrain.main([*words[2:], *tiny])
+            ran.append(verb)
+    shown = capsys.readouterr().out
+    assert {"plan", "inspect", "deepspeed", "prepare-corpus", "tokenize-corpus", "score", "show"} <= set(ran)
+    assert re.search(r"tokens of stage 2: 12,288,000,000; en [56],[\d,]+ \([45].*%\), fr ", shown)
+    assert "source interleaved  task story" in shown
+    for stage, account in (("one_language", {"en"}), ("interleaved", {"en", "fr"}), ("alternating", {"en", "fr"})):
+        assert set(json.loads((place / "DATA" / stage / "finished.json").read_text())["accounts"]) == account
+
+
+def test_the_commands_that_make_stories_have_the_options_that_there_are():
+    made = [words for words in commands("recipes/cross_lingual_interleaving/README.md") if "prepare-corpus" in words]
+    kinds = {"stories": StoriesConfig, "topic_pairs": TopicPairsConfig}
+    told = [words for words in made if words[2] in kinds and "--help" not in words]
+    assert [words[2] for words in told] == ["stories", "topic_pairs"]
+    for words in told:
+        parse_configuration(kinds[words[2]], words[4:], words[2])

@@ -121,7 +121,7 @@ def test_inspect_shows_stories_with_their_languages(root, capsys):
     inspect_sequences.main(["--config", str(file), "--source", "both", "--count", "1", "--full", "true"])
     shown = capsys.readouterr().out
     assert "source both  task story  48 ids, 47 learnt" in shown
-    speech = [line.split()[3] for line in shown.splitlines() if " speech " in line]
+    speech = [line.split()[3] for line in shown.splitlines() if line[0:1] == "*" and " speech " in line]
     assert set(speech) == {"en", "fr"} and shown.count("<20>") + shown.count("<21>") > 5
     inspect_sequences.main(["--config", str(file), "--slot", "0", "--row", "0"])
     assert "row 0 of 5 in the step at slot 0: 2 documents" in capsys.readouterr().out
