@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from cslm.audio.clip import Clip as Clip
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.speech_tasks import SpeechTasks
-
-Clip = tuple[NDArray[np.float32], int]
-"""A mono waveform ``(num_samples,)`` in [-1, 1] and its sample rate in Hz."""
 
 
 class Recognizer(Protocol):

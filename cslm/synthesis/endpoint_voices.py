@@ -5,19 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from cslm.audio.clip import Clip
 from cslm.audio.waveform import load_waveform
 from cslm.corpora.languages import language_tag
 from cslm.errors import MissingExtraError, UserError, first_line
 from cslm.evaluation.chat_endpoint import api_key
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.synthesizer_config import SpeechEndpointConfig
-
-if TYPE_CHECKING:
-    from cslm.evaluation.recognizers import Clip  # it needs torch, which takes a while
 
 _WRONG_SETTINGS = (401, 403, 404)
 _SCALE = np.float32(1 / 32768)

@@ -8,18 +8,16 @@ import importlib.metadata
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from cslm.audio.clip import Clip
 from cslm.audio.espeak import Synthesizer
 from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.synthesizer_config import EspeakConfig
-
-if TYPE_CHECKING:
-    from cslm.evaluation.recognizers import Clip  # it needs torch, which takes a while
 
 CLEAR_VARIANTS = ("f1", "f4", "m1", "m3", "m4", "m5", "Alex", "Annie", "Mike", "john", "michel", "paul")
 """Voices where nobody names any: clear ones, of which each says the same text with the same samples in every run."""

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoFeatureExtractor, AutoModelForAudioXVector
 
+from cslm.audio.clip import Clip
 from cslm.audio.waveform import resample
-from cslm.evaluation.recognizers import Clip
 from cslm.synthesis.ready_models import model_digest, open_model, open_part
 
 _WHERE = "speakers.verifier"

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from transformers import SpeechT5ForTextToSpeech, SpeechT5HifiGan, SpeechT5Processor
 
+from cslm.audio.clip import Clip
 from cslm.corpora.languages import language_tag
 from cslm.corpora.text_documents import sha256_of
 from cslm.errors import UserError
-from cslm.evaluation.recognizers import Clip
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.ready_models import model_digest, open_model, open_part, seed_of
 from cslm.synthesis.synthesizer_config import SpeechT5Config

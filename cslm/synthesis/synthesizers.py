@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from cslm.audio.clip import Clip
 from cslm.synthesis.chosen_section import chosen_section
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.synthesizer_config import SynthesizerConfig
@@ -56,8 +57,7 @@ class SpeechSynthesizer(Protocol):
         """
 
 
-if TYPE_CHECKING:  # so that mypy holds each of them to the contract; and torch takes a while
-    from cslm.evaluation.recognizers import Clip
+if TYPE_CHECKING:  # so that mypy holds each of them to the contract
     from cslm.synthesis.endpoint_voices import EndpointVoices
     from cslm.synthesis.espeak_voices import EspeakVoices
     from cslm.synthesis.speecht5_voices import SpeechT5Voices

@@ -19,8 +19,9 @@ from cslm.files.progress import progress_bar
 from cslm.ranges import Range, check_numbers
 from cslm.synthesis.made_records import MadeRecords, Row
 from cslm.synthesis.recordings import RecordingConfig
+from cslm.synthesis.speakers_config import SpeakersConfig
 from cslm.synthesis.story_parts import STORIES_OF_A_PART, Teller, Telling
-from cslm.synthesis.story_speakers import SPEAKERS, SpeakersConfig, pair_speakers
+from cslm.synthesis.story_speakers import SPEAKERS, pair_speakers
 from cslm.synthesis.synthesizer_config import SynthesizerConfig
 from cslm.synthesis.translation_filters import TranslationFilters
 from cslm.synthesis.translator_config import TranslatorConfig

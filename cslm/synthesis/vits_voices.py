@@ -10,9 +10,9 @@ import langcodes
 import torch
 from transformers import AutoTokenizer, VitsModel
 
+from cslm.audio.clip import Clip
 from cslm.corpora.languages import language_tag
 from cslm.errors import MissingExtraError, UserError
-from cslm.evaluation.recognizers import Clip
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.ready_models import model_digest, open_model, open_part, seed_of
 from cslm.synthesis.synthesizer_config import VitsConfig

@@ -9,7 +9,8 @@ from cslm.errors import UserError
 from cslm.synthesis.made_records import MadeRecords
 from cslm.synthesis.recordings import RecordingConfig, Recordings
 from cslm.synthesis.speaker_likeness import SpeakerLikeness
-from cslm.synthesis.story_speakers import SpeakersConfig, best_pairs, pair_speakers
+from cslm.synthesis.speakers_config import SpeakersConfig
+from cslm.synthesis.story_speakers import best_pairs, pair_speakers
 from tests.worlds import speech_models
 from tests.worlds.named_tones import NamedTones
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cslm.evaluation.recognizers import Clip
+from cslm.audio.clip import Clip
 from cslm.synthesis.failure import Failure
 
 RATE_HZ = 16000
