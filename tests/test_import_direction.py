@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ["files", "audio", "encoders", "corpora", "codecs", "units", "sequences", "batches", "model", "decoder"]
+STAGES = [
+    "files",
+    "audio",
+    "encoders",
+    "corpora",
+    "village",
+    "codecs",
+    "units",
+    "sequences",
+    "batches",
+    "model",
+    "decoder",
+]
 STAGES += ["training", "planning", "generation", "evaluation", "synthesis", "publishing", "serving", "benchmarks"]
 NOT_YET = {"serving"}
 MAY_IMPORT_TRAINING = {"training", "planning", "benchmarks"}

@@ -18,8 +18,8 @@ import torch
 from cslm.audio.espeak import Synthesizer
 from cslm.audio.log_mel import LogMel
 from cslm.errors import UserError
-from cslm.synthesis.village.language import Language
-from cslm.synthesis.village.tables import load_language, load_size
+from cslm.village.language import Language
+from cslm.village.tables import load_language, load_size
 
 NUM_CEPSTRA = 12
 _NUM_BANDS = 40

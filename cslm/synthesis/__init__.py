@@ -1,1 +1,1 @@
-"""Corpora that models make: the village, translations, speech, stories; and the verb that makes any corpus."""
+"""Corpora that models make: translations, speech, stories, instructions; and the verb that makes any corpus."""

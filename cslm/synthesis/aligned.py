@@ -19,8 +19,8 @@ from cslm.errors import UserError
 from cslm.files.atomic_file import remove_folder
 from cslm.files.json_lines import read_json_lines, write_json_lines
 from cslm.ranges import Range, check_numbers
-from cslm.synthesis.village.story_records import TEST, TRAINING
 from cslm.synthesis.written_stories import is_test
+from cslm.village.story_records import TEST, TRAINING
 
 _DELIMITERS = {".tsv": "\t", ".txt": "\t", ".csv": ","}
 Spoken = dict[str, dict[str, Utterance]]

@@ -18,7 +18,7 @@ from cslm.errors import UserError
 from cslm.files.written_yaml import expand_path
 
 CORPORA = {
-    "village": "cslm.synthesis.village.prepare_village:prepare_village",
+    "village": "cslm.village.prepare_village:prepare_village",
     "spoken_digits": "cslm.corpora.spoken_digits:prepare_spoken_digits",
     "table": "cslm.corpora.table:prepare_table",
     "audio_folder": "cslm.corpora.audio_folder:prepare_audio_folder",

@@ -15,7 +15,6 @@ from cslm.synthesis.drawn_pairs import STORY_PAIRS, ByLanguage, SpokenStory, sto
 from cslm.synthesis.made_records import Row
 from cslm.synthesis.pair_recordings import write_pair_recordings
 from cslm.synthesis.telling import TellingConfig, tell
-from cslm.synthesis.village.story_records import PAIR_KINDS
 from cslm.synthesis.written_stories import (
     remove_unheard,
     utterances_of,
@@ -23,6 +22,7 @@ from cslm.synthesis.written_stories import (
     write_lists,
     write_records,
 )
+from cslm.village.story_records import PAIR_KINDS
 
 
 @dataclass

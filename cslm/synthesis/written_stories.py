@@ -16,7 +16,7 @@ from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
 from cslm.files.json_lines import write_json_lines
 from cslm.synthesis.made_records import Row
-from cslm.synthesis.village.story_records import TEST, TRAINING
+from cslm.village.story_records import TEST, TRAINING
 
 STORIES = "stories.jsonl"
 Rows = Callable[[], Iterator[Row]]

@@ -85,9 +85,7 @@ def test_two_steps_on_a_tiny_model(name, hamlet):
 
 @pytest.mark.parametrize("name", VILLAGE)
 def test_speakers_of_the_village_are_its_answer_voices(name):
-    tables = [
-        yaml.safe_load((ROOT / "cslm/synthesis/village/data" / f"{it}.yaml").read_text("utf-8")) for it in ("en", "zh")
-    ]
+    tables = [yaml.safe_load((ROOT / "cslm/village/data" / f"{it}.yaml").read_text("utf-8")) for it in ("en", "zh")]
     voices = {table["answer_voice"]["voice"] for table in tables}
     recipe = yaml.safe_load((RECIPES / name).read_text("utf-8"))
     named = [set(source["speakers"]) for source in recipe.get("sources", {}).values() if source.get("speakers")]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cslm.corpora.manifest import Utterance
-from cslm.synthesis.village.speech import Line
+from cslm.village.speech import Line
 
 
 def speak_nothing(lines: list[Line], folder: Path, num_workers: int) -> Iterator[Utterance]:

@@ -10,10 +10,10 @@ from cslm.benchmarks.claims.stages import Stages
 from cslm.codecs.fit_tokenizer import FitTokenizerConfig
 from cslm.configuration import parse_configuration
 from cslm.evaluation.score import parse_score_configuration
-from cslm.synthesis.village.tables import load_size
 from cslm.training.language_model_config import FinetuneConfig
 from cslm.training.pretrain import PretrainConfig
 from cslm.units.tokenize_corpus import TokenizeCorpusConfig
+from cslm.village.tables import load_size
 
 KINDS = {"fit-tokenizer": FitTokenizerConfig, "pretrain": PretrainConfig, "finetune": FinetuneConfig}
 

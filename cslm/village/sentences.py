@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cslm.synthesis.village.language import SLOT, Language, Pattern
-from cslm.synthesis.village.size import VillageSize
-from cslm.synthesis.village.world import Mentions, Pair, World
+from cslm.village.language import SLOT, Language, Pattern
+from cslm.village.size import VillageSize
+from cslm.village.world import Mentions, Pair, World
 
 _SHARE_QUESTION_LIKE = 0.4
 """Of the free sentences in the asking voices."""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from cslm.corpora.manifest import Utterance
-from cslm.synthesis.village.sentences import Question, Teller
-from cslm.synthesis.village.world import Pair
+from cslm.village.sentences import Question, Teller
+from cslm.village.world import Pair
 
 Record = dict[str, Any]
 

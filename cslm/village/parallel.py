@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cslm.errors import UserError
-from cslm.synthesis.village.language import SLOT, Attribute, Language, Plot, kinds_of_slots
-from cslm.synthesis.village.size import VillageSize
+from cslm.village.language import SLOT, Attribute, Language, Plot, kinds_of_slots
+from cslm.village.size import VillageSize
 
 _PATTERNS = ("patterns", "short_patterns", "question_patterns")
 _LISTS = ("question_forms", *_PATTERNS)

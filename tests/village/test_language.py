@@ -10,10 +10,10 @@ import yaml
 from cslm.audio.espeak import Synthesizer
 from cslm.corpora.word_times import word_starts
 from cslm.errors import UserError
-from cslm.synthesis.village.sentences import Question, Teller
-from cslm.synthesis.village.speech import Line, character_times, speak_lines
-from cslm.synthesis.village.tables import VILLAGE_DATA, load_language, load_size
-from cslm.synthesis.village.world import make_world
+from cslm.village.sentences import Question, Teller
+from cslm.village.speech import Line, character_times, speak_lines
+from cslm.village.tables import VILLAGE_DATA, load_language, load_size
+from cslm.village.world import make_world
 
 
 @pytest.fixture(scope="module")

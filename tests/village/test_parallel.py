@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cslm.errors import UserError
-from cslm.synthesis.village.parallel import side_by_side
-from cslm.synthesis.village.tables import load_language, load_size
+from cslm.village.parallel import side_by_side
+from cslm.village.tables import load_language, load_size
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cslm.configuration import load_configuration
 from cslm.errors import UserError
-from cslm.synthesis.village.language import SLOT, WORD, Language, kinds_of_slots
-from cslm.synthesis.village.size import VillageSize
+from cslm.village.language import SLOT, WORD, Language, kinds_of_slots
+from cslm.village.size import VillageSize
 
 VILLAGE_DATA = Path(__file__).parent / "data"
 MINIMUM_CLAUSE = 7

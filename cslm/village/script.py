@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from cslm.synthesis.village.sentences import (
+from cslm.village.sentences import (
     IN_TESTS,
     IN_TRAINING,
     FreeSentence,
@@ -15,9 +15,9 @@ from cslm.synthesis.village.sentences import (
     Question,
     Teller,
 )
-from cslm.synthesis.village.size import VillageSize
-from cslm.synthesis.village.speech import Cast, Line, answer_line, asking_line
-from cslm.synthesis.village.texts import all_questions
+from cslm.village.size import VillageSize
+from cslm.village.speech import Cast, Line, answer_line, asking_line
+from cslm.village.texts import all_questions
 
 MANIFESTS = ("train", "asr_test", "asr_unheard_voice", "tts_test", "dialogue_test")
 """Names of the manifests, without ``.jsonl``."""

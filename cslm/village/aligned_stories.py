@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cslm.errors import UserError
-from cslm.synthesis.village.language import Plot
-from cslm.synthesis.village.sentences import Teller
-from cslm.synthesis.village.size import VillageSize
+from cslm.village.language import Plot
+from cslm.village.sentences import Teller
+from cslm.village.size import VillageSize
 
 Key = tuple[str, int, int, int]
 """Topic, plot, first person and value of a story."""

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from cslm.errors import UserError
-from cslm.synthesis.village.aligned_stories import Story, draw_stories
-from cslm.synthesis.village.sentences import Teller
-from cslm.synthesis.village.size import VillageSize
-from cslm.synthesis.village.speech import Line
+from cslm.village.aligned_stories import Story, draw_stories
+from cslm.village.sentences import Teller
+from cslm.village.size import VillageSize
+from cslm.village.speech import Line
 
 Record = dict[str, Any]
 ByDocument = dict[str, list[Line]]

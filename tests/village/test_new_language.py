@@ -11,7 +11,7 @@ import yaml
 from cslm.corpora.manifest import read_manifest
 from cslm.files.json_lines import read_json_lines
 from cslm.synthesis.prepare_corpus import prepare_corpus
-from cslm.synthesis.village.tables import VILLAGE_DATA
+from cslm.village.tables import VILLAGE_DATA
 
 pytest.importorskip("espeakng_loader", reason="the extra tts is not installed")
 

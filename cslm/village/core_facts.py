@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from cslm.corpora.manifest import Utterance
-from cslm.synthesis.village.dialogues import facts_of_answer
-from cslm.synthesis.village.sentences import Question, Teller
+from cslm.village.dialogues import facts_of_answer
+from cslm.village.sentences import Question, Teller
 
 Record = dict[str, Any]
 Asked = dict[str, list[tuple[Question, Utterance]]]

@@ -10,8 +10,8 @@ import pytest
 
 from cslm.errors import UserError
 from cslm.files.json_lines import read_json_lines
-from cslm.synthesis.village.prepare_village import VillageConfig, _generator, _tellers
-from cslm.synthesis.village.tables import VILLAGE_DATA, load_size
+from cslm.village.prepare_village import VillageConfig, _generator, _tellers
+from cslm.village.tables import VILLAGE_DATA, load_size
 
 OTHERS = ("zh", "fr", "de", "ja")
 FOUR_TEXTS = {"question_text", "question_language", "core_question", "core_answer", "answer_text", "answer_language"}

@@ -20,33 +20,33 @@ from cslm.audio.espeak import Synthesizer
 from cslm.corpora.manifest import Utterance, write_manifest
 from cslm.errors import UserError
 from cslm.files.json_lines import write_json_lines
-from cslm.synthesis.village.core_facts import core_chains, core_tests
-from cslm.synthesis.village.dialogues import (
+from cslm.village.core_facts import core_chains, core_tests
+from cslm.village.dialogues import (
     fact_dialogues,
     free_dialogues,
     test_dialogues,
     test_questions,
 )
-from cslm.synthesis.village.language import Language
-from cslm.synthesis.village.parallel import side_by_side
-from cslm.synthesis.village.script import FreeByUse, Script, draw_free, write_core, write_tests, write_training
-from cslm.synthesis.village.sentences import Question, Teller
-from cslm.synthesis.village.size import VillageSize
-from cslm.synthesis.village.speech import (
+from cslm.village.language import Language
+from cslm.village.parallel import side_by_side
+from cslm.village.script import FreeByUse, Script, draw_free, write_core, write_tests, write_training
+from cslm.village.sentences import Question, Teller
+from cslm.village.size import VillageSize
+from cslm.village.speech import (
     Cast,
     draw_cast,
     num_cores,
     speak_lines,
 )
-from cslm.synthesis.village.story_records import StoryBook, make_story_book
-from cslm.synthesis.village.tables import load_language, load_size
-from cslm.synthesis.village.texts import (
+from cslm.village.story_records import StoryBook, make_story_book
+from cslm.village.tables import load_language, load_size
+from cslm.village.texts import (
     instructions,
     stories,
     text_dialogues,
     translations,
 )
-from cslm.synthesis.village.world import World, make_world
+from cslm.village.world import World, make_world
 
 
 @dataclass

@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cslm.synthesis.village.sentences import IN_TESTS, IN_TRAINING, Drill, FreeSentences, Question, Teller
-from cslm.synthesis.village.tables import load_language, load_size
-from cslm.synthesis.village.world import make_world
+from cslm.village.sentences import IN_TESTS, IN_TRAINING, Drill, FreeSentences, Question, Teller
+from cslm.village.tables import load_language, load_size
+from cslm.village.world import make_world
 
 
 @pytest.fixture(scope="module")

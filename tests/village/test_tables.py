@@ -7,10 +7,10 @@ import yaml
 
 from cslm.errors import UserError
 from cslm.sequences.chunking import chunk_text
-from cslm.synthesis.village.language import SLOT
-from cslm.synthesis.village.sentences import Question, Teller
-from cslm.synthesis.village.tables import VILLAGE_DATA, contains, load_language, load_size
-from cslm.synthesis.village.world import make_world
+from cslm.village.language import SLOT
+from cslm.village.sentences import Question, Teller
+from cslm.village.tables import VILLAGE_DATA, contains, load_language, load_size
+from cslm.village.world import make_world
 
 LANGUAGES = ("en", "zh", "fr", "de", "ja")
 

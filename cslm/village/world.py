@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cslm.synthesis.village.language import Language
-from cslm.synthesis.village.size import VillageSize
+from cslm.village.language import Language
+from cslm.village.size import VillageSize
 
 Pair = tuple[int, int]
 """(person, attribute), both as indices."""

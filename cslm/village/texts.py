@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from cslm.synthesis.village.sentences import FreeSentence, Question, Teller
-from cslm.synthesis.village.size import VillageSize
-from cslm.synthesis.village.world import Pair
+from cslm.village.sentences import FreeSentence, Question, Teller
+from cslm.village.size import VillageSize
+from cslm.village.world import Pair
 
 Record = dict[str, Any]
 

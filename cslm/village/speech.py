@@ -18,7 +18,7 @@ from cslm.audio.waveform import save_waveform
 from cslm.corpora.manifest import Utterance
 from cslm.corpora.word_times import Word
 from cslm.files.progress import progress_bar
-from cslm.synthesis.village.language import Language, Voice
+from cslm.village.language import Language, Voice
 
 _LINES_PER_CHUNK = 128
 """Spoken in a row by one process. Part of what decides the samples: the synthesizer's noise goes on within a chunk."""

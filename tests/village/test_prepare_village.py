@@ -12,11 +12,11 @@ from cslm.audio.waveform import load_waveform
 from cslm.corpora.manifest import read_manifest, resolve_audio
 from cslm.files.json_lines import read_json_lines
 from cslm.synthesis.prepare_corpus import prepare_corpus
-from cslm.synthesis.village import speech as village_speech
-from cslm.synthesis.village.prepare_village import VillageConfig, _generator, _tellers
-from cslm.synthesis.village.script import MANIFESTS
-from cslm.synthesis.village.speech import draw_cast
-from cslm.synthesis.village.tables import load_language, load_size
+from cslm.village import speech as village_speech
+from cslm.village.prepare_village import VillageConfig, _generator, _tellers
+from cslm.village.script import MANIFESTS
+from cslm.village.speech import draw_cast
+from cslm.village.tables import load_language, load_size
 
 DOCUMENTS = ("train_dialogues", "test_dialogues", "texts", "instructions", "text_dialogues", "translations")
 

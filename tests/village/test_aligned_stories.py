@@ -10,12 +10,12 @@ import pytest
 
 from cslm.errors import UserError
 from cslm.files.json_lines import read_json_lines
-from cslm.synthesis.village.aligned_stories import draw_stories
-from cslm.synthesis.village.parallel import side_by_side
-from cslm.synthesis.village.sentences import Teller
-from cslm.synthesis.village.story_records import TEST, TRAINING, make_story_book
-from cslm.synthesis.village.tables import load_language, load_size
-from cslm.synthesis.village.world import make_world
+from cslm.village.aligned_stories import draw_stories
+from cslm.village.parallel import side_by_side
+from cslm.village.sentences import Teller
+from cslm.village.story_records import TEST, TRAINING, make_story_book
+from cslm.village.tables import load_language, load_size
+from cslm.village.world import make_world
 
 
 @pytest.fixture(scope="module")
