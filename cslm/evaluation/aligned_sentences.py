@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cslm.errors import UserError
-from cslm.evaluation.paired_tests import clustered_mean
+from cslm.evaluation.paired_tests import clustered_mean, document_clusters
 from cslm.evaluation.score_contract import Record
 from cslm.evaluation.spoken_source import Listed
 
@@ -83,14 +83,12 @@ def alignment_scores(rows: Sequence[Record], num_resamples: int, generator: np.r
 
     ``layers`` by number, the best one (the largest difference behind layer 0, the embeddings), and their mean: each
     ``parallel``, ``random``, ``difference`` and its 95 % bootstrap interval, over documents where several sentences
-    share one.
+    share one (``num_clusters``: the documents, and the sentences that have none).
     """
     if not rows:
         return {"n": 0}
     parallel, random = (np.array([row[name] for row in rows], dtype=np.float64) for name in ("parallel", "random"))
-    documents = [row["document"] for row in rows]
-    distinct = set(documents)
-    clusters = documents if None not in distinct and 1 < len(distinct) < len(rows) else None
+    clusters = document_clusters(rows, "group")
 
     def entry(one: NDArray[np.float64], other: NDArray[np.float64]) -> Record:
         found = clustered_mean((one - other).tolist(), clusters, None, num_resamples, generator)
@@ -102,7 +100,7 @@ def alignment_scores(rows: Sequence[Record], num_resamples: int, generator: np.r
     best = max(layers[1:], key=lambda one: float(one["difference"]))
     mean = entry(parallel[:, 1:].mean(axis=1), random[:, 1:].mean(axis=1))
     scores = {"best_layer": best, "mean_over_layers": mean, "layers": layers, "n": len(rows)}
-    return scores | ({"num_documents": len(distinct)} if clusters is not None else {})
+    return scores | ({"num_clusters": len(set(clusters))} if clusters is not None else {})
 
 
 def _unit_length(vectors: NDArray[Any]) -> NDArray[np.float64]:

@@ -19,8 +19,9 @@ from cslm.generation.decoding import DecodingConfig
 from cslm.generation.speech_tasks import SpokenAnswer
 from cslm.sequences.chunking import join_chunks
 
-_FIELDS = ("id", "direction", "question", "question_language", "answer_language", "question_reference", "fact",
-           "wrong_facts")  # fmt: skip
+_FIELDS = ("id", "direction", "question", "question_language", "answer_language", "question_reference")
+_FACTS = ("fact", "wrong_facts")
+"""Both or none: an answer without exact facts is for a judge."""
 
 
 def read_test_dialogues(scored: ScoredModel, questions: str, dialogues: str) -> tuple[list[Record], dict[str, Clip]]:
@@ -38,7 +39,8 @@ def read_test_dialogues(scored: ScoredModel, questions: str, dialogues: str) -> 
     found: list[Record] = []
     ids: set[str] = set()
     for number, dialogue in read_json_lines(path):
-        missing = [name for name in _FIELDS if name not in dialogue]
+        needed = (*_FIELDS, *(_FACTS if any(name in dialogue for name in _FACTS) else ()))
+        missing = [name for name in needed if name not in dialogue]
         if missing:
             raise UserError(f"{path}, line {number}: misses the field {missing[0]!r}: prepare the corpus again")
         if dialogue["question"] not in audio:

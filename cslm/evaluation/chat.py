@@ -101,7 +101,7 @@ class Chat:
         Raises:
             UserError: a model that cannot be asked at all.
         """
-        found: list[Asked[Value] | None] = [None] * len(conversations)
+        found: dict[int, Asked[Value]] = {}
         open_now: dict[int, Messages] = dict(enumerate(conversations))
         for number in range(1, self._max_asks + 1):
             replies = self._replies(list(open_now.values()), description if number == 1 else f"{description} again")
@@ -116,7 +116,7 @@ class Chat:
                     found[index] = Asked(None, ChatFailure("unwanted", f"asked {number} times: {error}"))
                     again[index] = [*messages, *_asked_again(reply.text, str(error))]
             open_now = again
-        return [one for one in found if one is not None]
+        return [found[index] for index in range(len(conversations))]
 
     def _replies(self, conversations: Sequence[Messages], description: str) -> list[ChatText | ChatFailure]:
         """The reply to each, from the cache or from the model; each is kept as soon as it is there."""

@@ -8,6 +8,7 @@ from typing import Any
 from cslm.errors import UserError
 from cslm.ranges import Range, check_numbers
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 _OWN_PARAMETERS = ("model", "messages", "temperature", "max_tokens", "stream", "n")
 
 
@@ -73,6 +74,8 @@ class LocalChatConfig:
             UserError: a value out of range, by name.
         """
         check_numbers(self, "", batch_size=Range(least=1))
+        if self.dtype not in DTYPES:
+            raise UserError(f"dtype is {self.dtype!r}: choose one of {', '.join(DTYPES)}")
 
 
 @dataclass

@@ -24,7 +24,7 @@ class ChatFailure(NamedTuple):
     """a word to count by: ``timeout``, ``rate_limit``, ``server``, ``connection``, ``refused``, ``malformed``,
     ``filtered``, ``unwanted``"""
     reason: str
-    """a line to read, without addresses or times"""
+    """a line to read; where an endpoint refuses, with the words in which it does"""
 
 
 class ChatModel(Protocol):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorList
 
@@ -69,9 +70,16 @@ class LocalChat:
     def _prompt(self, messages: Messages) -> NDArray[np.int64]:
         """The ids ``(num_ids,)`` of a conversation up to where the model's reply begins."""
         plain = [dict(message) for message in messages]
-        text = self._tokenizer.apply_chat_template(
-            plain, tokenize=False, add_generation_prompt=True, **self._local.template
-        )
+        try:
+            text = self._tokenizer.apply_chat_template(
+                plain, tokenize=False, add_generation_prompt=True, **self._local.template
+            )
+        except TemplateError as error:
+            roles = ", ".join(message["role"] for message in plain)
+            raise UserError(
+                f"the chat template of {self._name} refuses a conversation of {roles} ({first_line(error)}): use a "
+                "prompt without that role, or another model"
+            ) from None
         return np.asarray(self._tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int64)
 
     def _answers(

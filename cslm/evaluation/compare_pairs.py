@@ -6,7 +6,7 @@ With several seeds: the files of the first checkpoint's seeds, then those of the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ import numpy as np
 
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError
-from cslm.evaluation.pair_rows import Measure, clusters_of, measures_of, won
-from cslm.evaluation.paired_tests import NUM_RESAMPLES, mcnemar_exact, paired_difference
+from cslm.evaluation.pair_rows import Measure, measures_of, won
+from cslm.evaluation.paired_tests import NUM_RESAMPLES, document_clusters, mcnemar_exact, paired_difference
 from cslm.evaluation.score_contract import Record
 from cslm.files.atomic_file import write_atomically
 from cslm.files.json_lines import read_json_lines
@@ -84,7 +84,7 @@ def compare_pairs(config: ComparePairsConfig) -> dict[str, Any]:
 def _compared(rows: Sequence[tuple[int, Record, Record]], config: ComparePairsConfig) -> Record:
     seeds = [seed for seed, _, _ in rows]
     ours, theirs = [row for _, row, _ in rows], [row for _, _, row in rows]
-    clusters = clusters_of(ours)
+    clusters = document_clusters(ours, "id")
     compared: Record = {
         name: _difference(measure, ours, theirs, clusters, seeds, config)
         for name, measure in measures_of([*ours, *theirs]).items()
@@ -96,7 +96,7 @@ def _difference(
     measure: Measure,
     ours: Sequence[Record],
     theirs: Sequence[Record],
-    clusters: Sequence[str] | None,
+    clusters: Sequence[Hashable] | None,
     seeds: Sequence[int],
     config: ComparePairsConfig,
 ) -> Record:

@@ -130,7 +130,8 @@ class Judge:
 
     def _with_verdict(self, reply: Record, verdicts: Mapping[str, Record]) -> Record:
         name = str(reply["id"])
-        return {**reply, "judge": {"text": self.config.text, **verdicts[name]}} if name in verdicts else dict(reply)
+        kept = {key: value for key, value in reply.items() if key != "judge"}  # of another judge, perhaps
+        return {**kept, "judge": {"text": self.config.text, **verdicts[name]}} if name in verdicts else kept
 
     def _lowest(self) -> Record:
         lowest: Record = {"right": False} if self.prompt.scale is None else {"score": self.prompt.scale[0]}

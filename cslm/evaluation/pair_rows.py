@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cslm.evaluation.facts import wilson_interval
 from cslm.evaluation.pair_manifest import Pair
-from cslm.evaluation.paired_tests import clustered_mean
+from cslm.evaluation.paired_tests import clustered_mean, document_clusters
 from cslm.evaluation.score_contract import Record
 from cslm.evaluation.spoken_sequences import SpokenIds
 
@@ -94,22 +94,16 @@ def measures_of(rows: Iterable[Record]) -> dict[str, Measure]:
     return {name: measure for name, measure in MEASURES.items() if all(measure.way in keys for keys in ways)}
 
 
-def clusters_of(rows: Sequence[Record]) -> list[str] | None:
-    """The document of each row; None where not all have one, or there are fewer than two, or each is another's."""
-    documents = [row["document"] for row in rows]
-    distinct = set(documents)
-    return documents if None not in distinct and 1 < len(distinct) < len(rows) else None
-
-
 def pair_scores(rows: Sequence[Record], num_resamples: int, generator: np.random.Generator) -> Record:
     """The entry of results.json of rows of one kind and direction.
 
     By measure: the accuracy, its 95 % Wilson interval under ``_interval``, and where several pairs share a document the
-    bootstrap interval over documents under ``_interval_by_document``; ``ties`` by measure; ``n``.
+    bootstrap interval over documents under ``_interval_by_document``; ``ties`` by measure; ``n``; ``num_clusters``, the
+    documents and the pairs that have none.
     """
     if not rows:
         return {"n": 0}
-    clusters = clusters_of(rows)
+    clusters = document_clusters(rows, "id")
     scores: Record = {}
     ties: Record = {}
     for name, measure in measures_of(rows).items():
@@ -121,4 +115,4 @@ def pair_scores(rows: Sequence[Record], num_resamples: int, generator: np.random
             scores[f"{name}_interval_by_document"] = [round(found.low, 5), round(found.high, 5)]
         ties[name] = values.count(0.5)
     scores |= {"ties": ties, "n": len(rows)}
-    return scores | ({"num_documents": len(set(clusters))} if clusters is not None else {})
+    return scores | ({"num_clusters": len(set(clusters))} if clusters is not None else {})

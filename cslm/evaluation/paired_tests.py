@@ -6,7 +6,7 @@ whole clusters are resampled, with all of their items. What several seeds gave i
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +87,18 @@ def paired_difference(
     assert len(values_a) == len(values_b), "pairs of values of the same items"
     differences = np.asarray(values_a, dtype=np.float64) - np.asarray(values_b, dtype=np.float64)
     return clustered_mean(differences.tolist(), clusters, strata, num_resamples, generator)
+
+
+def document_clusters(rows: Seq[Mapping[str, Any]], name: str) -> list[Hashable] | None:
+    """The cluster of each row: its ``document``, or the row by itself where it has none.
+
+    None where no two rows share one, or all do: then rows are taken for independent.
+
+    Args:
+        name: the key by which a row without a document is told from others.
+    """
+    clusters: list[Hashable] = [row["document"] or (name, row[name]) for row in rows]
+    return clusters if 1 < len(set(clusters)) < len(rows) else None
 
 
 def mcnemar_exact(values_a: Seq[float], values_b: Seq[float]) -> float:

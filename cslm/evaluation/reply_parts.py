@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from cslm.sequences.chain_reader import ChainReader, ReplyEvent, SegmentBegins, SpeechBegins, SpeechEnds
 from cslm.sequences.chains import Chain, Segment
@@ -67,12 +68,17 @@ class ReplyParts:
 
 def read_parts(form: SequenceFormat, chain: Chain, ids: Sequence[int]) -> ReplyParts:
     """Take a reply apart; any ids can be read."""
-    parts = _Parts(form, chain)
-    reader = ChainReader(form, chain)
-    for token_id in ids:
-        if reader.ended:
-            break
-        parts.take(int(token_id), reader.push([token_id]))
+    parts, reader = _Parts(form, chain), ChainReader(form, chain)
+    vocabulary = form.vocabulary
+    for is_unit, stretch in groupby(
+        map(int, ids), lambda token_id: vocabulary is not None and vocabulary.is_unit(token_id)
+    ):
+        if is_unit and not reader.ended:
+            units = list(stretch)
+            parts.take_units(len(units), reader.push(units))
+        for token_id in () if is_unit else stretch:
+            if not reader.ended:
+                parts.take(token_id, reader.push([token_id]))
     return parts.finish()
 
 
@@ -90,7 +96,6 @@ class _Parts:
 
     def __init__(self, form: SequenceFormat, chain: Chain) -> None:
         self._encoder, self._words = form.encoder, form.word_ids
-        self._vocabulary = form.vocabulary
         self._fields = tuple(dict.fromkeys(segment.field for segment in chain.segments))
         self._begun: Counter[str] = Counter()
         self._said: dict[str | None, list[str]] = {field: [] for field in (*self._fields, None)}
@@ -104,22 +109,27 @@ class _Parts:
         self._taken = 0  # characters of the run before the last region
 
     def take(self, token_id: int, events: Sequence[ReplyEvent]) -> None:
-        """The next id and what the reader tells at it."""
-        is_text = token_id not in self._encoder.control_ids or token_id in self._words
-        is_unit = self._vocabulary is not None and self._vocabulary.is_unit(token_id)
+        """The next id, which is no unit, and what the reader tells at it."""
         self._owners.append(MARKERS)
-        if is_text:
+        if token_id not in self._encoder.control_ids or token_id in self._words:
             self._run.append(token_id)
             self._places.append(len(self._owners) - 1)
-        elif events and not is_unit:
+        elif events:
             self._end_run()
+        self._follow(events)
+
+    def take_units(self, count: int, events: Sequence[ReplyEvent]) -> None:
+        """So many units, and what the reader tells at them: they are of the speech that is open, or of nothing."""
+        self._follow(events)
+        said = self._segment if self._speaks else None
+        self._owners += [MARKERS if said is None else said.field] * count
+
+    def _follow(self, events: Sequence[ReplyEvent]) -> None:
         for event in events:
             if isinstance(event, SegmentBegins):
                 self._begin(event.segment)
             elif isinstance(event, SpeechBegins | SpeechEnds):
                 self._speaks = isinstance(event, SpeechBegins)
-        if is_unit and self._speaks and self._segment is not None:
-            self._owners[-1] = self._segment.field
 
     def finish(self) -> ReplyParts:
         """All that was taken."""

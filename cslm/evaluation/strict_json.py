@@ -22,6 +22,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "text": (str,),
 }
 _ANY = Range()
+_THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
 
 
@@ -49,12 +50,14 @@ class WantedKey:
 
 
 def read_json(reply: str, wanted: Mapping[str, WantedKey]) -> dict[str, Any]:
-    """The object in a reply: all keys that are wanted and no other, each once. A code fence around it is taken off.
+    """The object in a reply: all keys that are wanted and no other, each once.
+
+    A code fence around it, and the thoughts of a reasoning model before it (``<think>``), are taken off.
 
     Raises:
         UnwantedReplyError: it is something else; the message says what, for the model to mend.
     """
-    text = reply.strip()
+    text = _THOUGHT.sub("", reply, count=1).strip()
     fenced = _FENCED.fullmatch(text)
     try:
         found = json.loads(fenced[1] if fenced else text, object_pairs_hook=_each_once, parse_constant=_no_number)

@@ -21,10 +21,14 @@ from cslm.evaluation.score_tables import Scores
 from cslm.files.progress import progress_bar
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.speech_tasks import SpeechTasks
+from cslm.sequences.chain_reader import ChainReader, SegmentBegins
+from cslm.sequences.chains import Chain
+from cslm.sequences.sequence_format import SequenceFormat
 
 CLOCK = (
     "wall clock (time.perf_counter) of one reply at a time, from the ids of the prompt to the first token of the "
-    "answer; the units of the question are there before, and one reply is written before the clock first starts"
+    "answer, running while tokens are written; the units of the question are there before, and one reply is written "
+    "before the clock first starts"
 )
 PROMPT = "prompt"
 """The part of the time in which the prompt is read, up to the first token of the reply."""
@@ -64,18 +68,34 @@ def time_answers(
         By the id of the dialogue ``ms_to_answer`` and ``ms_parts`` (milliseconds; None where there is no answer); of
         what the clock says see :data:`CLOCK`.
     """
-    if dialogues:
-        for _ in _written(tasks, dialogues[0], questions, decoding, generator):
-            pass
+    form, chain = tasks.processor.form, tasks.processor.chain
     timed = {}
-    for dialogue in progress_bar(dialogues, len(dialogues), "answer one by one"):
-        start = time.perf_counter()
-        ids, times = [], []
-        for token_id in _written(tasks, dialogue, questions, decoding, generator):
-            ids.append(token_id)
-            times.append(1000 * (time.perf_counter() - start))
-        timed[str(dialogue["id"])] = milliseconds(read_parts(tasks.processor.form, tasks.processor.chain, ids), times)
+    warm_up = list(dialogues[:1])
+    for dialogue in progress_bar([*warm_up, *dialogues], len(warm_up) + len(dialogues), "answer one by one"):
+        asked, answered = dialogue["question_language"], dialogue["answer_language"]
+        writing = tasks.write_answer(questions[dialogue["question"]], asked, answered, decoding, generator)
+        ids, times = _up_to_answer(writing, form, chain)
+        timed[str(dialogue["id"])] = milliseconds(read_parts(form, chain, ids), times)
     return timed
+
+
+def _up_to_answer(writing: Iterator[int], form: SequenceFormat, chain: Chain) -> tuple[list[int], list[float]]:
+    """The ids of a reply up to the first of its answer, and after how many milliseconds of writing each was there."""
+    ids: list[int] = []
+    times: list[float] = []
+    reader, answer = ChainReader(form, chain), chain.segments[-1].field
+    has_begun, spent = False, 0.0
+    while not (has_begun and answer in read_parts(form, chain, ids).owners):
+        start = time.perf_counter()
+        token_id = next(writing, None)
+        spent += 1000 * (time.perf_counter() - start)
+        if token_id is None:
+            break
+        ids.append(token_id)
+        times.append(spent)
+        events = reader.push([token_id])
+        has_begun = has_begun or any(isinstance(one, SegmentBegins) and one.segment.field == answer for one in events)
+    return ids, times
 
 
 def milliseconds(parts: ReplyParts, times: Sequence[float]) -> Record:
@@ -123,17 +143,6 @@ def spread_cell(scores: Scores, name: str) -> str:
         return "–"
     small = f"median {value['median']:.0f}, p95 {value['p95']:.0f}, n {value['n']}"
     return f"{value['mean']:.1f} <small>{small}</small>"
-
-
-def _written(
-    tasks: SpeechTasks,
-    dialogue: Mapping[str, Any],
-    questions: Mapping[str, Units],
-    decoding: DecodingConfig,
-    generator: torch.Generator,
-) -> Iterator[int]:
-    asked, answered = dialogue["question_language"], dialogue["answer_language"]
-    return tasks.write_answer(questions[dialogue["question"]], asked, answered, decoding, generator)
 
 
 def _spread(values: Sequence[float]) -> Record:

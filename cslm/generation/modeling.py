@@ -25,6 +25,7 @@ from cslm.model.checkpoint import _readable_by_both_stacks as make_readable_by_b
 from cslm.model.checkpoint import check_checkpoint
 from cslm.model.loading import load_whole
 from cslm.model.local_folder import local_folder
+from cslm.model.quiet_deepspeed import tell_deepspeed_of_cpu
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ class CSLMForCausalLM:
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
         """Write a whole checkpoint: the model as transformers does, its text tokenizer, and the folder ``speech/``."""
+        if not torch.cuda.is_available():
+            tell_deepspeed_of_cpu()
         super().save_pretrained(save_directory, **options)  # type: ignore[misc]
         self.processor.save_pretrained(save_directory)
         make_readable_by_both_stacks(Path(save_directory))
@@ -157,6 +160,7 @@ class CSLMForCausalLM:
         voice: str | None = None,
         decoding: DecodingConfig | None = None,
         generator: torch.Generator | None = None,
+        with_sound: bool = True,
     ) -> Continuation:
         """Go on from a recording, as a textless model does.
 
@@ -166,12 +170,13 @@ class CSLMForCausalLM:
             voice: of the speech decoder, if the checkpoint has one; by default its first.
             decoding: drawn with temperature 0.8 by default.
             generator: for drawing, and for the decoder's noise (default: seed 0).
+            with_sound: whether it is heard, or its units are enough.
 
         Raises:
             UserError: a model with text; a recording that cannot be used; more seconds than fit; nothing that turns
                 units into sound.
         """
-        return self.continue_speech_batch([audio], seconds, voice, decoding, generator)[0]
+        return self.continue_speech_batch([audio], seconds, voice, decoding, generator, with_sound)[0]
 
     def continue_speech_batch(
         self,
@@ -180,9 +185,10 @@ class CSLMForCausalLM:
         voice: str | None = None,
         decoding: DecodingConfig | None = None,
         generator: torch.Generator | None = None,
+        with_sound: bool = True,
     ) -> list[Continuation]:
         """:meth:`continue_speech` of several recordings, ``decoding.batch_size`` together."""
-        return SpeechContinuer(self.tasks(), seconds, voice).heard(audios, decoding, generator)
+        return SpeechContinuer(self.tasks(), seconds, voice).go_on(audios, decoding, generator, with_sound)
 
 
 def speaking_class(path: str | os.PathLike[str]) -> type[Any]:

@@ -6,10 +6,11 @@ writes no durations: they are those that the speech decoder predicts, or else al
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,12 +44,6 @@ class Continuation:
     """Samples a second of both."""
 
 
-class _Said(NamedTuple):
-    prompt: Units
-    units: Units
-    is_whole: bool
-
-
 class SpeechContinuer:
     """Goes on from recordings, in batches."""
 
@@ -72,53 +67,48 @@ class SpeechContinuer:
         self._seconds = seconds
         self._sound = _Sound(self._processor, voice)
 
-    def units(
+    def go_on(
         self,
         audios: Sequence[Audio],
         decoding: DecodingConfig | None = None,
         generator: torch.Generator | None = None,
+        with_sound: bool = True,
     ) -> list[Continuation]:
-        """Continuations without their sound; as :meth:`heard`."""
-        said = self._say(self._processor.units_batch(audios), decoding or CONTINUING, generator)
-        return [Continuation(one.prompt, one.units, one.is_whole) for one in said]
-
-    def heard(
-        self,
-        audios: Sequence[Audio],
-        decoding: DecodingConfig | None = None,
-        generator: torch.Generator | None = None,
-    ) -> list[Continuation]:
-        """Continuations with their sound.
+        """The continuation of each recording.
 
         Args:
             audios: paths, or mono waveforms and their sample rates in Hz.
             decoding: drawn with temperature 0.8 by default.
             generator: for drawing, each continuation on its own, and for the decoder's noise (default: seed 0).
+            with_sound: whether they are heard, or units are enough.
 
         Raises:
             UserError: a recording that cannot be used; more seconds than ``decoding.max_new_tokens`` or the model's
                 context hold; nothing that turns units into sound.
         """
         prompts = self._processor.units_batch(audios)
-        self._sound.check(prompts[0])
+        if with_sound:
+            self._sound.check(prompts[0])
         said = self._say(prompts, decoding or CONTINUING, generator)
+        if not with_sound:
+            return said
         waveforms = self._sound.make([(one.prompt, one.units) for one in said], generator)
-        rate_hz = self._sound.sample_rate_hz
         return [
-            Continuation(one.prompt, one.units, one.is_whole, before, behind, rate_hz)
+            dataclasses.replace(one, prompt_waveform=before, waveform=behind, sample_rate_hz=self._sound.sample_rate_hz)
             for one, (before, behind) in zip(said, waveforms, strict=True)
         ]
 
     def _say(
         self, prompts: Sequence[Units], decoding: DecodingConfig, generator: torch.Generator | None
-    ) -> list[_Said]:
+    ) -> list[Continuation]:
         limits = [self._most_ids(prompt, decoding) for prompt in prompts]
         written = self._tasks.continue_units(prompts, limits, decoding, generator)
         said = []
         for prompt, (units, is_whole) in zip(prompts, written, strict=True):
             lasting = self._sound.with_durations(units, prompt)
             kept = cut(lasting, 0, self._num_frames)
-            said.append(_Said(prompt, kept, is_whole and kept.num_frames_total == lasting.num_frames_total))
+            uncut = kept.num_frames_total == lasting.num_frames_total
+            said.append(Continuation(prompt, kept, is_whole and uncut))
         return said
 
     def _most_ids(self, prompt: Units, decoding: DecodingConfig) -> int:

@@ -19,6 +19,7 @@ from cslm.files.json_lines import read_json_lines
 CARD = "card.json"
 CONFIGURATION = "config.yaml"
 _LISTS = (REJECTED, NOTED)
+_LONGEST_FACT = 80
 _NEEDED = ("id", "audio", "text", "language")
 _NAME = re.compile(r"\w+(?:\.\w+)*")
 
@@ -51,6 +52,13 @@ class CorpusFiles:
         content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return content if isinstance(content, dict) else {}
 
+    def steps(self) -> dict[str, str]:
+        """Step to what did it, as the maker of the corpus says."""
+        card = self.card()
+        translators = card.get("translators") or {}
+        told = {f"translation, {language}": _facts(found) for language, found in translators.items()}
+        return told | {step: str(by) for step, by in (card.get("made_by") or {}).items()}
+
 
 def find_corpus_files(folder: Path) -> CorpusFiles:
     """The manifests and documents of a folder that ``prepare-corpus`` made, or that looks like one.
@@ -79,6 +87,10 @@ def find_corpus_files(folder: Path) -> CorpusFiles:
     if "utterances" in documents:
         raise UserError(f"{documents['utterances']}: documents of this name would hide the utterances: rename the file")
     return CorpusFiles(folder, manifests, documents)
+
+
+def _facts(found: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in found.items() if len(str(value)) <= _LONGEST_FACT)
 
 
 def _flat(content: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

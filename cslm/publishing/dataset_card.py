@@ -56,7 +56,7 @@ def dataset_card(
         configurations: name and data files of each, as the Hub wants them.
     """
     parts = [
-        _front_matter(facts, name, licence, configurations),
+        _front_matter(corpus, facts, name, licence, configurations),
         f"# {name.rpartition('/')[2]}",
         _opening(facts, name),
         _counts(facts),
@@ -68,36 +68,54 @@ def dataset_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(facts: DatasetFacts, name: str, licence: str | None, configurations: list[dict[str, Any]]) -> str:
+def _front_matter(
+    corpus: CorpusFiles, facts: DatasetFacts, name: str, licence: str | None, configurations: list[dict[str, Any]]
+) -> str:
     languages = sorted({language.partition("-")[0] for _, language in facts.splits})
     total = sum(split.num_utterances for split in facts.splits.values())
     size = next((told for most, told in _SIZES if total < most), "1M<n<10M")
-    has_answers = any({"question", "answer_text"} <= set(fields) for _, fields in facts.documents.values())
-    tasks = ["automatic-speech-recognition", "text-to-speech", *(["question-answering"] if has_answers else [])]
+    tasks = ["automatic-speech-recognition", "text-to-speech", *(["question-answering"] if _asked(facts) else [])]
     values = {
         "pretty_name": name.rpartition("/")[2],
         "language": languages,
         "license": licence,
         "task_categories": tasks,
         "size_categories": [size],
-        "tags": ["cslm", "speech", *(["synthetic"] if has_answers else [])],
+        "tags": ["cslm", "speech", *(["synthetic"] if corpus.card() else [])],
         "configs": configurations,
     }
     told = {key: value for key, value in values.items() if value}
     return f"---\n{yaml.safe_dump(told, sort_keys=False, allow_unicode=True)}---"
 
 
+def _asked(facts: DatasetFacts) -> list[str]:
+    """Documents that answer a recorded question."""
+    return [name for name, (_, fields) in facts.documents.items() if {"question", "answer_text"} <= set(fields)]
+
+
 def _opening(facts: DatasetFacts, name: str) -> str:
-    split = next(iter(facts.splits))[0]
+    split = next((split for split, _ in facts.splits if "train" in split), next(iter(facts.splits))[0])
     options = {"id": "id", **{column: column for column in facts.columns if column in _READ_BACK}}
     flags = " ".join(f"--{key}_column {column}" for key, column in options.items())
     return (
         "Each row of `utterances` is one recording with its text. Documents name the recordings by `id`.\n\n"
         "```python\nimport datasets\n\n"
-        f'rows = datasets.load_dataset("{name}", "{UTTERANCES}", split="{split}")\n```\n\n'
+        f'rows = datasets.load_dataset("{name}", "{UTTERANCES}", split="{split}")\n{_joined(facts, name)}```\n\n'
         "As a corpus that `cslm` tokenizes and trains on:\n\n"
         f"```bash\ncslm prepare-corpus hugging_face OUT --dataset {name} --subset {UTTERANCES} --split {split} \\\n"
         f"    {flags}\n```"
+    )
+
+
+def _joined(facts: DatasetFacts, name: str) -> str:
+    """How a document's recording is found, where there are such documents."""
+    if not _asked(facts):
+        return ""
+    documents = _asked(facts)[0]
+    return (
+        f'{documents} = datasets.load_dataset("{name}", "{documents}", split="all")\n'
+        'places = {name: place for place, name in enumerate(rows["id"])}\n'
+        f'question = rows[places[{documents}[0]["question"]]]["audio"]  # of the first document\n'
     )
 
 
@@ -119,15 +137,12 @@ def _documents(facts: DatasetFacts) -> list[str]:
 
 
 def _making(corpus: CorpusFiles) -> list[str]:
-    made_by = corpus.card().get("made_by")
     rows = [[f"`{key}`", f"`{value}`"] for key, value in corpus.configuration().items()]
-    told = [[key, value] for key, value in made_by.items()] if isinstance(made_by, dict) else []
-    if not rows and not told:
-        return []
-    tables = [markdown_table(["step", "by"], told)] if told else []
+    steps = [[step, by] for step, by in corpus.steps().items()]
+    tables = [markdown_table(["step", "by"], steps)] if steps else []
     if rows:
         tables += ["Options of `cslm prepare-corpus`:", markdown_table(["option", "value"], rows)]
-    return ["## How it was made", *tables]
+    return ["## How it was made", *tables] if tables else []
 
 
 def _voices(facts: DatasetFacts) -> list[str]:

@@ -106,7 +106,8 @@ def document_rows(path: Path) -> tuple[datasets.Features, list[Row]]:
     """The documents of a JSON Lines file, and the features that hold them all.
 
     Raises:
-        UserError: a line that is no object, or a field that is of one type here and of another there.
+        UserError: a line that is no object, or a field that is of one type here and of another there, or holds an
+            object without keys.
     """
     rows = [row for _, row in read_json_lines(path)]
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -116,7 +117,12 @@ def document_rows(path: Path) -> tuple[datasets.Features, list[Row]]:
             columns[name] = pa.array([row.get(name) for row in rows])
         except pa.ArrowException as error:
             raise UserError(f"{path}: {name} is not of one type in all lines ({first_line(error)}): mend it") from None
-    return datasets.Features.from_arrow_schema(pa.table(columns).schema), rows
+    schema = pa.table(columns).schema
+    try:
+        pq.write_table(schema.empty_table(), pa.BufferOutputStream())
+    except pa.ArrowNotImplementedError as error:
+        raise UserError(f"{path}: a field holds an object without keys ({first_line(error)}): mend it") from None
+    return datasets.Features.from_arrow_schema(schema), rows
 
 
 def write_shards(rows: Iterable[Row], features: datasets.Features, folder: Path, split: str, shard_mb: int) -> int:

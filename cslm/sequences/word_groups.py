@@ -24,7 +24,8 @@ from cslm.sequences.chunking import UNSPACED_WORD
 _CLOSERS = "\"'”’»)\\]）】」』》"
 _SENTENCE_END = re.compile(rf"[.!?…]+[{_CLOSERS}]*(?=\s|$)|[。！？｡]+[{_CLOSERS}]*")
 _NO_END = re.compile(r"(?:(?:^|[^\w.])\d{1,2}|(?:^|\W)[^\W\d_])\.$")
-_RUN = re.compile(r"\S+")
+_LETTER = re.compile(r"[^\W_]")
+_WORD = re.compile(r"\S*[^\W_]\S*")
 _PARSERS = {
     "ja": "load_default_japanese_parser",
     "th": "load_default_thai_parser",
@@ -81,9 +82,7 @@ def check_words(by: str, languages: Collection[str]) -> None:
 def _between_spaces_or_characters(text: str, language: str) -> list[int]:
     if is_unspaced(language):
         return [match.end() for match in UNSPACED_WORD.finditer(text)]
-    return [
-        _without_punctuation(text, match.start(), match.end()) for match in _RUN.finditer(text) if _has_word(match[0])
-    ]
+    return [_without_punctuation(text, match.start(), match.end()) for match in _WORD.finditer(text)]
 
 
 def _characters(text: str, language: str) -> list[int]:
@@ -140,11 +139,11 @@ def _phrase_parser(language: str) -> Any:
 
 
 def _has_word(text: str) -> bool:
-    return any(character.isalnum() for character in text)
+    return _LETTER.search(text) is not None
 
 
 def _without_punctuation(text: str, start: int, stop: int) -> int:
     """The end of the word that stands in ``[start, stop)``."""
-    while stop > start and unicodedata.category(text[stop - 1])[0] in "PZC":
+    while stop > start and not text[stop - 1].isalnum() and unicodedata.category(text[stop - 1])[0] in "PZC":
         stop -= 1
     return stop

@@ -108,6 +108,7 @@ def _spoken(output: Path, config: AlignedConfig) -> Spoken:
     rejected: list[dict[str, str]] = []
     for language, table in config.tables.items():
         folder = output / f".{language_tag(language)}"
+        folder.mkdir(parents=True)  # paths of audio lead through it
         prepare_table(folder, _table_config(language, table, config))
         manifests.append(str(folder / "manifest.jsonl"))
         if (folder / REJECTED).is_file():

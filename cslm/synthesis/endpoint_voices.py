@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,9 +13,11 @@ from cslm.audio.waveform import load_waveform
 from cslm.corpora.languages import language_tag
 from cslm.errors import MissingExtraError, UserError, first_line
 from cslm.evaluation.chat_endpoint import api_key
-from cslm.evaluation.recognizers import Clip
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.synthesizer_config import SpeechEndpointConfig
+
+if TYPE_CHECKING:
+    from cslm.evaluation.recognizers import Clip  # it needs torch, which takes a while
 
 _WRONG_SETTINGS = (401, 403, 404)
 _SCALE = np.float32(1 / 32768)
@@ -44,7 +46,7 @@ class EndpointVoices:
         self._library: Any = openai
         self._config = config
         self._voices_of = {language_tag(language): voices for language, voices in config.voices_of.items()}
-        self._client = openai.OpenAI(
+        self._client: Any = openai.OpenAI(
             base_url=config.base_url,
             api_key=api_key(config.api_key_variable),
             timeout=config.timeout_sec,
@@ -72,7 +74,7 @@ class EndpointVoices:
             **self._parameters(language),
         }
 
-    def speak(self, texts: Sequence[str], language: str, voice: str) -> list[Clip | Failure]:
+    def speak(self, texts: Sequence[str], language: str, voice: str) -> Iterator[Clip | Failure]:
         """Ask for each text.
 
         Raises:
@@ -82,14 +84,13 @@ class EndpointVoices:
         pool = ThreadPoolExecutor(self._config.num_parallel, thread_name_prefix="speech")
         try:
             futures = [pool.submit(self._ask, text, voice, parameters) for text in texts]
-            found: list[Clip | Failure] = []
             in_a_row = 0
             for future in futures:
-                found.append(future.result())
-                in_a_row = in_a_row + 1 if isinstance(found[-1], Failure) else 0
+                found = future.result()
+                yield found
+                in_a_row = in_a_row + 1 if isinstance(found, Failure) else 0
                 if in_a_row >= self._config.max_failures_in_a_row:
-                    raise self._is_down(found[-1], in_a_row)
-            return found
+                    raise self._is_down(found, in_a_row)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -8,16 +8,18 @@ import importlib.metadata
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cslm.audio.espeak import Synthesizer
 from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
-from cslm.evaluation.recognizers import Clip
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.synthesizer_config import EspeakConfig
+
+if TYPE_CHECKING:
+    from cslm.evaluation.recognizers import Clip  # it needs torch, which takes a while
 
 CLEAR_VARIANTS = ("f1", "f4", "m1", "m3", "m4", "m5", "Alex", "Annie", "Mike", "john", "michel", "paul")
 """Voices where nobody names any: clear ones, of which each says the same text with the same samples in every run."""
@@ -68,14 +70,15 @@ class EspeakVoices:
             "pitch": self._config.pitch,
         }
 
-    def speak(self, texts: Sequence[str], language: str, voice: str) -> list[Clip | Failure]:
+    def speak(self, texts: Sequence[str], language: str, voice: str) -> Iterator[Clip | Failure]:
         """Say each text; one without anything to say, or Japanese in Chinese characters, is a failure.
 
         Raises:
             UserError: as :meth:`facts`.
         """
         facts = self.facts(language, voice)
-        return [self._say(text, language, facts) for text in texts]
+        for text in texts:
+            yield self._say(text, language, facts)
 
     def _say(self, text: str, language: str, facts: dict[str, Any]) -> Clip | Failure:
         if language_tag(language) == "ja" and (unread := _KANJI.search(text)):

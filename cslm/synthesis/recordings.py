@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
 from cslm.audio.waveform import resample, save_waveform
 from cslm.errors import UserError
-from cslm.evaluation.recognizers import Clip
 from cslm.ranges import Range, check_numbers
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.made_records import made_key
 from cslm.synthesis.synthesizers import SpeechSynthesizer
 
-_TEXTS_AT_ONCE = 64  # between two writes: what a kill costs at most
+if TYPE_CHECKING:
+    from cslm.evaluation.recognizers import Clip  # it needs torch, which takes a while
+
+_TEXTS_AT_ONCE = 64  # that a server is asked for
 _SILENT = 1e-3
 """Largest sample of a recording in which nothing is heard."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +58,15 @@ class SpeechT5Voices:
             "seed": self._config.seed,
         }
 
-    def speak(self, texts: Sequence[str], language: str, voice: str) -> list[Clip | Failure]:
+    def speak(self, texts: Sequence[str], language: str, voice: str) -> Iterator[Clip | Failure]:
         """Say each text; one that is too long, or in which the model finds no end, is a failure.
 
         Raises:
             UserError: as :meth:`facts`, or the x-vector does not fit the model.
         """
         speaker, vector = self._speaker(language), self._vector(voice)
-        return [speaker.say(text, vector, seed_of(self._config.seed, voice, text)) for text in texts]
+        for text in texts:
+            yield speaker.say(text, vector, seed_of(self._config.seed, voice, text))
 
     def _file(self, voice: str) -> Path:
         if voice not in self._files:

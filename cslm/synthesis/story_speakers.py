@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,10 @@ from cslm.ranges import Range, check_numbers
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.made_records import MadeRecords, Row
 from cslm.synthesis.recordings import Recordings, Wanted
-from cslm.synthesis.speaker_likeness import SpeakerLikeness
 from cslm.synthesis.synthesizers import SpeechSynthesizer
+
+if TYPE_CHECKING:
+    from cslm.synthesis.speaker_likeness import SpeakerLikeness
 
 PAIRINGS = ("name", "likeness")
 SPEAKERS = "speakers.jsonl"
@@ -87,6 +89,8 @@ def pair_speakers(
     if config.verifier is None:
         rows = [_row(name, dict.fromkeys(voices, name), None, True) for name in _common(voices)]
     else:
+        from cslm.synthesis.speaker_likeness import SpeakerLikeness  # here: it needs transformers
+
         likeness = SpeakerLikeness(config.verifier, config.revision, config.device)
         decided_by = _decided_by(config, synthesizer, texts, voices, likeness)
         rows = records.rows(decided_by, lambda: _verified(config, _Heard(likeness, recordings, texts, config), voices))

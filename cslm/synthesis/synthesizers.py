@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from cslm.evaluation.recognizers import Clip
 from cslm.synthesis.chosen_section import chosen_section
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.synthesizer_config import SynthesizerConfig
@@ -41,11 +40,11 @@ class SpeechSynthesizer(Protocol):
             UserError: it does not speak the language, or has no such voice for it.
         """
 
-    def speak(self, texts: Sequence[str], language: str, voice: str) -> list[Clip | Failure]:
-        """Say each text on its own: a clip is ``(waveform (num_samples,) float32 in [-1, 1], sample_rate_hz)``.
+    def speak(self, texts: Sequence[str], language: str, voice: str) -> Iterable[Clip | Failure]:
+        """Say each text on its own, in order, each as soon as it is said, so that it can be kept.
 
-        A text gives the same samples whatever else is said before, after or beside it. What cannot be said is a
-        ``Failure``, which says why.
+        A clip is ``(waveform (num_samples,) float32 in [-1, 1], sample_rate_hz)``. A text gives the same samples
+        whatever else is said before, after or beside it. What cannot be said is a ``Failure``, which says why.
 
         Args:
             texts: one utterance each.
@@ -57,7 +56,8 @@ class SpeechSynthesizer(Protocol):
         """
 
 
-if TYPE_CHECKING:  # so that mypy holds each of them to the contract
+if TYPE_CHECKING:  # so that mypy holds each of them to the contract; and torch takes a while
+    from cslm.evaluation.recognizers import Clip
     from cslm.synthesis.endpoint_voices import EndpointVoices
     from cslm.synthesis.espeak_voices import EspeakVoices
     from cslm.synthesis.speecht5_voices import SpeechT5Voices

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import unicodedata
 from dataclasses import dataclass
-from typing import Any
 
 import langcodes
 
 from cslm.corpora.languages import language_tag
-from cslm.errors import MissingExtraError
+from cslm.evaluation.text_language import SURE, LanguageIdentifier, open_identifier
 from cslm.generation.scripts import LANGUAGE_SCRIPTS, script_share
 from cslm.ranges import Range, check_numbers
 
@@ -86,15 +84,13 @@ def _script_is_known(language: str) -> bool:
 
 
 def _is_rather(text: str, source: str, target: str) -> bool:
-    """Whether a text is rather in ``source`` than in ``target``, as far as the identifier knows both."""
-    scores = {language_tag(str(name)): float(score) for name, score in _identifier().rank(text)}
-    one, other = scores.get(language_tag(source)), scores.get(language_tag(target))
-    return one is not None and other is not None and one > other
+    """Whether a text is surely in ``source`` rather than in ``target``, as far as the identifier knows both."""
+    identifier = _identifier()
+    if not (identifier.knows(source) and identifier.knows(target)):
+        return False
+    return identifier.probabilities(text, [source, target])[0] >= SURE
 
 
 @functools.cache
-def _identifier() -> Any:
-    try:
-        return importlib.import_module("py3langid")
-    except ModuleNotFoundError:
-        raise MissingExtraError("py3langid", "langid", "the language of translations") from None
+def _identifier() -> LanguageIdentifier:
+    return open_identifier("py3langid", "filters.identify")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import langcodes
@@ -60,7 +60,7 @@ class VitsVoices:
             "seed": config.seed,
         }
 
-    def speak(self, texts: Sequence[str], language: str, voice: str) -> list[Clip | Failure]:
+    def speak(self, texts: Sequence[str], language: str, voice: str) -> Iterator[Clip | Failure]:
         """Say each text; one with letters or digits that the model does not know is a failure.
 
         Raises:
@@ -68,7 +68,8 @@ class VitsVoices:
         """
         model = self._voice(language)
         model.check(voice)
-        return [model.say(text, voice) for text in texts]
+        for text in texts:
+            yield model.say(text, voice)
 
     def _voice(self, language: str) -> _Voice:
         tag = language_tag(language)

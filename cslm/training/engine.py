@@ -22,12 +22,13 @@ from cslm.batches.micro_batch import StepBatch
 from cslm.errors import UserError
 from cslm.files.shipped_files import find_shipped
 from cslm.model.objective import Objective
+from cslm.model.quiet_deepspeed import tell_deepspeed_of_cpu
 from cslm.training.muon import Muon, inner_matrices, outer_matrices
 from cslm.training.row_training import RowTraining
 from cslm.training.training_config import DeviceConfig, TrainingConfig
 
 if not torch.cuda.is_available():
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when DeepSpeed is imported
+    tell_deepspeed_of_cpu()
 
 import deepspeed
 import deepspeed.ops

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
 import pytest
 
+from tests.docs.pages import text_of
 from tests.docs.walking import walk, write_dialogues
 from tests.recipes.conftest import ROOT, hamlet  # noqa: F401
 
@@ -38,6 +41,7 @@ def place(hamlet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # no
     for name in ("QUESTION.wav", "question.wav"):
         shutil.copy(hamlet / "corpus" / chosen[0]["audio"], here / name)
     write_known_corpora(here)
+    write_instructions(here)
     rows = [{"id": str(number), "title": "Un", "text": f"phrase {number}"} for number in range(5)]
     datasets.Dataset.from_list(rows).to_parquet(here / "wikipedia" / "train.parquet")
     return here
@@ -58,6 +62,18 @@ def write_known_corpora(here: Path) -> None:
     for name in (*audio, "cv/clips/en_1.wav"):
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(here / "QUESTION.wav", here / name)
+
+
+def write_instructions(here: Path) -> None:
+    """What the page on spoken instructions shows, and a list of a recording with four texts beside its archive."""
+    shown = re.findall(r"^```(?:json)?\n(.*?)^```", text_of("docs/instruction_data.md"), re.MULTILINE | re.DOTALL)
+    write(here / "pairs.json", shown[0])
+    write(here / "table.tsv", shown[1])
+    named = ("wav", "instruction_de", "instruction_en", "response_en", "response_de", "txt", "out")
+    line = {**dict.fromkeys(named, "Wort"), "wav": "de/0001.wav", "extra": {"q": "word", "a": "word"}}
+    write(here / "MAS/de.list", json.dumps(line))
+    with tarfile.open(here / "MAS/de.tar.gz", "w:gz") as archive:
+        archive.add(here / "QUESTION.wav", "de/0001.wav")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ NOT_RUN = {
     # what takes minutes or more
     "bash tools/quickstart.sh*": "39 minutes: tests/tools/test_quickstart.py and tests/recipes walk through its stages",
     "bash recipes/spoken_digits/run.sh *": "7 minutes and human recordings: tests/corpora/test_spoken_digits.py",
+    "python recipes/village/claims.py *": "an hour: tests/benchmarks/claims run it on stages that are there",
     "python tools/bench_*": "a measurement: tests/benchmarks, and its options are checked here",
     "deepspeed --num_gpus 8 tools/bench_mfu.py *": "needs eight GPUs: tests/benchmarks/test_model_speed.py",
     # what needs more than one machine, or weights that are downloaded
@@ -26,5 +27,9 @@ NOT_RUN = {
     "python tools/tokenize_corpus.py * --engine ray *": "needs a cluster: tests/units/test_tokenize_workers.py",
     "cslm convert-kmeans hubert_*": "its file is downloaded: tests/codecs/test_convert_kmeans.py",
     "cslm fit-tokenizer * --family ssl_kmeans *": "weights of the Hub: tests/codecs/test_ssl_kmeans.py",
+    "cslm * recipes/xs_cot/*": "a base of the Hub and a lab's data: tests/recipes/test_xs_cot.py",
+    "cslm tokenize-corpus DATA/*": "a lab's data: tests/units/test_tokenize_corpus.py",
+    "hf download *": "needs a network: tests/corpora/test_four_texts.py writes such files",
+    "cslm prepare-corpus * --translator.seq2seq.model *": "weights of the Hub and a server: tests/synthesis/",
     "for checkpoint in *": "needs lm-evaluation-harness: tests/recipes/test_forgetting.py, where it is installed",
 }

@@ -74,6 +74,8 @@ def run(words: list[str], *more: str) -> None:
     given = dict(itertools.pairwise(arguments))
     if given.get("--config") in OF_BASES:
         more = (*more, "--model.base", str(TEXT_LM.resolve()))
+    if arguments[:1] == ["village"]:
+        more = (*more, "--num_workers", "1")
     if verb == "push-to-hub" and "--dry_run" not in given:
         more = (*more, "--dry_run", "true")
     return cli.dispatch([verb, *arguments, *QUICK.get(verb, []), *more])

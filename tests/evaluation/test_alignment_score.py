@@ -118,7 +118,7 @@ def test_sentences_of_a_document_are_drawn_together():
     ]
     clustered = alignment_scores(rows, 1000, np.random.default_rng(0))
     alone = alignment_scores([{**row, "document": None} for row in rows], 1000, np.random.default_rng(0))
-    assert clustered["num_documents"] == 12 and "num_documents" not in alone
+    assert clustered["num_clusters"] == 12 and "num_clusters" not in alone
     widths = [scores["best_layer"]["difference_interval"] for scores in (clustered, alone)]
     assert widths[0][1] - widths[0][0] > 1.5 * (widths[1][1] - widths[1][0])
     assert alignment_scores([], 1000, np.random.default_rng(0)) == {"n": 0}
@@ -183,7 +183,7 @@ def test_audio_of_a_manifest_is_aligned_and_an_endless_sentence_is_left_out_and_
             )
     write_manifest(utterances, tmp_path / "test.jsonl")
     found = score(checkpoint, tmp_path, sets={"test": {"manifests": ["test.jsonl"]}})["test"]["en-fr"]
-    assert found["n"] == 3 and found["left_out"] == 1 and found["num_documents"] == 2
+    assert found["n"] == 3 and found["left_out"] == 1 and found["num_clusters"] == 2
     assert "1 utterances of test are left out of the alignment: fr-3 (" in capsys.readouterr().out
     assert -1 <= found["mean_over_layers"]["random"] <= found["mean_over_layers"]["parallel"] + 0.5 <= 1.5
 

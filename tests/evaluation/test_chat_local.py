@@ -14,6 +14,7 @@ from cslm.errors import UserError
 from cslm.evaluation.chat import Chat, open_chat, read_text
 from cslm.evaluation.chat_config import ChatConfig, LocalChatConfig
 from cslm.evaluation.chat_contract import ChatFailure, ChatText
+from cslm.evaluation.judging import Judge, JudgeConfig
 from cslm.sequences.text_tokenizer import SPECIAL_TOKENS, train_text_tokenizer
 from tests.worlds.tiny_checkpoint import SENTENCES
 from tests.worlds.tiny_models import tiny_model
@@ -81,3 +82,29 @@ def test_a_model_that_was_not_taught_to_chat_is_refused(folder: Path, tmp_path: 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the chat model .*nowhere cannot be opened"):
         opened(tmp_path / "nowhere", tmp_path)
+
+
+def test_a_template_that_refuses_a_role_is_named(folder: Path, tmp_path: Path) -> None:
+    strict = tmp_path / "strict"
+    shutil.copytree(folder, strict)
+    tokenizer = AutoTokenizer.from_pretrained(strict)
+    tokenizer.chat_template = "{{ raise_exception('no system role') if messages[0]['role'] == 'system' }}x"
+    (strict / "chat_template.jinja").unlink(missing_ok=True)
+    tokenizer.save_pretrained(strict)
+    with pytest.raises(UserError, match="strict refuses a conversation of system, user .no system role.: use a prompt"):
+        list(opened(strict, tmp_path).model.complete([user("Anna")]))
+    with pytest.raises(UserError, match="dtype is 'float99': choose one of auto"):
+        LocalChatConfig(dtype="float99")
+
+
+def test_a_judge_that_writes_noise_gives_no_verdict_and_says_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat = ChatConfig(str(folder), local=LocalChatConfig(), max_tokens=8, max_asks=2)
+    lines = [{"id": str(n), "answer": f"Anna {n}", "answer_language": "en", "question": "?"} for n in range(3)]
+    lines = [{**one, "question_language": "en"} for one in lines]
+    found = Judge(JudgeConfig(chat), tmp_path).judge(lines)
+    assert [one["judge"]["failed"] for one in found] == ["unwanted"] * 3
+    assert all(one["judge"]["reason"].startswith("asked 2 times: ") for one in found)
+    assert "judge: 3 of 3 answers have no verdict (unwanted 3)" in capsys.readouterr().out
+    assert Judge(JudgeConfig(chat), tmp_path).judge(lines) == found

@@ -158,6 +158,10 @@ def test_so_many_of_each_direction_are_judged(tmp_path: Path) -> None:
     scores = found["scores"]["dialogue"]["fr-fr"]
     assert (scores["n"], scores["judge"]["n"], scores["judge"]["not_asked"]) == (12, 5, 7)
     assert sum("judge" in one for one in found["lines"].values()) == 5
+    by_another = list(found["lines"].values())
+    with chat_server(lambda body, _: Say('{"reason": "", "score": 3}')) as server:
+        found = judged(tmp_path, server.base_url, by_another, max_items=2, prompt="quality", name="again")
+    assert sum("judge" in one for one in found["lines"].values()) == 2  # no verdict of the first judge is left
 
 
 def test_facts_alone_need_no_judge(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cslm.evaluation.paired_tests import clustered_mean, mcnemar_exact, paired_difference
+from cslm.evaluation.paired_tests import clustered_mean, document_clusters, mcnemar_exact, paired_difference
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -92,3 +92,15 @@ def test_mcnemar_by_hand():
     assert mcnemar_exact([1, 0], [1, 0]) == 1.0 and mcnemar_exact([], []) == 1.0
     assert mcnemar_exact([0.5, 1.0], [0.0, 0.5]) == pytest.approx(0.5)
     assert mcnemar_exact([1, 1, 0], [0, 0, 1]) == mcnemar_exact([0, 0, 1], [1, 1, 0])
+
+
+def test_rows_without_a_document_are_clusters_of_their_own():
+    rows = [
+        {"id": "a", "document": "s"},
+        {"id": "b", "document": None},
+        {"id": "s", "document": None},
+        {"id": "c", "document": "s"},
+    ]
+    clusters = document_clusters(rows, "id")
+    assert clusters is not None and len(set(clusters)) == 3 and clusters[0] == clusters[3] == "s"
+    assert document_clusters(rows[:3], "id") is None and document_clusters([rows[0], rows[3]], "id") is None

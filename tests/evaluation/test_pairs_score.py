@@ -99,7 +99,7 @@ def test_accuracies_of_a_model_whose_likelihoods_are_known(
     assert found["en-fr"]["sum_accuracy"] == found["en-fr"]["ending_only_sum_accuracy"] == 0.5
     low, high = found["en-en"]["accuracy_interval"]
     assert 0.2 < low < 0.25 < 0.9 < high < 0.95
-    assert found["en-en"]["num_documents"] == 2 and found["en-en"]["accuracy_interval_by_document"] == [0.5, 0.75]
+    assert found["en-en"]["num_clusters"] == 2 and found["en-en"]["accuracy_interval_by_document"] == [0.5, 0.75]
     assert "accuracy_interval_by_document" not in found["en-fr"]
 
 

@@ -17,6 +17,7 @@ WANTED = {"score": WantedKey("whole number", Range(1, 5)), "reason": WantedKey("
         '{"score": 4, "reason": "it names the baker"}',
         ' {"reason": "it names the baker",\n "score": 4}\n',
         '```json\n{"score": 4, "reason": "it names the baker"}\n```',
+        '<think>\nIs {"score": 1} right? No.\n</think>\n\n{"score": 4, "reason": "it names the baker"}',
         '```\n{"score": 4, "reason": "it names the baker"}\n```',
     ],
 )

@@ -122,7 +122,7 @@ def test_recordings_are_scored_as_slamkit_does_between_two_ends(card: Path, tmp_
 def test_languages_of_a_textless_model_are_aligned(bigrams: dict[str, Path], world: Path) -> None:
     """Layers add nothing: 1 3 and 5 1 2 share one unit of two and three, 2 4 and 6 6 1 2 one of two and four."""
     found = score(bigrams["frames"], world, alignment={"sets": {"test": {"stores": ["store"]}}})["alignment"]["test"]
-    assert found["en-fr"]["n"] == 2 and "num_documents" not in found["en-fr"]
+    assert found["en-fr"]["n"] == 2 and "num_clusters" not in found["en-fr"]
     first, second = 1 / math.sqrt(2 * 3), 1 / math.sqrt(2 * 6)
     assert found["en-fr"]["mean_over_layers"]["parallel"] == pytest.approx((first + second) / 2, abs=1e-4)
     rows = [row for _, row in read_json_lines(world / "alignment.jsonl")]

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from cslm.evaluation.reply_parts import MARKERS, ReplyParts
-from cslm.evaluation.token_delay import CLOCK, delay_scores, milliseconds, part_fields
+from cslm.evaluation.token_delay import CLOCK, delay_scores, milliseconds, part_fields, time_answers
+from cslm.generation.decoding import DecodingConfig
+from cslm.sequences.chains import CHAINS
+from cslm.sequences.sequence_format import SequenceFormat
+from cslm.sequences.vocabulary import extend_tokenizer
+from tests.worlds.small_village import small_tokenizer
 
 FIELDS = ("question_text", "core_answer", "answer_text")
 Q, C, A, M = "question_text", "core_answer", "answer_text", MARKERS
@@ -67,3 +77,30 @@ def test_lines_of_before_have_no_delay_and_a_set_without_any_answer_no_mean() ->
     assert delay_scores([{"answer": "Anna"}]) == {}
     found = delay_scores([line(parts(M, Q))])["token_delay"]
     assert (found["mean"], found["n"], found["without_answer"], found["parts"]) == (None, 0, 1, {})
+
+
+def test_a_timed_reply_is_written_up_to_the_first_token_of_its_answer(tmp_path: Path) -> None:
+    """And the first question is asked twice: what a first reply costs is no reply's own."""
+    chain = CHAINS["interleaved"]
+    tokenizer = small_tokenizer(tmp_path / "tokenizer")
+    extend_tokenizer(tokenizer, (16,))
+    form = SequenceFormat(tokenizer)
+    begin = [form.vocabulary.question, *form.encoder.encode(": Who?; "), form.vocabulary.answer]
+    said = form.encoder.encode(": Anna works")
+    begun: list[str] = []
+
+    def write_answer(units: str, *given: Any) -> Iterator[int]:
+        begun.append(units)
+        time.sleep(0.02)  # reads the prompt
+        yield from [*begin, *said[:2]]  # the colon and the first word
+        raise AssertionError("what comes behind the first token is not waited for")
+
+    tasks: Any = SimpleNamespace(processor=SimpleNamespace(form=form, chain=chain), write_answer=write_answer)
+    languages = {"question_language": "en", "answer_language": "en"}
+    dialogues = [{"id": name, "question": f"q{name}", **languages} for name in "ab"]
+    units: Any = {"qa": "units of a", "qb": "units of b"}
+    found = time_answers(tasks, dialogues, units, DecodingConfig(), torch.Generator())
+    assert begun == ["units of a", "units of a", "units of b"] and list(found) == ["a", "b"]
+    for one in found.values():
+        assert one["ms_parts"]["prompt"] >= 20 and one["ms_to_answer"] < 1000
+        assert list(one["ms_parts"]) == ["prompt", "question_text", MARKERS, "answer"]

@@ -28,6 +28,8 @@ from cslm.generation.grammar import UnitGrammar
 from cslm.generation.token_choice import reply_generators
 from cslm.model.checkpoint import save_checkpoint
 from cslm.model.extension import end_documents_with, replace_text_rows
+from cslm.sequences.sequence_format import SequenceFormat
+from cslm.sequences.stories import spoken_document
 from cslm.sequences.vocabulary import SpeechVocabulary, from_tokenizer, textless_tokenizer
 from tests.worlds.architectures import random_model
 from tests.worlds.mimi_models import RATE_HZ, save_mimi, write_card
@@ -199,6 +201,9 @@ def test_a_card_without_a_way_back_to_sound_is_told_before_anything_is_drawn(tmp
         model.continue_speech(RECORDING, 1.0)
     with pytest.raises(UserError, match="has no speech decoder, which has voices"):
         model.continue_speech(RECORDING, 1.0, "en")
+    monkeypatch.undo()
+    said = model.continue_speech(RECORDING, 1.0, decoding=HOT, with_sound=False)
+    assert len(said.units) <= 25 and said.waveform is None and said.sample_rate_hz is None
 
 
 def test_what_does_not_fit_is_refused(model: Any, checkpoint_with_text: Any) -> None:
@@ -265,14 +270,11 @@ def test_a_thousand_random_continuations_never_break_the_grammar(num_codebooks: 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**31), st.booleans())
 def test_what_training_writes_passes_the_grammar(seed: int, merge_repeats: bool) -> None:
-    from cslm.sequences.interleaving import code_switched
-    from cslm.sequences.sequence_format import SequenceFormat
-
     form = SequenceFormat(textless_tokenizer((4,), merge_repeats))
     draw = np.random.default_rng(seed)
     frames = [Units(draw.integers(4, size=(int(draw.integers(1, 6)), 1))) for _ in range(3)]
     stored = [merge_repeats_of(units) for units in frames]
-    sequence = code_switched(form, [(units, "en") for units in stored])
+    sequence = spoken_document(form, [(units, "en") for units in stored])
     together = Units(np.concatenate([units.ids for units in frames]))
     expected = merge_repeats_of(together).ids if merge_repeats else together.ids
     assert sequence.ids.tolist() == [*expected[:, 0].tolist(), 4], "as the joined recordings, and their end"

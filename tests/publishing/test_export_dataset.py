@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
     rejected = [{"id": "7", "audio": "", "reason": "code in the answer", "kind": "code"}]
     write_json_lines(rejected * 2, corpus / "rejected.jsonl")
     options = {"corpus": "spoken_instructions", "pairs": f"{tmp_path}/alpaca.json", "url": "http://10.1.2.3/v1"}
-    made = {"made_by": {"translation, de": "table, sha256 12ab"}}
+    made = {"made_by": {"speech, de": "3 voices"}, "translators": {"de": {"translator": "table", "sha256": "12ab"}}}
     (corpus / "card.json").write_text(json.dumps(made))
     (corpus / "config.yaml").write_text(yaml.safe_dump({**options, "speech": {"rate_wpm": 160}}))
     return corpus
@@ -101,11 +102,27 @@ def test_datasets_opens_it_with_an_audio_feature(folder: Path, tmp_path: Path) -
     assert {key: first[key] for key in CHAIN} == CHAIN and first["facts"] is None and second["facts"] == ["Wald"]
 
 
+def test_the_example_of_the_card_finds_the_recording_of_a_document(folder: Path, monkeypatch: Any) -> None:
+    output = export(folder, name="me/tales")
+    (example,) = re.findall(r"```python\n(.*?)```", (output / "README.md").read_text("utf-8"), re.DOTALL)
+    real = datasets.load_dataset
+
+    def load(name: str, *given: Any, **options: Any) -> Any:
+        assert name == "me/tales"
+        rows = real(str(output), *given, **options, cache_dir=str(folder.parent / "cache"))
+        return rows.cast_column("audio", datasets.Audio(decode=False)) if "audio" in rows.column_names else rows
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    scope: dict[str, Any] = {}
+    exec(example, scope)
+    assert scope["question"]["bytes"] == (folder / "audio" / "a.wav").read_bytes()
+
+
 def test_it_comes_back_as_the_same_utterances(folder: Path, tmp_path: Path) -> None:
     output = export(folder)
     card = (output / "README.md").read_text("utf-8")
     command = card.split("```bash\ncslm prepare-corpus hugging_face OUT ")[1].split("```")[0].replace("\\\n", " ")
-    options = command.replace("--dataset set", f"--dataset {output}").replace("asr_test", "train").split()
+    options = command.replace("--dataset set", f"--dataset {output}").split()
     prepare_corpus("hugging_face", tmp_path / "back", options)
     before, after = (list(read_manifest(place / name)) for place, name in
                      ((folder, "train.jsonl"), (tmp_path / "back", "manifest.jsonl")))  # fmt: skip
@@ -151,7 +168,8 @@ def test_the_card_says_what_is_in_it_and_nothing_of_this_machine(folder: Path) -
         and "| `speech.rate_wpm` | `160` |" in card
     )
     assert (
-        "| translation, de | table, sha256 12ab |" in card
+        "| translation, de | translator table, sha256 12ab |" in card
+        and "| speech, de | 3 voices |" in card
         and "| code | 2 |" in card
         and "| `chains` | 2 | id, question," in card
     )
@@ -180,6 +198,9 @@ def test_what_is_no_corpus_is_refused_and_nothing_is_left(folder: Path, tmp_path
 def test_documents_that_no_table_holds_are_named(folder: Path) -> None:
     write_json_lines([{"id": "a", "kind": 1}, {"id": "b", "kind": "two"}], folder / "chains.jsonl")
     with pytest.raises(UserError, match=r"chains\.jsonl: kind is not of one type"):
+        export(folder)
+    write_json_lines([{"id": "a", "facts": {}}], folder / "chains.jsonl")
+    with pytest.raises(UserError, match=r"chains\.jsonl: a field holds an object without keys"):
         export(folder)
 
 

@@ -25,7 +25,7 @@ def test_texts_are_asked_for_by_model_voice_and_language(monkeypatch):
         voices = opened(
             server, api_key_variable="SPEECH_KEY", parameters={"speed": 1.1}, language_parameter="lang", num_parallel=1
         )
-        clips = voices.speak(["Tom ran.", "A dog."], "fr_FR", "bert")
+        clips = list(voices.speak(["Tom ran.", "A dog."], "fr_FR", "bert"))
     wanted = {"model": "tts", "voice": "bert", "response_format": "wav", "speed": 1.1, "lang": "fr"}
     assert server.bodies == [{**wanted, "input": text} for text in ("Tom ran.", "A dog.")]
     assert server.keys == ["Bearer secret"] * 2
@@ -35,8 +35,10 @@ def test_texts_are_asked_for_by_model_voice_and_language(monkeypatch):
 
 def test_numbers_without_a_header_are_read_at_the_rate_that_is_said():
     with speech_server() as server:
-        ((waveform, rate_hz),) = opened(server, response_format="pcm", pcm_rate_hz=8000).speak(["Tom."], "en", "anna")
-        ((other, _),) = opened(server).speak(["Tom."], "en", "anna")
+        ((waveform, rate_hz),) = list(
+            opened(server, response_format="pcm", pcm_rate_hz=8000).speak(["Tom."], "en", "anna")
+        )
+        ((other, _),) = list(opened(server).speak(["Tom."], "en", "anna"))
     assert rate_hz == 8000
     np.testing.assert_allclose(waveform, other, atol=1e-4)
 
@@ -53,8 +55,8 @@ def test_results_stand_at_their_texts_whichever_fails():
 
     texts = ["busy", "bad", "fine", "down", "page", "nothing"]
     with speech_server(script) as server:
-        found = opened(server).speak(texts, "en", "anna")
-        again = opened(server).speak(["fine"], "en", "anna")
+        found = list(opened(server).speak(texts, "en", "anna"))
+        again = list(opened(server).speak(["fine"], "en", "anna"))
     reasons = [one.reason if isinstance(one, Failure) else None for one in found]
     assert [reason and reason[:20] for reason in reasons] == [
         None,
@@ -71,21 +73,21 @@ def test_results_stand_at_their_texts_whichever_fails():
 
 def test_half_a_number_is_a_failure():
     with speech_server(lambda body, before: b"123") as server:
-        (found,) = opened(server, response_format="pcm").speak(["Tom."], "en", "anna")
+        (found,) = list(opened(server, response_format="pcm").speak(["Tom."], "en", "anna"))
     assert found == Failure("no speech: 3 bytes are no 16-bit numbers")
 
 
 @pytest.mark.parametrize(("status", "says"), [(401, "HTTP 401"), (404, "HTTP 404")])
 def test_wrong_keys_and_models_stop_the_run(status, says):
     with speech_server(lambda body, before: status) as server, pytest.raises(UserError, match=says):
-        opened(server).speak(["Tom."], "en", "anna")
+        list(opened(server).speak(["Tom."], "en", "anna"))
 
 
 def test_a_server_that_is_down_stops_the_run():
     with speech_server(lambda body, before: 500) as server:
         voices = opened(server, max_retries=0, max_failures_in_a_row=3)
         with pytest.raises(UserError, match="3 requests in a row failed"):
-            voices.speak([f"text {number}" for number in range(20)], "en", "anna")
+            list(voices.speak([f"text {number}" for number in range(20)], "en", "anna"))
     assert len(server.bodies) < 20
 
 

@@ -34,9 +34,9 @@ def test_an_accent_of_ones_own():
 
 def test_a_text_sounds_the_same_whatever_was_said_before():
     voices = opened()
-    first = voices.speak(["Tom ran home.", "A dog.", "Tom ran home."], "en", "m1")
-    second = voices.speak(["Tom ran home."], "en", "m1")
-    other = voices.speak(["Tom ran home."], "en", "f1")
+    first = list(voices.speak(["Tom ran home.", "A dog.", "Tom ran home."], "en", "m1"))
+    second = list(voices.speak(["Tom ran home."], "en", "m1"))
+    other = list(voices.speak(["Tom ran home."], "en", "f1"))
     np.testing.assert_array_equal(first[0][0], first[2][0])
     np.testing.assert_array_equal(first[0][0], second[0][0])
     assert len(other[0][0]) != len(first[0][0]) or np.any(other[0][0] != first[0][0])
@@ -44,7 +44,7 @@ def test_a_text_sounds_the_same_whatever_was_said_before():
 
 
 def test_what_cannot_be_said_is_a_failure_and_the_others_are_said():
-    found = opened().speak(["...", "いぬ が はしる。", "犬が走る。"], "ja", "m1")
+    found = list(opened().speak(["...", "いぬ が はしる。", "犬が走る。"], "ja", "m1"))
     assert isinstance(found[0], Failure) and "nothing to say" in found[0].reason
     assert not isinstance(found[1], Failure) and len(found[1][0]) > 5000
     assert found[2] == Failure("espeak-ng reads kana only, and the text has 犬")

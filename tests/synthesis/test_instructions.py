@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import pytest
 from cslm.audio.waveform import load_waveform
 from cslm.corpora.manifest import read_manifest, resolve_audio
 from cslm.errors import UserError
+from cslm.evaluation.answered_dialogues import read_test_dialogues
+from cslm.files.json_lines import write_json_lines
 from cslm.synthesis import instructions
 from cslm.synthesis.listeners import LISTENERS
 from cslm.synthesis.prepare_corpus import prepare_corpus
@@ -138,6 +141,19 @@ def test_many_voices_ask_and_one_answers(world: Path) -> None:
     assert {row["direction"] for row in dialogues} == {"de-de", "ja-ja"}
     asked = {chain["core_question"] for chain in chains}
     assert not asked & {row["core_question"] for row in dialogues}  # a test is one in every language
+
+
+def test_the_score_of_dialogues_reads_the_test(world: Path) -> None:
+    corpus = prepare(world, languages="[de]", num_test=3)
+    items = [(row, corpus / row.audio) for row in read_manifest(corpus / "test.jsonl")]
+    config = SimpleNamespace(max_items=None)
+    scored: Any = SimpleNamespace(utterances=lambda _: items, path=lambda name: corpus / name, config=config)
+    dialogues, clips = read_test_dialogues(scored, "test.jsonl", "test_dialogues.jsonl")
+    assert len(dialogues) == len(clips) == 3 and all(len(clip[0]) > 1000 for clip in clips.values())
+    lines = records(corpus / "test_dialogues.jsonl")
+    write_json_lines([{**lines[0], "fact": ["rot"]}], corpus / "half.jsonl")
+    with pytest.raises(UserError, match="misses the field 'wrong_facts'"):
+        read_test_dialogues(scored, "test.jsonl", "half.jsonl")
 
 
 def test_the_answer_that_is_not_heard_takes_its_chain_with_it(world: Path) -> None:

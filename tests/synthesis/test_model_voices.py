@@ -52,7 +52,7 @@ def test_mms_has_a_model_of_one_voice_for_each_language(models):
 def test_a_model_of_several_speakers_speaks_all_languages_with_them(models):
     voices = vits(models, "vctk")
     assert voices.voices("en") == ["0", "1", "2"] and voices.names_are_speakers
-    one, other = (voices.speak(TEXTS[:1], "en", name)[0][0] for name in "02")
+    one, other = (next(voices.speak(TEXTS[:1], "en", name))[0] for name in "02")
     assert len(one) != len(other) or np.any(one != other)
     with pytest.raises(UserError, match="has the voices 0 to 2, not '3'"):
         voices.facts("en", "3")
@@ -67,9 +67,9 @@ def test_a_text_sounds_the_same_whatever_is_said_before_and_otherwise_with_anoth
         return SpeechT5Voices(config), "anna"
 
     synthesizer, voice = opened(0)
-    first = synthesizer.speak(TEXTS, "en", voice)
-    alone = opened(0)[0].speak(TEXTS[1:2], "en", voice)
-    other = opened(1)[0].speak(TEXTS[1:2], "en", voice)
+    first = list(synthesizer.speak(TEXTS, "en", voice))
+    alone = list(opened(0)[0].speak(TEXTS[1:2], "en", voice))
+    other = list(opened(1)[0].speak(TEXTS[1:2], "en", voice))
     np.testing.assert_array_equal(first[0][0], first[2][0])
     np.testing.assert_array_equal(first[1][0], alone[0][0])
     assert len(first[1][0]) != len(other[0][0]) or np.any(first[1][0] != other[0][0])
@@ -77,12 +77,12 @@ def test_a_text_sounds_the_same_whatever_is_said_before_and_otherwise_with_anoth
 
 
 def test_the_rate_of_the_files_is_the_models(models):
-    assert vits(models).speak(TEXTS[:1], "en", "0")[0][1] == 2000
-    assert speecht5(models).speak(TEXTS[:1], "en", "anna")[0][1] == 16000
+    assert next(vits(models).speak(TEXTS[:1], "en", "0"))[1] == 2000
+    assert next(speecht5(models).speak(TEXTS[:1], "en", "anna"))[1] == 16000
 
 
 def test_faster_speech_is_shorter(models):
-    slow, fast = (vits(models, speaking_rate=rate).speak(TEXTS[:1], "en", "0")[0][0] for rate in (0.5, 4.0))
+    slow, fast = (next(vits(models, speaking_rate=rate).speak(TEXTS[:1], "en", "0"))[0] for rate in (0.5, 4.0))
     assert len(fast) < len(slow)
 
 
@@ -96,7 +96,7 @@ def test_faster_speech_is_shorter(models):
     ],
 )
 def test_letters_that_a_voice_would_leave_out_are_a_failure(models, text, says):
-    (found,) = vits(models).speak([text], "en", "0")
+    (found,) = list(vits(models).speak([text], "en", "0"))
     assert (found.reason if isinstance(found, Failure) else None) == says or says in found.reason
 
 
@@ -110,27 +110,27 @@ def test_a_voice_that_needs_latin_letters_is_refused_without_what_makes_them(mod
 def test_voices_of_speecht5_are_x_vectors(models, tmp_path):
     voices = speecht5(models)
     assert voices.voices("en") == ["anna", "bert"]
-    one, other = (voices.speak(TEXTS[:1], "en", name)[0][0] for name in voices.voices("en"))
+    one, other = (next(voices.speak(TEXTS[:1], "en", name))[0] for name in voices.voices("en"))
     assert len(one) != len(other) or np.any(one != other)
     assert voices.facts("en", "anna") != voices.facts("en", "bert")
     with pytest.raises(UserError, match="has no voice 'carl'; it has anna, bert"):
         voices.facts("en", "carl")
     speech_models.x_vectors(tmp_path / "long", "dora", dims=7)
     with pytest.raises(UserError, match="an x-vector has 7 numbers, the model takes 4"):
-        speecht5(models, voices=str(tmp_path / "long")).speak(TEXTS, "en", "dora")
+        list(speecht5(models, voices=str(tmp_path / "long")).speak(TEXTS, "en", "dora"))
     with pytest.raises(UserError, match="no x-vectors"):
         speecht5(models, voices=str(tmp_path))
 
 
 def test_what_speecht5_cannot_say_whole_is_a_failure(models):
-    found = speecht5(models).speak(["tom saw 木", "tom " * 40, "?"], "en", "anna")
+    found = list(speecht5(models).speak(["tom saw 木", "tom " * 40, "?"], "en", "anna"))
     assert [one.reason.split(":")[0] for one in found] == [
         "the voice does not know all letters of the text",
         "is too long for the voice",
         "the voice does not know all letters of the text",
     ]
     speech_models.speecht5(models / "endless", models / "endless-vocoder", ends=False)
-    (found,) = speecht5(models, model="endless").speak(["tom"], "en", "anna")
+    (found,) = list(speecht5(models, model="endless").speak(["tom"], "en", "anna"))
     assert found == Failure("the voice finds no end of the text")
 
 

@@ -14,6 +14,7 @@ from cslm.errors import UserError
 from cslm.model.extension import embedding_weights
 from cslm.planning.inspect_sequences import main as inspect_sequences
 from cslm.planning.plan import PlanConfig, plan
+from cslm.publishing.model_card import model_card
 from cslm.training import finetune, pretrain
 from cslm.training.language_model import build_run_model
 from cslm.training.run_data import open_data
@@ -188,6 +189,12 @@ def test_documents_are_shown_as_units_and_their_end(world, capsys):
     inspect_sequences(["--config", str(path), "--source", "mixed", "--count", "1", "--full", "true"])
     printed = capsys.readouterr().out
     assert "<|endoftext|>" in printed and "speech" in printed and "<sosp>" not in printed
+
+
+def test_the_model_card_has_units_and_their_end_and_no_markers(world):
+    card = model_card(world / "trained", "somebody/trained")
+    assert "A textless language model (Qwen2ForCausalLM)" in card and "model.continue_speech(" in card
+    assert f"| units | 0 to {NUM_UNITS - 1} |\n| end of a document | {NUM_UNITS} |\n| rows" in card
 
 
 def test_the_resolved_configuration_says_textless(world):
