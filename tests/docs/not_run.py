@@ -18,6 +18,7 @@ NOT_RUN = {
     # what takes minutes or more
     "bash tools/quickstart.sh*": "39 minutes: tests/tools/test_quickstart.py and tests/recipes walk through its stages",
     "bash recipes/spoken_digits/run.sh *": "7 minutes and human recordings: tests/corpora/test_spoken_digits.py",
+    "python recipes/village/claims.py *": "an hour: tests/benchmarks/claims run it on stages that are there",
     "python tools/bench_*": "a measurement: tests/benchmarks, and its options are checked here",
     "deepspeed --num_gpus 8 tools/bench_mfu.py *": "needs eight GPUs: tests/benchmarks/test_model_speed.py",
     # what needs more than one machine, or weights that are downloaded
