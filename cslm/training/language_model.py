@@ -32,6 +32,7 @@ from cslm.model.extension import (
 from cslm.model.lora import add_lora, merge_lora
 from cslm.model.loss import LanguageModelLoss
 from cslm.model.positions import check_length
+from cslm.model.reopened_tokenizer import check_reopens
 from cslm.training.engine import preparation, runs_on_cpu, share_of_cores, start_processes, wait_for_all
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
 from cslm.training.loop import is_finished, train
@@ -122,6 +123,8 @@ def build_run_model(config: LanguageModelConfig, data: RunData) -> PreTrainedMod
     backbone = dataclasses.replace(config.model, base=RunPaths(config).base_folder(weights=True), revision=None)
     training, seed = config.training, config.training.seed
     model = build_model(backbone, tokenizer, seed)
+    if config.model.base is None and torch.distributed.get_rank() == 0:
+        check_reopens(tokenizer, model.config)
     _check_new_rows(config, speech)
     if speech is not None:
         _add_rows(config, model, speech)
