@@ -14,6 +14,8 @@ from cslm.benchmarks.claims.stages import Stages
 class Claim:
     """One claim of a method."""
 
+    world: str
+    """folder of ``recipes/village`` with its settings; claims of one world share corpus, units and arms"""
     sentence: str
     """what is claimed, of what, in one sentence"""
     arms: tuple[str, ...]

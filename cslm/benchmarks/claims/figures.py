@@ -14,9 +14,6 @@ import numpy as np
 from cslm.benchmarks.claims.rows import Row
 from cslm.evaluation.paired_tests import NUM_RESAMPLES, Interval, clustered_mean, paired_difference
 
-MANY_ITEMS = 2000
-"""From so many items on, "no worse" is held to the narrower margin."""
-_MARGIN_OF_MANY, _MARGIN_OF_FEW = -0.02, -0.05
 _SEED = 20251202
 
 
@@ -102,14 +99,6 @@ def relative_gain_figure(
     met = relative >= least and gain.value >= least_points and gain.low > 0 and gain.signs_agree
     bar = f"{least:+.0%} or more of the baseline, and {100 * least_points:.0f} points, lower end above 0"
     return Figure(name, relative, ends, bar, met)
-
-
-def no_worse_figure(name: str, rows: Rows, metric: str, arm: str, against: str) -> Figure:
-    """No worse than another arm: the lower end is above -2 points, on fewer than 2,000 items above -5."""
-    gain = difference(rows, metric, arm, against)
-    few = len(rows.shared(metric, (arm, against))[0]) < MANY_ITEMS
-    margin = _MARGIN_OF_FEW if few else _MARGIN_OF_MANY
-    return Figure(name, gain.value, (gain.low, gain.high), f"lower end above {margin:+.2f}", gain.low > margin)
 
 
 def share_of_gap(rows: Rows, metric: str, arm: str, against: str, ceiling: float) -> float:

@@ -27,7 +27,7 @@ def measure_claim(name: str, seeds: Sequence[int], output: Path, runs: Path) -> 
         name: of the claim, a key of ``CLAIMS``.
         seeds: each draws a world of its own: words, facts, voices, what is held out, weights.
         output: JSON file of the figures; the rows come beside it as Parquet.
-        runs: folder of what arms and claims share, a folder a seed; killed, it goes on from there.
+        runs: folder of what arms and claims share, by world and seed; killed, it goes on from there.
 
     Raises:
         UserError: an unknown claim, seeds twice, an output of another kind, or a stage that stopped.
@@ -39,9 +39,11 @@ def measure_claim(name: str, seeds: Sequence[int], output: Path, runs: Path) -> 
         raise UserError(f"output is {output}: name a .json file; the rows are written beside it")
     rows: list[Row] = []
     for seed in seeds:
-        rows += claim.measure(Stages(runs.resolve() / f"seed{seed}"), seed)
+        stages = Stages(runs.resolve() / claim.world / f"seed{seed}")
+        rows += claim.measure(stages, seed)
+        print(f"{stages.folder}: stages of {sum(stages.seconds().values()) / 60:.1f} minutes in all", flush=True)
         write_claim(name, claim, rows, output)  # what is measured is there even if the next seed never is
-    return claim.figures(Rows(read_rows(output.with_suffix(".parquet"))))
+    return figures_again(output)
 
 
 def write_claim(name: str, claim: Claim, rows: Sequence[Row], output: Path) -> None:

@@ -48,7 +48,7 @@ class Stages:
             self._check_same(mark, told)
             return
         log.parent.mkdir(parents=True, exist_ok=True)
-        print(f"{self.folder.name}: {name}", flush=True)
+        print(f"{self.folder.parent.name}, {self.folder.name}: {name}", flush=True)
         start = time.monotonic()
         with log.open("ab") as output:
             code = subprocess.run(

@@ -41,7 +41,7 @@ def answers(checkpoint: Path, asked: Sequence[tuple[str, str]]) -> list[str]:
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     model = AutoModelForCausalLM.from_pretrained(checkpoint).eval()
     form = SequenceFormat(tokenizer)
-    ends = sorted({form.chat.end_of_turn_ids[-1], tokenizer.eos_token_id} - {None})
+    ends = list(form.end_ids)
     texts = []
     for text, language in asked:
         prompt = torch.from_numpy(prompt_for(form, "text_dialogue", language=language, text=text)).long()[None]

@@ -12,44 +12,21 @@ from functools import partial
 from cslm.benchmarks.claims.claim import Claim
 from cslm.benchmarks.claims.figures import Figure, Rows, difference, gain_figure, mean, shown
 from cslm.benchmarks.claims.rows import Row
-from cslm.benchmarks.claims.settings import settings_file, told_by
 from cslm.benchmarks.claims.stages import Stages
+from cslm.benchmarks.claims.worlds import make_units, score, train
 from cslm.evaluation.pair_rows import MEASURES, won
 from cslm.files.json_lines import read_json_lines
 
 ACROSS, WITHIN = ("en-fr", "fr-en"), ("en-en", "fr-fr")
 BASELINE, INTERLEAVED, RESTORED = "mixed", "interleaved", "restored"
-_FOLDER = "xli"
+WORLD = "xli"
+_STORES = {"units": "corpus/story_train.jsonl", "test_units": "corpus/story_test.jsonl"}
 _CONTROL = "ending_only_accuracy"
-
-
-def train_arm(stages: Stages, seed: int, arm: str) -> None:
-    """The corpus, its units and one arm of a seed, from start to checkpoint."""
-    village = settings_file(_FOLDER, "village")
-    stages.run(
-        "corpus", "prepare-corpus", ["village", "corpus", "--size", str(village), "--seed", str(seed)], [village]
-    )
-    fit, manifest = settings_file(_FOLDER, "tokenizer"), "corpus/story_train.jsonl"
-    fitted = ["--manifests", f"[{manifest}]", "--output", "card.yaml", "--seed", str(seed)]
-    stages.run("card", "fit-tokenizer", [*told_by([fit]), *fitted], [fit])
-    for store, spoken in (("units", manifest), ("test_units", "corpus/story_test.jsonl")):
-        stages.run(store, "tokenize-corpus", [spoken, "--tokenizer", "card.yaml", "--output", store])
-    files = [settings_file(_FOLDER, name) for name in ("train", arm)]
-    given = ["--data_root", ".", "--output", arm, "--training.seed", str(seed)]
-    stages.run(arm, "pretrain", [*told_by(files), *given], files)
-
-
-def score_arm(stages: Stages, arm: str, score: str) -> str:
-    """The scores of an arm; returns the folder that they are in."""
-    file, folder = settings_file(_FOLDER, score), f"{arm}_{score}"
-    given = ["--data_root", ".", "--output", f"{folder}/results.json"]
-    stages.run(folder, "score", [arm, *told_by([file]), *given], [file])
-    return folder
 
 
 def pair_rows(stages: Stages, seed: int, arm: str) -> Iterator[Row]:
     """Whether each pair of topics was told right: by the whole, and as a control by the ending without the story."""
-    for _, row in read_json_lines(stages.folder / score_arm(stages, arm, "pairs") / "pairs.jsonl"):
+    for _, row in read_json_lines(score(stages, WORLD, arm, "pairs") / "pairs.jsonl"):
         if row["kind"] == "topic":
             item = f"{row['document']}/{row['id']}"
             for measure in ("accuracy", _CONTROL):
@@ -58,14 +35,15 @@ def pair_rows(stages: Stages, seed: int, arm: str) -> Iterator[Row]:
 
 def alignment_rows(stages: Stages, seed: int, arm: str) -> Iterator[Row]:
     """Parallel minus random cosine of each sentence, by layer."""
-    for _, row in read_json_lines(stages.folder / score_arm(stages, arm, "alignment") / "alignment.jsonl"):
+    for _, row in read_json_lines(score(stages, WORLD, arm, "alignment") / "alignment.jsonl"):
         for layer, (parallel, random) in enumerate(zip(row["parallel"], row["random"], strict=True)):
             yield Row(arm, seed, f"{row['document']}/{row['group']}", f"cosine layer {layer}", parallel - random)
 
 
 def _measure(stages: Stages, seed: int, arms: tuple[str, ...], rows_of: str) -> Iterator[Row]:
+    make_units(stages, seed, WORLD, _STORES)
     for arm in arms:
-        train_arm(stages, seed, arm)
+        train(stages, seed, WORLD, "pretrain", arm, ("train", arm))
         yield from {"pairs": pair_rows, "alignment": alignment_rows}[rows_of](stages, seed, arm)
 
 
@@ -109,7 +87,9 @@ def _alignment_figures(rows: Rows) -> list[Figure]:
     best = max(range(len(layers)), key=lambda layer: gaps[INTERLEAVED][layer].value)
     found = gaps[INTERLEAVED][best]
     name = f"parallel - random, interleaved, layer {best} (its best)"
-    figures = [Figure(name, found.value, (found.low, found.high), "0.05 or more", found.value >= 0.05)]
+    figures = [
+        Figure(name, found.value, (found.low, found.high), "0.05 or more", found.value >= 0.05 and found.signs_agree)
+    ]
     grown = [gap.value - before.value for gap, before in zip(gaps[INTERLEAVED], gaps[BASELINE], strict=True)]
     value = sum(grown) / len(grown)
     figures.append(Figure("grown against mixed, mean over layers", value, None, "above 0", value > 0))
@@ -119,18 +99,21 @@ def _alignment_figures(rows: Rows) -> list[Figure]:
 
 
 CROSS = Claim(
+    WORLD,
     "Interleaving languages sentence by sentence, against both mixed: stories are continued in the other language.",
     (BASELINE, INTERLEAVED),
     partial(_measure, arms=(BASELINE, INTERLEAVED), rows_of="pairs"),
     _cross_figures,
 )
 MONO = Claim(
+    WORLD,
     "A short last stage of alternating batches restores what interleaving cost within a language, and keeps its gain.",
     (BASELINE, INTERLEAVED, RESTORED),
     partial(_measure, arms=(BASELINE, INTERLEAVED, RESTORED), rows_of="pairs"),
     _mono_figures,
 )
 ALIGNMENT = Claim(
+    WORLD,
     "Hidden states of one sentence in two languages move together.",
     (BASELINE, INTERLEAVED),
     partial(_measure, arms=(BASELINE, INTERLEAVED), rows_of="alignment"),

@@ -22,9 +22,9 @@ from cslm.benchmarks.claims.figures import (
     shown,
 )
 from cslm.benchmarks.claims.rows import Row
-from cslm.benchmarks.claims.settings import settings_file, told_by
 from cslm.benchmarks.claims.stages import Stages
 from cslm.benchmarks.claims.text_ceiling import text_ceiling
+from cslm.benchmarks.claims.worlds import make_units, score, train
 from cslm.evaluation.facts import states_fact
 from cslm.files.json_lines import read_json_lines
 
@@ -33,34 +33,23 @@ DIRECT, TRANSCRIPT, EXPLICIT, COMPRESSED, REMOVED = (
     "direct", "transcript_then_answer", "xs_cot", "compressed", "removed",
 )  # fmt: skip
 CEILING = "english text"
-_FOLDER = "xs_cot"
+WORLD = "xs_cot"
 
 
 def pretrained(stages: Stages, seed: int) -> None:
     """What all arms of a seed start from: corpus, card, units, the text model, and one that hears."""
-    village = settings_file(_FOLDER, "village")
-    told = ["village", "corpus", "--size", str(village), "--seed", str(seed)]
-    stages.run("corpus", "prepare-corpus", told, [village])
-    fit, manifest = settings_file(_FOLDER, "tokenizer"), "corpus/train.jsonl"
-    fitted = ["--manifests", f"[{manifest}]", "--output", "card.yaml", "--seed", str(seed)]
-    stages.run("card", "fit-tokenizer", [*told_by([fit]), *fitted], [fit])
-    stages.run("units", "tokenize-corpus", [manifest, "--tokenizer", "card.yaml", "--output", "units"])
+    make_units(stages, seed, WORLD, {"units": "corpus/train.jsonl"})
     for stage in ("text_lm", "pretrain"):
-        file = settings_file(_FOLDER, stage)
-        given = ["--data_root", ".", "--output", stage, "--training.seed", str(seed)]
-        stages.run(stage, "pretrain", [*told_by([file]), *given], [file])
+        train(stages, seed, WORLD, "pretrain", stage, (stage,))
 
 
 def answered(stages: Stages, seed: int, arm: str) -> list[dict[str, Any]]:
     """The replies of an arm, trained and scored if it is not yet; each says ``about`` whom and what it is."""
-    files = [settings_file(_FOLDER, name) for name in ("train", arm)]
-    given = ["--data_root", ".", "--output", arm, "--training.seed", str(seed)]
-    stages.run(arm, "finetune", [*told_by(files), *given], files)
-    score, folder = settings_file(_FOLDER, "score"), f"{arm}_score"
-    given = ["--data_root", ".", "--output", f"{folder}/results.json"]
-    stages.run(folder, "score", [arm, *told_by([score]), *given], [score])
-    about = {row["id"]: row["about"] for row in _lines(stages.folder / "corpus" / "core_test_dialogues.jsonl")}
-    return [{**reply, "about": about[reply["id"]]} for reply in _lines(stages.folder / folder / "replies.jsonl")]
+    train(stages, seed, WORLD, "finetune", arm, ("train", arm))
+    about = {row["id"]: row["about"] for row in _tests(stages)}
+    return [
+        {**reply, "about": about[reply["id"]]} for reply in _lines(score(stages, WORLD, arm, "score") / "replies.jsonl")
+    ]
 
 
 def reply_rows(seed: int, arm: str, replies: list[dict[str, Any]]) -> Iterator[Row]:
@@ -76,7 +65,7 @@ def reply_rows(seed: int, arm: str, replies: list[dict[str, Any]]) -> Iterator[R
 
 def _ceiling_rows(stages: Stages, seed: int) -> Iterator[Row]:
     """What the pre-trained model answers in English text, question by question."""
-    tests = _lines(stages.folder / "corpus" / "core_test_dialogues.jsonl")
+    tests = _tests(stages)
     found = text_ceiling(stages.folder / "pretrain", tests, stages.folder / "text_answers.json")
     for row in tests:
         item = f"{row['about']}/{row['id']}"
@@ -112,7 +101,11 @@ def _delay_figures(rows: Rows) -> list[Figure]:
         explicit = mean(rows, f"token_delay {code}", EXPLICIT).value
         saved = difference(rows, f"token_delay {code}", COMPRESSED, EXPLICIT)
         relative, ends = saved.value / explicit, (saved.low / explicit, saved.high / explicit)
-        figures.append(Figure(f"{code}: token delay, relative", relative, ends, "-60% or less", relative <= -0.6))
+        figures.append(
+            Figure(
+                f"{code}: token delay, relative", relative, ends, "-60% or less", relative <= -0.6 and saved.signs_agree
+            )
+        )
         lost = difference(rows, f"accuracy {code}", COMPRESSED, EXPLICIT)
         share = lost.value / mean(rows, f"accuracy {code}", EXPLICIT).value
         name = f"{code}: accuracy, relative to explicit"
@@ -132,17 +125,23 @@ def _accuracies(rows: Rows, arms: tuple[str, ...]) -> list[Figure]:
     ]
 
 
+def _tests(stages: Stages) -> list[dict[str, Any]]:
+    return _lines(stages.folder / "corpus" / "core_test_dialogues.jsonl")
+
+
 def _lines(path: Path) -> list[dict[str, Any]]:
     return [record for _, record in read_json_lines(path)]
 
 
 GAIN = Claim(
+    WORLD,
     "The explicit chain through English against direct answers, for facts that English text alone tells.",
     (DIRECT, TRANSCRIPT, EXPLICIT),
     partial(_measure, arms=(DIRECT, TRANSCRIPT, EXPLICIT)),
     _gain_figures,
 )
 DELAY = Claim(
+    WORLD,
     "The semi-implicit chain answers sooner than the explicit one and loses little.",
     (EXPLICIT, COMPRESSED, REMOVED),
     partial(_measure, arms=(EXPLICIT, COMPRESSED, REMOVED)),

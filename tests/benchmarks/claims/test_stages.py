@@ -9,11 +9,11 @@ from cslm.errors import UserError
 
 
 def test_a_finished_stage_is_not_run_again(tmp_path, capfd):
-    stages = Stages(tmp_path / "seed100")
-    stages.folder.mkdir()
+    stages = Stages(tmp_path / "xli" / "seed100")
+    stages.folder.mkdir(parents=True)
     for _ in range(2):
         stages.run("version", "--version", [])
-    assert capfd.readouterr().out.splitlines() == ["seed100: version"]
+    assert capfd.readouterr().out.splitlines() == ["xli, seed100: version"]
     assert (stages.folder / "stages" / "version.log").read_text().startswith("cslm ")
     assert list(stages.seconds()) == ["version"]
 

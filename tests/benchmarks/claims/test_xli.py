@@ -62,7 +62,7 @@ def test_across_languages_topics_alone_count(scored):
 
 def test_arms_share_corpus_card_and_units_and_nothing_is_made_for_one_alone(scored):
     list(CROSS.measure(scored, 7))
-    assert scored.seen[:7] == ["corpus", "card", "units", "test_units", "mixed", "mixed_pairs", "corpus"]
+    assert scored.seen[:7] == ["corpus", "card", "units", "test_units", "mixed", "mixed_pairs", "interleaved"]
     assert scored.told["corpus"][1][-1] == scored.told["card"][1][-1] == scored.told["mixed"][1][-1] == "7"
     mixed, interleaved = (scored.told[arm][1] for arm in ("mixed", "interleaved"))
     different = [one for one in zip(mixed, interleaved, strict=True) if one[0] != one[1]]
