@@ -16,7 +16,7 @@ from cslm.codecs.fingerprint import canonical_json, fingerprint
 from cslm.errors import UserError, first_line
 from cslm.evaluation.chat_config import ChatConfig
 from cslm.evaluation.chat_contract import ChatFailure, ChatText, Messages
-from cslm.generation.decoding import DecodingConfig, ReplyRules, decode
+from cslm.generation.decoding import DecodingConfig, ReplyRules, context_length, decode
 from cslm.model.loading import load_whole
 
 
@@ -57,7 +57,7 @@ class LocalChat:
     def complete(self, conversations: Sequence[Messages]) -> Iterator[tuple[int, ChatText | ChatFailure]]:
         """Yield replies batch by batch; a conversation that the model's context has no room for is ``refused``."""
         prompts = [self._prompt(messages) for messages in conversations]
-        context = getattr(self._model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        context = context_length(self._model)
         order = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index))
         while order and context is not None and len(prompts[order[0]]) >= context:
             tokens = f"{len(prompts[order[0]])} tokens"

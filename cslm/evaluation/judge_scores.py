@@ -9,10 +9,9 @@ import numpy as np
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from cslm.evaluation.facts import share_scores, states_fact
+from cslm.evaluation.paired_tests import NUM_RESAMPLES, clustered_mean
 from cslm.evaluation.score_contract import Record
 from cslm.evaluation.score_tables import Scores
-
-_NUM_RESAMPLES = 1000
 
 
 def judge_scores(replies: Sequence[Record], generator: np.random.Generator) -> Record:
@@ -69,10 +68,8 @@ def mean_cell(scores: Scores, name: str) -> str:
 
 
 def _mean_scores(values: Sequence[int], generator: np.random.Generator) -> Record:
-    array = np.asarray(values, dtype=np.float64)
-    draws = generator.integers(0, len(array), size=(_NUM_RESAMPLES, len(array)))
-    low, high = np.quantile(array[draws].mean(axis=1), (0.025, 0.975))
-    return {"judge_score": round(float(array.mean()), 5), "judge_score_interval": [round(low, 5), round(high, 5)]}
+    found = clustered_mean(values, None, None, NUM_RESAMPLES, generator)
+    return {"judge_score": round(found.value, 5), "judge_score_interval": [round(found.low, 5), round(found.high, 5)]}
 
 
 def _agreement(replies: Sequence[Record]) -> Record:

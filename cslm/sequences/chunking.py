@@ -19,8 +19,8 @@ from cslm.corpora.word_times import Word, word_starts
 
 MINIMUM_WORDS = 7
 
-_CLOSERS = "\"'”’»)\\]）】」』》"
-_CUT = re.compile(rf"[,.;:!?…—]+[{_CLOSERS}]*(?=\s|$)|[，。；：！？、…—]+[{_CLOSERS}]*")
+CLOSERS = "\"'”’»)\\]）】」』》"
+_CUT = re.compile(rf"[,.;:!?…—]+[{CLOSERS}]*(?=\s|$)|[，。；：！？、…—]+[{CLOSERS}]*")
 _UNSPACED_CHARACTER = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 UNSPACED_WORD = re.compile(rf"[{_UNSPACED_CHARACTER}]|[^\W_{_UNSPACED_CHARACTER}]+")
 _FULL_WIDTH = re.compile(rf"[{_UNSPACED_CHARACTER}\u3000-\u303f\uff00-\uffef“”‘’…—]")

@@ -19,10 +19,9 @@ from typing import Any
 
 from cslm.corpora.languages import is_unspaced, language_tag
 from cslm.errors import MissingExtraError, UserError
-from cslm.sequences.chunking import UNSPACED_WORD
+from cslm.sequences.chunking import CLOSERS, UNSPACED_WORD
 
-_CLOSERS = "\"'”’»)\\]）】」』》"
-_SENTENCE_END = re.compile(rf"[.!?…]+[{_CLOSERS}]*(?=\s|$)|[。！？｡]+[{_CLOSERS}]*")
+_SENTENCE_END = re.compile(rf"[.!?…]+[{CLOSERS}]*(?=\s|$)|[。！？｡]+[{CLOSERS}]*")
 _NO_END = re.compile(r"(?:(?:^|[^\w.])\d{1,2}|(?:^|\W)[^\W\d_])\.$")
 _LETTER = re.compile(r"[^\W_]")
 _WORD = re.compile(r"\S*[^\W_]\S*")

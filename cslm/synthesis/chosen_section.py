@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from cslm.errors import UserError
@@ -26,3 +28,18 @@ def chosen_section(config: Any, where: str) -> tuple[str, Any]:
             f"{where}: {found}; give the settings of one of {', '.join(names)}, as --{where}.{names[0]}...."
         )
     return given[0], getattr(config, given[0])
+
+
+def open_chosen(config: Any, where: str, ways: Mapping[str, str]) -> Any:
+    """What the one section that is not null makes, imported now.
+
+    Args:
+        ways: by section, ``module:Class`` of what is made from its settings.
+
+    Raises:
+        UserError: as :func:`chosen_section`, or what it names is not there.
+        MissingExtraError: its package is not installed.
+    """
+    name, section = chosen_section(config, where)
+    module, _, attribute = ways[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)(section)

@@ -16,6 +16,7 @@ import numpy as np
 from cslm.batches.order import name_seed
 from cslm.corpora.manifest import Utterance
 from cslm.errors import UserError
+from cslm.village.story_records import pair_record
 
 STORY_PAIRS = "story_pairs.jsonl"
 _MOST_TRIES = 200
@@ -65,17 +66,9 @@ def story_pairs(
     for kind, begins, ends in product(kinds, languages, languages):
         pairs = [(story, ending) for story in stories for ending in wrong[kind, story.name]]
         for number, (story, ending) in enumerate(pairs):
-            yield {
-                "id": f"{begins}-{ends}-{kind}-{number:06d}",
-                "kind": kind,
-                "direction": f"{begins}-{ends}",
-                "prefix_language": begins,
-                "ending_language": ends,
-                "document": story.name,
-                "prefix": [utterance.id for utterance in story.beginning[begins]],
-                "ending": story.ending[ends].id,
-                "wrong_ending": ending[ends].id,
-            }
+            prefix = [utterance.id for utterance in story.beginning[begins]]
+            endings = story.ending[ends].id, ending[ends].id
+            yield pair_record(kind, begins, ends, number, story.name, prefix, endings)
 
 
 def _own_endings(stories: Sequence[SpokenStory]) -> dict[str, list[ByLanguage]]:

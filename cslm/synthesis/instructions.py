@@ -7,7 +7,6 @@ read them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +19,6 @@ from cslm.corpora.instruction_pairs import InstructionPair, origin_of_pairs, rea
 from cslm.corpora.intake import REJECTED
 from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
-from cslm.files.atomic_file import write_atomically
 from cslm.files.json_lines import write_json_lines
 from cslm.files.progress import progress_bar
 from cslm.synthesis.cleaning import Cleaner, Refused
@@ -29,11 +27,11 @@ from cslm.synthesis.instruction_report import instruction_counts, made_by, told_
 from cslm.synthesis.instructions_config import SpokenInstructionsConfig
 from cslm.synthesis.listeners import open_listener
 from cslm.synthesis.made_records import MadeRecords, Row
-from cslm.synthesis.recordings import Recordings
+from cslm.synthesis.recordings import Recordings, remove_others
 from cslm.synthesis.synthesizers import open_synthesizer
 from cslm.synthesis.translators import open_translator
+from cslm.synthesis.written_stories import CARD, write_card
 
-CARD = "card.json"
 _MADE = ".made"
 _BLOCK = 64
 """Pairs that are translated, spoken and heard together. Part of what decides the bytes: models work in batches."""
@@ -157,9 +155,5 @@ def _write(
         if of_file:
             write_json_lines(of_file, output / f"{name}.jsonl")
     write_json_lines(rejected, output / REJECTED)
-    kept = {row["audio"] for name in _FILES["utterance"] for row in rows[name]}
-    for file in (output / "audio").rglob("*.wav"):
-        if file.relative_to(output).as_posix() not in kept:
-            file.unlink()
-    card = {"corpus": "spoken_instructions", "made_by": made_by(facts), "counts": counts, "facts": facts}
-    write_atomically(output / CARD, (json.dumps(card, ensure_ascii=False, indent=1) + "\n").encode("utf-8"))
+    remove_others(output, {row["audio"] for name in _FILES["utterance"] for row in rows[name]})
+    write_card({"corpus": "spoken_instructions", "made_by": made_by(facts), "counts": counts, "facts": facts}, output)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from cslm.evaluation.recognizers import Clip
-from cslm.synthesis.chosen_section import chosen_section
+from cslm.synthesis.chosen_section import open_chosen
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.listener_config import ListenerConfig
 
@@ -54,6 +53,4 @@ def open_listener(config: ListenerConfig) -> Listener:
         UserError: none or several are given, or what it names is not there.
         MissingExtraError: its package is not installed.
     """
-    name, section = chosen_section(config, "listener")
-    module, _, attribute = LISTENERS[name].partition(":")
-    return cast(Listener, getattr(importlib.import_module(module), attribute)(section))
+    return cast(Listener, open_chosen(config, "listener", LISTENERS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,6 +146,18 @@ def _duration_of(file: Path) -> float | None:
 
 def _seconds(num_samples: int, rate_hz: float) -> float:
     return round(num_samples / rate_hz, 6)
+
+
+def remove_others(folder: Path, kept: Collection[str]) -> None:
+    """Remove the recordings of a corpus that are in none of its files: of what was heard only, or left out.
+
+    Args:
+        folder: of the corpus.
+        kept: paths relative to it.
+    """
+    for file in (folder / "audio").rglob("*.wav"):
+        if file.relative_to(folder).as_posix() not in kept:
+            file.unlink()
 
 
 def check_voice(synthesizer: SpeechSynthesizer, language: str, voice: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from cslm.corpora.manifest import Utterance, write_manifest
@@ -81,7 +82,7 @@ def prepare_story_pairs(output: Path, config: StoryPairsConfig) -> None:
         UserError: the table, the translator or the synthesizer cannot be used, or no pair can be made.
         MissingExtraError: a package is not installed.
     """
-    stories = [story for story, _ in zip(cloze_stories(config.table), range(config.max_stories or 10**9), strict=False)]
+    stories = list(islice(cloze_stories(config.table), config.max_stories))
     if "cloze" in config.pairs.kinds and any(story.wrong_ending is None for story in stories):
         raise UserError(f"{config.table}: has no wrong endings, for pairs of the kind cloze: ask for topic only")
 

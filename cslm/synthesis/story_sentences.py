@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Callable
 
 from cslm.corpora.languages import language_tag
 from cslm.errors import MissingExtraError, UserError
-
-_END = re.compile(r"""(?<=[.!?…])["'”’»)\]]*\s+|(?<=[。！？])[」』”’）]*""")
+from cslm.sequences.word_groups import sentences
 
 
 def _by_library(text: str, language: str) -> list[str]:
@@ -22,9 +20,8 @@ def _by_library(text: str, language: str) -> list[str]:
 
 
 def _by_punctuation(text: str, language: str) -> list[str]:
-    """Behind full stops, question and exclamation marks, with the quotes that close; abbreviations are not known."""
-    edges = [match.end() for match in _END.finditer(text)]
-    return [text[start:stop] for start, stop in zip([0, *edges], [*edges, len(text)], strict=True)]
+    """By the rules that chains are shortened by: punctuation that ends; abbreviations are not known."""
+    return sentences(text)
 
 
 def _by_line(text: str, language: str) -> list[str]:
@@ -59,15 +56,15 @@ def sentences_of(text: str, language: str, splitter: str) -> list[str]:
         language: BCP 47.
         splitter: a key of :data:`SPLITTERS`.
     """
-    sentences: list[str] = []
+    found: list[str] = []
     waiting = ""  # what stands before the first letter
     for piece in SPLITTERS[splitter](text, language_tag(language)):
         said = " ".join(piece.split())
         if any(letter.isalnum() for letter in said):
-            sentences.append(f"{waiting} {said}".strip())
+            found.append(f"{waiting} {said}".strip())
             waiting = ""
-        elif said and sentences:
-            sentences[-1] = f"{sentences[-1]} {said}"
+        elif said and found:
+            found[-1] = f"{found[-1]} {said}"
         else:
             waiting = f"{waiting} {said}".strip()
-    return sentences
+    return found

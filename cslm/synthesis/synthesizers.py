@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from cslm.audio.clip import Clip
-from cslm.synthesis.chosen_section import chosen_section
+from cslm.synthesis.chosen_section import open_chosen
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.synthesizer_config import SynthesizerConfig
 
@@ -73,6 +72,4 @@ def open_synthesizer(config: SynthesizerConfig) -> SpeechSynthesizer:
         UserError: none or several are given, or what it names is not there.
         MissingExtraError: its package is not installed.
     """
-    name, section = chosen_section(config, "synthesizer")
-    module, _, attribute = SYNTHESIZERS[name].partition(":")
-    return cast(SpeechSynthesizer, getattr(importlib.import_module(module), attribute)(section))
+    return cast(SpeechSynthesizer, open_chosen(config, "synthesizer", SYNTHESIZERS))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from cslm.synthesis.chosen_section import chosen_section
+from cslm.synthesis.chosen_section import open_chosen
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.translator_config import TranslatorConfig
 
@@ -55,6 +54,4 @@ def open_translator(config: TranslatorConfig) -> Translator:
     Raises:
         UserError: none or several are given, or what it names is not there.
     """
-    name, section = chosen_section(config, "translator")
-    module, _, attribute = TRANSLATORS[name].partition(":")
-    return cast(Translator, getattr(importlib.import_module(module), attribute)(section))
+    return cast(Translator, open_chosen(config, "translator", TRANSLATORS))

@@ -16,9 +16,10 @@ from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
 from cslm.files.json_lines import write_json_lines
 from cslm.synthesis.made_records import Row
+from cslm.synthesis.recordings import remove_others
 from cslm.village.story_records import TEST, TRAINING
 
-STORIES = "stories.jsonl"
+CARD, STORIES = "card.json", "stories.jsonl"
 Rows = Callable[[], Iterator[Row]]
 """The rows of all stories, from the first on each time: there are too many to keep."""
 
@@ -57,15 +58,12 @@ def write_records(rows: Rows, test_share: float, seed: int, output: Path) -> Non
 
 def remove_unheard(rows: Rows, output: Path) -> None:
     """Remove recordings of sentences that are in no story: of voices that were only heard, of stories left out."""
-    heard = {path for row in _told(rows) for audio in row["audio"].values() for path, _ in audio}
-    for file in (output / "audio").rglob("*.wav"):
-        if file.relative_to(output).as_posix() not in heard:
-            file.unlink()
+    remove_others(output, {path for row in _told(rows) for audio in row["audio"].values() for path, _ in audio})
 
 
 def write_card(card: dict[str, Any], output: Path) -> None:
     """Write what decided a corpus, and what is in it, for who reads it or passes it on."""
-    write_atomically(output / "card.json", (json.dumps(card, ensure_ascii=False, indent=1) + "\n").encode())
+    write_atomically(output / CARD, (json.dumps(card, ensure_ascii=False, indent=1) + "\n").encode())
 
 
 def is_test(name: str, share: float, seed: int) -> bool:

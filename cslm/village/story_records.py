@@ -72,18 +72,35 @@ class StoryBook:
             pairs = ((story, other) for story in self.held_out for other in self.wrong[kind, story.name])
             for number, (story, other) in enumerate(pairs):
                 wrong = again[ends][self.retold[other]] if other in self.retold else told[ends][other.name][-1]
-                yield {
-                    "id": f"{begins}-{ends}-{kind}-{number:06d}",
-                    "kind": kind,
-                    "direction": f"{begins}-{ends}",
-                    "prefix_language": begins,
-                    "ending_language": ends,
-                    "document": story.name,
-                    "topic": story.topic,
-                    "prefix": [line.id for line in told[begins][story.name][:-1]],
-                    "ending": told[ends][story.name][-1].id,
-                    "wrong_ending": wrong.id,
-                }
+                *prefix, _ = [line.id for line in told[begins][story.name]]
+                endings = told[ends][story.name][-1].id, wrong.id
+                yield {**pair_record(kind, begins, ends, number, story.name, prefix, endings), "topic": story.topic}
+
+
+def pair_record(
+    kind: str, begins: str, ends: str, number: int, story: str, prefix: list[str], endings: tuple[str, str]
+) -> Record:
+    """A line of ``story_pairs.jsonl``, which ``cslm score`` reads.
+
+    Args:
+        begins: language of the beginning.
+        ends: language of the endings.
+        number: of the pair among those of its kind and direction.
+        prefix: utterances of the beginning.
+        endings: utterances of the right and of the wrong one.
+    """
+    right, wrong = endings
+    return {
+        "id": f"{begins}-{ends}-{kind}-{number:06d}",
+        "kind": kind,
+        "direction": f"{begins}-{ends}",
+        "prefix_language": begins,
+        "ending_language": ends,
+        "document": story,
+        "prefix": prefix,
+        "ending": right,
+        "wrong_ending": wrong,
+    }
 
 
 def make_story_book(

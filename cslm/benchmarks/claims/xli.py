@@ -37,7 +37,8 @@ def alignment_rows(stages: Stages, seed: int, arm: str) -> Iterator[Row]:
     """Parallel minus random cosine of each sentence, by layer."""
     for _, row in read_json_lines(score(stages, WORLD, arm, "alignment") / "alignment.jsonl"):
         for layer, (parallel, random) in enumerate(zip(row["parallel"], row["random"], strict=True)):
-            yield Row(arm, seed, f"{row['document']}/{row['group']}", f"cosine layer {layer}", parallel - random)
+            item = f"{row['document'] or row['group']}/{row['group']}"  # an ending that is told again is in no story
+            yield Row(arm, seed, item, f"cosine layer {layer}", parallel - random)
 
 
 def _measure(stages: Stages, seed: int, arms: tuple[str, ...], rows_of: str) -> Iterator[Row]:

@@ -83,3 +83,14 @@ def test_alignment_is_told_of_the_best_layer_and_of_all(scored):
     best = found["parallel - random, interleaved, layer 1 (its best)"]
     assert best.value == pytest.approx(0.1) and best.met is True
     assert found["grown against mixed, mean over layers"].value == pytest.approx(0.04)
+
+
+def test_endings_of_no_story_were_drawn_together_as_one(scored):
+    rows = [
+        {"set": "stories", "languages": "en-fr", "group": f"ending-{number}", "document": None,
+         "parallel": [0.5], "random": [0.4]}
+        for number in range(5)
+    ]  # fmt: skip
+    for arm in ("mixed", "interleaved"):
+        write_json_lines(rows, scored.folder / f"{arm}_alignment" / "alignment.jsonl")
+    assert len({row.cluster for row in ALIGNMENT.measure(scored, 7)}) == 5
