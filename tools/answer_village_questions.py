@@ -1,6 +1,7 @@
 """Answer one held-out spoken question of each direction: ``answer_village_questions.py CHECKPOINT CORPUS OUTPUT``.
 
-Writes ``DIRECTION.question.wav``, ``DIRECTION.answer.wav`` and ``DIRECTION.json`` into the folder OUTPUT.
+Writes ``DIRECTION.question.wav``, ``DIRECTION.answer.wav``, ``DIRECTION.json`` and
+``DIRECTION.time_line.json`` into the folder OUTPUT.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def main(checkpoint: str, corpus: str, output: str) -> None:
         start = str(Path(output) / direction)
         question = shutil.copy(audio[dialogue["question"]], f"{start}.question.wav")
         answer, language = f"{start}.answer.wav", dialogue["answer_language"]
-        config = RespondConfig(checkpoint, question, answer, language, json=f"{start}.json")
+        config = RespondConfig(checkpoint, question, answer, answer_language=language)
+        config.json, config.time_line = f"{start}.json", f"{start}.time_line.json"
         model = model or open_speaking_model(config)
         answer_question(model, config)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from statistics import fmean
 
 from cslm.errors import exit_with_status
+from cslm.files.written_yaml import expand_path, path_of
 from cslm.model.extension import INITIALISATIONS
 from cslm.training import pretrain
 
@@ -15,9 +15,9 @@ from cslm.training import pretrain
 def main() -> None:
     """Train and print the losses of the last steps, mean of the languages, a line for each initialisation and seed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="YAML of pretrain")
-    parser.add_argument("root", type=Path, help="folder of a run: its text model, units, card and corpus are read")
-    parser.add_argument("output", type=Path, help="folder for the runs")
+    parser.add_argument("config", type=expand_path, help="YAML of pretrain")
+    parser.add_argument("root", type=path_of, help="folder of a run: its text model, units, card and corpus are read")
+    parser.add_argument("output", type=path_of, help="folder for the runs")
     parser.add_argument("--steps", type=int, default=150, help="steps of each run")
     parser.add_argument("--last", type=int, default=25, help="steps that the losses are of; a divisor of --steps")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from cslm.benchmarks.model_speed import SpeedTrial, model_speed, profile_table
 from cslm.errors import UserError, exit_with_status
+from cslm.files.written_yaml import path_of
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in vars(SpeedTrial()).items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
-    parser.add_argument("--json", type=Path, help="write figures and profile to this file")
+    parser.add_argument("--json", type=path_of, help="write figures and profile to this file")
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
     given = vars(parser.parse_args())
     file = given.pop("json")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from cslm.benchmarks.measured_run import MeasuredShape
 from cslm.benchmarks.planned_and_measured import planned_and_measured, table
 from cslm.errors import UserError, exit_with_status
+from cslm.files.written_yaml import path_of
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=type(default), default=default)
     parser.add_argument("--stages", nargs="+", type=int, choices=(0, 1, 2, 3), default=[0, 1, 2, 3], help="of ZeRO")
     parser.add_argument("--processes", nargs="+", type=int, default=[1, 2], help="processes of a run")
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    parser.add_argument("--json", type=path_of, help="write the rows to this file")
     given = vars(parser.parse_args())
     stages, processes, file = (given.pop(name) for name in ("stages", "processes", "json"))
     if file is not None and not file.parent.is_dir():

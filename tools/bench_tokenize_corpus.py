@@ -9,15 +9,16 @@ from pathlib import Path
 
 from cslm.benchmarks.tokenizing_trials import TRIALS
 from cslm.errors import UserError, exit_with_status
+from cslm.files.written_yaml import expand_path, path_of
 
 
 def main() -> None:
     """Run one trial and print its figures; the trials are explained in ``cslm/benchmarks/tokenizing_trials.py``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("trial", choices=TRIALS, help="what to try")
-    parser.add_argument("card", help="card of the speech tokenizer")
-    parser.add_argument("manifest", help="audio to try it on")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("card", type=expand_path, help="card of the speech tokenizer")
+    parser.add_argument("manifest", type=expand_path, help="audio to try it on")
+    parser.add_argument("--json", type=path_of, help="write the figures to this file")
     given = parser.parse_args()
     if given.json is not None and not given.json.parent.is_dir():
         raise UserError(f"--json: there is no folder {given.json.parent}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from cslm.benchmarks.compared_speed import SYSTEMS, summary, training_speed
 from cslm.benchmarks.loader_speed import loader_speed
 from cslm.benchmarks.loss_memory import NUM_TOKENS, loss_memory
 from cslm.benchmarks.paper_mixture import Shape
 from cslm.errors import UserError, exit_with_status
+from cslm.files.written_yaml import path_of
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="what to run")
     parser.add_argument("--repeats", type=int, default=3, help="times that every system runs, in turn")
     parser.add_argument("--loss_tokens", type=int, default=NUM_TOKENS, help="of the loss alone; 8,192 need 16 GB")
-    parser.add_argument("--json", type=Path, help="write rows and ratios to this file")
+    parser.add_argument("--json", type=path_of, help="write rows and ratios to this file")
     given = vars(parser.parse_args())
     systems, repeats, loss_tokens, file = (given.pop(name) for name in ("systems", "repeats", "loss_tokens", "json"))
     if file is not None and not file.parent.is_dir():

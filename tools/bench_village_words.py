@@ -6,12 +6,15 @@ import argparse
 
 from cslm.benchmarks.village_words import table, village_words
 from cslm.errors import exit_with_status
+from cslm.files.written_yaml import expand_path
 
 
 def main() -> None:
     """Measure and print; the distances are explained in ``cslm/benchmarks/village_words.py``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("languages", nargs="*", default=["en", "zh", "fr", "de", "ja"], help="tables, by name or path")
+    parser.add_argument(
+        "languages", nargs="*", type=expand_path, default=["en", "zh", "fr", "de", "ja"], help="tables, by name or path"
+    )
     parser.add_argument("--voices", type=int, default=6, help="the first so many asking voices of each table")
     parser.add_argument("--variants", nargs="+", default=[], help="variants of the synthesizer instead of the table's")
     parser.add_argument("--closest", type=int, default=1, help="pairs to print of each kind")

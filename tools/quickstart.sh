@@ -80,7 +80,7 @@ exec 9>"$stages/lock"
 ! command -v flock >/dev/null || flock --nonblock 9 || fail "another quickstart is at work in $out"
 echo "$run" >"$stages/run.txt"
 
-make_environment .venv "$python" constraints/latest.txt ".[tts,ear]" "$index_url" keep_torch
+make_environment .venv "$python" constraints/latest.txt ".[tts,ear,serve]" "$index_url" keep_torch
 [ -f "$stages/install.json" ] || mark install "$(cat .venv/installed_seconds)"
 enter_environment .venv
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)}
@@ -103,3 +103,4 @@ stage respond python tools/answer_village_questions.py "$out/finetune" "$out/cor
 stage report python recipes/report.py "$out"
 python tools/record_seconds.py "$out" --seed "$seed"
 echo "done: listen and read in $out/report.html, the figures are in $out/results.json"
+echo "talk to it: .venv/bin/cslm serve $out/finetune, and open http://127.0.0.1:8000/"

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from pathlib import Path
 
 from cslm.files.atomic_file import write_atomically
+from cslm.files.written_yaml import path_of
 from cslm.publishing.stage_seconds import read_stage_seconds
 
 
 def main() -> None:
     """Merge ``OUT/.stages/*.json`` into ``OUT/results.json``, atomically."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", type=Path, help="the folder of the run")
+    parser.add_argument("output", type=path_of, help="the folder of the run")
     parser.add_argument("--seed", type=int, required=True, help="the seed of the run")
     given = parser.parse_args()
     path = given.output / "results.json"

@@ -18,7 +18,8 @@ from cslm.errors import UserError
 
 RESAMPLER = f"soxr-hq-{soxr.__libsoxr_version__}"
 """Name and version of the resampling algorithm: it decides samples, so it is part of every codec's fingerprint."""
-_QUALITY = "HQ"
+RESAMPLER_QUALITY = "HQ"
+"""what soxr is asked for"""
 
 _PathLike = str | os.PathLike[str]
 
@@ -106,7 +107,9 @@ def resample(waveform: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
     """Change the sample rate (soxr, high quality). ``(num_samples,)`` float32 in and out."""
     if from_hz == to_hz:
         return np.asarray(waveform, dtype=np.float32)
-    resampled: np.ndarray = soxr.resample(np.asarray(waveform, dtype=np.float32), from_hz, to_hz, quality=_QUALITY)
+    resampled: np.ndarray = soxr.resample(
+        np.asarray(waveform, dtype=np.float32), from_hz, to_hz, quality=RESAMPLER_QUALITY
+    )
     return resampled
 
 
@@ -159,7 +162,7 @@ def _collected(reader: AudioReader, part: _Part, sample_rate_hz: int | None) -> 
     collected = bytearray()
     stream = None
     if sample_rate_hz is not None and sample_rate_hz != rate_hz:
-        stream = soxr.ResampleStream(rate_hz, sample_rate_hz, 1, "float32", _QUALITY)
+        stream = soxr.ResampleStream(rate_hz, sample_rate_hz, 1, "float32", RESAMPLER_QUALITY)
     found = 0
     for block in reader.blocks(wanted):
         found += len(block)

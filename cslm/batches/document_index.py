@@ -53,7 +53,7 @@ class DocumentIndex:
     """The documents of a :class:`JsonLines`, in their order."""
 
     offsets: npt.NDArray[np.int64]
-    """place of each, ``(documents,)``"""
+    """place of each, ``(documents,)``; of one in turns each of these has a row, with the place of the document"""
     hashes: npt.NDArray[np.uint64]
     """of what each is called, ``(documents,)``: which are held out hangs on it"""
     codes: npt.NDArray[np.int32]
@@ -105,10 +105,11 @@ def _read_all(documents: JsonLines, fields: tuple[str, ...]) -> DocumentIndex:
     columns = list(zip(fields, seen, strict=True))
     spelt: Counter[str] = Counter()
     for offset, name, document in documents.scan():
-        offsets.append(offset)
-        hashes.append(name_hash(name))
-        for column, numbers in columns:
-            codes.append(numbers.setdefault(_said(document, column), len(numbers)))
+        for turn in documents.turns(document):
+            offsets.append(offset)
+            hashes.append(name_hash(name))
+            for column, numbers in columns:
+                codes.append(numbers.setdefault(_said(turn, column), len(numbers)))
         found = {token for text in documents.texts(document) for token in _TOKEN.findall(text)}
         spelt.update(found if len(spelt) < _MOST_SPELT else found & spelt.keys())
     places = np.array(offsets, dtype=np.int64)
@@ -124,7 +125,7 @@ def _said(document: Mapping[str, Any], field: str) -> str:
 def documents_key(documents: JsonLines, fields: tuple[str, ...]) -> str:
     """Says which files these are, as they are now, and what is asked of them."""
     files = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in documents.files]
-    what = json.dumps([_FORMAT, files, documents.fields, fields])
+    what = json.dumps([_FORMAT, files, documents.fields, fields, *(["turns"] if documents.in_turns else [])])
     return hashlib.sha256(what.encode("utf-8")).hexdigest()[:32]
 
 

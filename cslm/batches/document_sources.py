@@ -35,7 +35,7 @@ _MOST_NAMED = 3
 
 
 class DialogueSource(CommonSource):
-    """Spoken questions and answers: documents that name utterances of a store."""
+    """Spoken questions and answers, of one turn or several: documents that name utterances of a store."""
 
     def __init__(
         self,
@@ -49,41 +49,48 @@ class DialogueSource(CommonSource):
         self.task, self._form = config.task, writing_tokens(name, config, form)
         self._settings = checked_settings(name, config, form)
         self.store = open_store(name, config, form)
-        chain = _chain(config)
+        chain = chain_of_source(config)
         assert chain is not None, "dialogues have a chain"
-        self._documents = JsonLines(documents_path(name, config), _fields(config, chain))
+        self._documents = JsonLines(documents_path(name, config), document_fields(config, chain), in_turns=True)
         languages = language_fields(TASKS[config.task].fields)
         spoken_fields = ("question", "answer") if chain.speaks else ("question",)
-        index = index_documents(self._documents, (*spoken_fields, *languages, *_core_field(chain)), kept_in)
+        index = index_documents(self._documents, (*spoken_fields, *languages, *core_field(chain)), kept_in)
         columns = range(len(spoken_fields), len(spoken_fields) + len(languages))
         check_languages(name, config, index, columns)
         self.spelt_tokens = spelt_tokens(self._form, index)
-        kept = np.flatnonzero(_kept(config, index, columns, part))
+        begins = np.flatnonzero(np.diff(index.offsets, prepend=-1))  # the first turn of each document
+        wanted = kept_documents(config, index, columns, part)
+        kept = np.flatnonzero(_whole(wanted, begins))
         rows = [self._store_rows(index, kept, column) for column in range(len(spoken_fields))]
         if chain.speaks:
-            wanted = kept_rows(name, self.store, {"speaker": config.speakers})[rows[-1]]
-            kept, rows = kept[wanted], [row[wanted] for row in rows]
-        self.num_documents = not_empty(name, config, len(kept))
-        self._places = np.stack([index.offsets[kept], *rows], axis=1)
-        self.languages = _names_used(index, kept, columns, chain)
+            in_voice = kept_rows(name, self.store, {"speaker": config.speakers})
+            wanted[kept] = in_voice[rows[-1]]
+            still = _whole(wanted, begins)[kept]
+            kept, rows = kept[still], [row[still] for row in rows]
+        offsets, counts = np.unique(index.offsets[kept], return_counts=True)
+        self.num_documents = not_empty(name, config, len(offsets))
+        self._offsets, self._ends, self._rows = offsets, np.cumsum(counts), np.stack(rows, axis=1)
+        self.languages = names_used(index, kept, columns, chain)
         check_chain_keys(name, config, self.languages)
 
     def _store_rows(self, index: DocumentIndex, kept: npt.NDArray[np.int64], column: int) -> npt.NDArray[np.int64]:
-        """The rows of the store that a field of the documents ``kept`` names, ``(kept,)``."""
+        """The rows of the store that a field of the turns ``kept`` names, ``(kept,)``."""
         used, places = np.unique(index.codes[kept, column], return_inverse=True)
         names = index.names[column]
         rows = np.array([self.store.index_of(names[code]) for code in used.tolist()], dtype=np.int64)
         return rows[places]
 
     def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
-        """The document ``index``; nothing of it is drawn but where its compression says so.
+        """The document ``index`` with all its turns; nothing of it is drawn but where its compression says so.
 
         Raises:
             UserError: an answer of several chunks without word times, in an order that has to cut it.
         """
-        offset, *rows = self._places[index].tolist()
+        first = int(self._ends[index - 1]) if index else 0
+        rows = self._rows[first : int(self._ends[index])].reshape(-1).tolist()
+        document = self._documents.read(int(self._offsets[index]))
         utterances = tuple(self.store.row(row) for row in rows)
-        found = Example(self._documents.read(offset), utterances, self.store.frame_rate_hz, str(self.store.path))
+        found = Example(document, utterances, self.store.frame_rate_hz, str(self.store.path))
         return TASKS[self.task].write(self._form, found, Draw(draw_seed, progress, self._settings))
 
 
@@ -101,20 +108,20 @@ class TextSource(CommonSource):
         super().__init__(name, config)
         self.task, self._form, self.store = config.task, writing_tokens(name, config, form), None
         self._settings = checked_settings(name, config, form)
-        chain = _chain(config)
-        self._documents = JsonLines(documents_path(name, config), _fields(config, chain))
+        chain = chain_of_source(config)
+        self._documents = JsonLines(documents_path(name, config), document_fields(config, chain))
         languages = language_fields(TASKS[config.task].fields)
         roles = [field for field in TASKS[config.task].fields if field == "messages"]
-        index = index_documents(self._documents, (*languages, *_core_field(chain), *roles), kept_in)
+        index = index_documents(self._documents, (*languages, *core_field(chain), *roles), kept_in)
         columns = range(len(languages))
         check_languages(name, config, index, columns)
-        kept = np.flatnonzero(_kept(config, index, columns, part))
+        kept = np.flatnonzero(kept_documents(config, index, columns, part))
         if roles:
             _check_roles(form, self._documents, index, kept)
         self.spelt_tokens = spelt_tokens(self._form, index)
         self.num_documents = not_empty(name, config, len(kept))
         self._offsets = index.offsets if len(kept) == len(index.offsets) else index.offsets[kept]
-        self.languages = _names_used(index, kept, columns, chain)
+        self.languages = names_used(index, kept, columns, chain)
         if chain is not None:
             check_chain_keys(name, config, self.languages)
 
@@ -141,12 +148,12 @@ class TextSource(CommonSource):
         self._form = self._form.knowing(open_known_texts(name, texts, self._form.encoder))
 
 
-def _chain(config: SourceConfig) -> Chain | None:
+def chain_of_source(config: SourceConfig) -> Chain | None:
     """The chain of modality that a source writes; None where its task writes none."""
     return CHAINS[config.order] if "order" in TASKS[config.task].reads else None
 
 
-def _fields(config: SourceConfig, chain: Chain | None) -> tuple[str, ...]:
+def document_fields(config: SourceConfig, chain: Chain | None) -> tuple[str, ...]:
     """The fields of the documents: those of the task, and those that its chain writes besides.
 
     An answer that is not spoken is no utterance.
@@ -155,15 +162,17 @@ def _fields(config: SourceConfig, chain: Chain | None) -> tuple[str, ...]:
     if chain is None:
         return own
     needed = (field for field in own if field != "answer" or chain.speaks)
-    return tuple(dict.fromkeys((*needed, *chain.fields, *_core_field(chain))))
+    return tuple(dict.fromkeys((*needed, *chain.fields, *core_field(chain))))
 
 
-def _core_field(chain: Chain | None) -> tuple[str, ...]:
+def core_field(chain: Chain | None) -> tuple[str, ...]:
     """The field that names the core language of a document; none where the chain has no such language."""
     return (CORE_LANGUAGE,) if chain is not None and chain.has_core else ()
 
 
-def _kept(config: SourceConfig, index: DocumentIndex, columns: Iterable[int], part: Part) -> npt.NDArray[np.bool_]:
+def kept_documents(
+    config: SourceConfig, index: DocumentIndex, columns: Iterable[int], part: Part
+) -> npt.NDArray[np.bool_]:
     """Which documents of the part are wanted by the languages in all of ``columns``, ``(documents,)``."""
     kept = part.keeps(index.hashes)
     for column in columns:
@@ -171,6 +180,17 @@ def _kept(config: SourceConfig, index: DocumentIndex, columns: Iterable[int], pa
         if not wanted.all():
             kept &= wanted[index.codes[:, column]]
     return kept
+
+
+def _whole(wanted: npt.NDArray[np.bool_], begins: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Of ``wanted`` turns ``(turns,)`` those of documents of which every turn is.
+
+    Args:
+        begins: ``(documents,)`` the first turn of each.
+    """
+    if len(begins) == len(wanted):
+        return wanted
+    return np.repeat(np.logical_and.reduceat(wanted, begins), np.diff(begins, append=len(wanted)))
 
 
 def _check_roles(form: SequenceFormat, documents: JsonLines, index: DocumentIndex, kept: npt.NDArray[np.int64]) -> None:
@@ -192,7 +212,7 @@ def _check_roles(form: SequenceFormat, documents: JsonLines, index: DocumentInde
         raise UserError("; ".join(refused[:_MOST_NAMED]) + more)
 
 
-def _names_used(
+def names_used(
     index: DocumentIndex, kept: npt.NDArray[np.int64], columns: Iterable[int], chain: Chain | None
 ) -> list[str]:
     """What the documents ``kept`` say in ``columns``, and the languages of their chain besides; each once, sorted."""

@@ -18,6 +18,7 @@ from cslm.corpora.messages import plain_messages, said_messages
 from cslm.corpora.text_documents import HEADER, half_of_a_character
 from cslm.errors import UserError
 from cslm.files.gzip_files import unpacked_gzip
+from cslm.sequences.spoken_turns import TURNS, check_turns
 
 _IDS = ("question", "answer")  # of a unit store
 _MOST_OPEN = 64
@@ -41,15 +42,17 @@ class JsonLines:
 
     They are those of one file, or of all ``*.jsonl`` of a folder in the order of their names, as if they were one file;
     ``*.jsonl.gz`` are unpacked first. Languages are read as tags, messages as ``role`` and ``content``, whether the
-    file has them in ``messages`` or, as ShareGPT, in ``conversations``.
+    file has them in ``messages`` or, as ShareGPT, in ``conversations``. With ``in_turns`` a line may list its
+    :data:`~cslm.sequences.spoken_turns.TURNS`, which have the fields; those of the line itself hold for all of them.
 
     Raises:
         UserError: there is no such file or folder, it holds no JSON Lines, or its header names other files.
     """
 
-    def __init__(self, path: Path, fields: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, fields: tuple[str, ...], in_turns: bool = False) -> None:
         self.path = path
         self.fields = fields
+        self.in_turns = in_turns
         self.files = _files_of(path)
         self._plain = [unpacked_gzip(file) if file.suffix == ".gz" else file for file in self.files]
         sizes = [file.stat().st_size for file in self._plain]
@@ -98,11 +101,17 @@ class JsonLines:
 
     def texts(self, document: dict[str, Any]) -> Iterator[str]:
         """What a document says in its text fields and messages."""
-        for name in self.fields:
-            if name == "messages":
-                yield from (message["content"] for message in document[name])
-            elif name not in (*self._languages, *_IDS):
-                yield document[name]
+        for turn in self.turns(document):
+            for name in self.fields:
+                if name == "messages":
+                    yield from (message["content"] for message in turn[name])
+                elif name not in (*self._languages, *_IDS):
+                    yield turn[name]
+
+    def turns(self, document: dict[str, Any]) -> list[dict[str, Any]]:
+        """The turns of a document, each with all fields; the document itself where it lists none."""
+        found: list[dict[str, Any]] = document.get(TURNS, [document]) if self.in_turns else [document]
+        return found
 
     def _lines(self) -> Iterator[tuple[str, int, bytes]]:
         """File and line, place, and content of the lines that are not empty."""
@@ -118,8 +127,14 @@ class JsonLines:
         """What a line says in our words.
 
         Raises:
-            UserError: a field that is missing, or that holds no text, no language or no conversation.
+            UserError: a field that is missing, or that holds no text, no language, no conversation or no turns.
         """
+        if self.in_turns and TURNS in raw:
+            whole = {name: value for name, value in raw.items() if name != TURNS}
+            return {**whole, TURNS: [self._turn({**whole, **turn}) for turn in check_turns(raw[TURNS])]}
+        return self._turn(raw)
+
+    def _turn(self, raw: dict[str, Any]) -> dict[str, Any]:
         document = dict(raw)
         for name in self.fields:
             if name == "messages":
@@ -131,7 +146,8 @@ class JsonLines:
                 document[name] = messages
             elif not isinstance(raw.get(name), str):
                 found = "is missing" if name not in raw else f"is {json.dumps(raw[name], ensure_ascii=False)[:60]}"
-                raise UserError(f"the field {name} {found}; it must be text")
+                hint = f" ({TURNS} are read by the task dialogue alone)" if TURNS in raw else ""
+                raise UserError(f"the field {name} {found}; it must be text{hint}")
         for name in self._languages:
             document[name] = language_tag(raw[name])
         return document

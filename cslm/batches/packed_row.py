@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,17 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from cslm.sequences.sequence import PlacedClip
+from cslm.sequences.sequence import COUNTS_OF_CLIPS, ClipWithMore, PlacedClip
 from cslm.sequences.sequence import Sequence as Document
+
+
+class Padded(NamedTuple):
+    """Arrays of several lengths, padded with zeros to the longest."""
+
+    values: Tensor
+    """(clips, longest, ...)"""
+    lengths: Tensor
+    """int64 (clips,)"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,17 +35,26 @@ class Clips:
     lengths: Tensor
     """int64 (clips,): samples or frames of each"""
     places: Tensor
-    """int64 (clips, 2): the positions of the row that each fills, from the first up to, and without, the second"""
+    """int64 (spans, 2): the positions of the row that each audio span fills, from the first up to, and without, the
+    second"""
     languages: tuple[str, ...]
-    """of each, as its span has it"""
+    """of each clip, as its first span has it"""
+    owners: Tensor
+    """int64 (spans,): the clip of each span"""
+    firsts: Tensor
+    """int64 (spans,): which of the clip's vectors the first place of each span takes"""
+    more: Mapping[str, Padded] = field(default_factory=dict)
+    """what else the clips bring, by name, a row a clip"""
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def to(self, device: torch.device) -> Clips:
         """The same on a device."""
-        values, lengths, places = (it.to(device, non_blocking=True) for it in (self.values, self.lengths, self.places))
-        return Clips(values, lengths, places, self.languages)
+        tensors = (self.values, self.lengths, self.places, self.owners, self.firsts)
+        values, lengths, places, owners, firsts = (it.to(device, non_blocking=True) for it in tensors)
+        more = {name: Padded(*(it.to(device, non_blocking=True) for it in found)) for name, found in self.more.items()}
+        return Clips(values, lengths, places, self.languages, owners, firsts, more)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +77,8 @@ class PackedRow:
     """int64 (targets,): the group that the loss of each is reported in"""
     clips: Clips | None = None
     """what fills the audio spans, where there are any"""
+    clip_counts: Mapping[str, int] = field(default_factory=dict)
+    """how much the clips have of what a loss is a mean over; a name that is not there is 0"""
 
     @property
     def num_slots(self) -> int:
@@ -75,8 +96,9 @@ class PackedRow:
         return [stop - start for start, stop in pairwise(self.boundaries)]
 
     def counts(self) -> dict[str, int]:
-        """What a term may be a mean over: ``targets`` and ``clips``."""
-        return {"targets": self.num_targets, "clips": 0 if self.clips is None else len(self.clips)}
+        """What a term may be a mean over: ``targets``, ``clips``, and what clips have."""
+        brought = {name: self.clip_counts.get(name, 0) for name in COUNTS_OF_CLIPS}
+        return {"targets": self.num_targets, "clips": 0 if self.clips is None else len(self.clips), **brought}
 
     def to(self, device: torch.device) -> PackedRow:
         """The same on a device; boundaries stay."""
@@ -89,6 +111,7 @@ class PackedRow:
             target_weights=self.target_weights.to(device, non_blocking=True),
             target_groups=self.target_groups.to(device, non_blocking=True),
             clips=None if self.clips is None else self.clips.to(device),
+            clip_counts=self.clip_counts,
         )
 
 
@@ -115,6 +138,7 @@ def packed_row(documents: Sequence[Document], groups: Mapping[str, int], pad_id:
         target_weights=torch.from_numpy(weights[targets].astype(np.float32)),
         target_groups=torch.from_numpy(numbers[targets]),
         clips=_clips(documents, boundaries.tolist()),
+        clip_counts=_clip_counts(documents),
     )
 
 
@@ -122,8 +146,16 @@ def count_all(documents: Sequence[Document]) -> dict[str, int]:
     """The counts of all rows that these documents are packed into, however they are."""
     return {
         "targets": sum(int(document.trained[1:].sum()) for document in documents),
-        "clips": sum(len(document.clips) for document in documents),
+        "clips": sum(len({id(clip.clip) for clip in document.clips}) for document in documents),
+        **_clip_counts(documents),
     }
+
+
+def _clip_counts(documents: Sequence[Document]) -> dict[str, int]:
+    """What the clips have of what a loss is a mean over; one that is placed twice counts once."""
+    clips = {id(placed.clip): placed.clip for document in documents for placed in document.clips}
+    found = [clip.counts() for clip in clips.values() if isinstance(clip, ClipWithMore)]
+    return {name: sum(counts.get(name, 0) for counts in found) for name in COUNTS_OF_CLIPS}
 
 
 def _targets(
@@ -147,10 +179,25 @@ def _clips(documents: Sequence[Document], starts: Sequence[int]) -> Clips | None
     ]
     if not placed:
         return None
-    values = [torch.from_numpy(np.ascontiguousarray(clip.clip.read(), dtype=np.float32)) for _, clip in placed]
+    # Two spans of one clip are the same object: it is read, and its vectors are made, once.
+    rows: dict[int, tuple[int, PlacedClip]] = {}
+    for _, clip in placed:
+        rows.setdefault(id(clip.clip), (len(rows), clip))
+    own = [clip for _, clip in rows.values()]
+    more = [clip.clip.more() if isinstance(clip.clip, ClipWithMore) else {} for clip in own]
+    empty = {name: array[:0] for found in more for name, array in found.items()}
+    values, lengths = _padded([clip.clip.read().astype(np.float32, copy=False) for clip in own])
     return Clips(
-        values=pad_sequence(values, batch_first=True),
-        lengths=torch.tensor([len(value) for value in values]),
+        values=values,
+        lengths=lengths,
         places=torch.tensor([[start + clip.start, start + clip.stop] for start, clip in placed]),
-        languages=tuple(clip.language for _, clip in placed),
+        languages=tuple(clip.language for clip in own),
+        owners=torch.tensor([rows[id(clip.clip)][0] for _, clip in placed]),
+        firsts=torch.tensor([clip.first for _, clip in placed]),
+        more={name: _padded([found.get(name, nothing) for found in more]) for name, nothing in empty.items()},
     )
+
+
+def _padded(arrays: Sequence[npt.NDArray[Any]]) -> Padded:
+    values = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
+    return Padded(pad_sequence(values, batch_first=True), torch.tensor([len(value) for value in values]))

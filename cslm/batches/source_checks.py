@@ -74,7 +74,7 @@ def checked_settings(name: str, config: SourceConfig, form: SequenceFormat) -> S
     if config.num_sentences < 2:
         raise UserError(f"the source {name} has num_sentences {config.num_sentences}: give 2 or more")
     compression = config.compression
-    if compression is not None and form.vocabulary is None:
+    if compression is not None and form.vocabulary is None and "manifest" not in TASKS[config.task].reads:
         raise UserError(f"the source {name} has a compression, and a model of text alone writes no chain: leave it out")
     return Settings(
         config.order, config.spans, config.span_words, config.num_sentences,
@@ -192,7 +192,7 @@ def not_empty(name: str, config: SourceConfig, count: int) -> int:
         UserError: it is 0.
     """
     if count == 0:
-        where = config.documents if config.documents is not None else config.store
+        where = config.documents or config.manifest or config.store
         filters = {"languages": config.languages, "speakers": config.speakers}
         asked = ", ".join(f"{key} {value}" for key, value in filters.items() if value is not None) or "no filter"
         what = _CALLED.get(TASKS[config.task].source, "documents")

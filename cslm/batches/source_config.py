@@ -36,15 +36,30 @@ class SourceConfig:
 
     task: str
     """asr, tts, interleaved, code_switched, story, speech (a store); translation, instruction, text, text_dialogue
-    (documents); dialogue (documents and the store of their utterances)"""
-    weight: float | WeightSchedule
+    (documents); dialogue (documents and the store of their utterances); audio_asr (a manifest) and audio_dialogue
+    (documents and the manifest of their questions) and audio_imitation (targets and the manifest of what they answer)
+    and audio_distillation (teacher states and the manifest of what they are of), for a model that hears by a connector
+    """
+    weight: WeightSchedule | float
     """share of the training's tokens, in any unit; 0 leaves the source out; or a schedule: {values: [0.6, 0.1]}"""
     store: str | None = None
     """folder of a unit store"""
     documents: str | None = None
     """JSON Lines file of documents (.jsonl, .jsonl.gz), or a folder of such files"""
+    manifest: str | None = None
+    """manifest of recordings, which are put before the model as vectors; no units are needed"""
+    frames: str | None = None
+    """store of what the frozen encoder makes of the recordings of the manifest (make-frames), which training then does
+    not run; null runs it in every step"""
+    targets: str | None = None
+    """store of what the frozen language model answers to transcripts (make-targets), to be imitated"""
+    teacher_states: str | None = None
+    """store of the frozen language model's states on transcripts (make-teacher-states), that speech is held against"""
     languages: list[str] | None = None
     """only these languages (of both sides, where there are two)"""
+    language_exponent: float = 1.0
+    """of recordings: a language is drawn as often as the number of its recordings to this exponent says, from 1 (each
+    recording alike) to 0 (each language alike)"""
     speakers: list[str] | None = None
     """only rows of these speakers; of a dialogue, only answers in these voices"""
     order: str = "interleaved"
@@ -57,6 +72,13 @@ class SourceConfig:
     alone is learnt) or spoken (text, then its speech, which alone is learnt)"""
     span_words: float = MEAN_SPAN_WORDS
     """mean number of words in a span of an interleaved utterance (Chinese: of characters); at least 1"""
+    text_words: float | WeightSchedule = 0.0
+    """share of the words of an imitated recording that the model reads as text, from 0 (none) to 1; word times say
+    where; or a schedule over the training: {values: [0.6, 0.0]}"""
+    text_documents: float = 1.0
+    """share of the imitated recordings in which text_words are text at all, from 0 to 1; the others are heard whole"""
+    transcribing_weight: float = 0.25
+    """how often each token of an imitated transcript counts: much of it teaches to transcribe whatever is asked"""
     num_sentences: int = 4
     """of a code-switched document"""
     joined_tokens: int | None = None
@@ -215,7 +237,9 @@ class CommonSource:
         """A clean document with its noise and its weight in the loss."""
         if self._unit_noise:
             document = read_with_noise(document, self._unit_noise, draw_seed)
-        return document if self._loss_weight == 1 else dataclasses.replace(document, loss_weight=self._loss_weight)
+        if self._loss_weight == 1:
+            return document
+        return dataclasses.replace(document, loss_weight=self._loss_weight * document.loss_weight)
 
     def know_texts(self) -> None:
         """Nothing: where texts are cut anew each time, or there are none."""

@@ -79,3 +79,21 @@ class UnitCodec(Protocol):
         Raises:
             UserError: the card has no vocoder.
         """
+
+
+class BoundedCodec(UnitCodec, Protocol):
+    """A codec whose units depend on a part of the clip alone: they are known while the clip is still spoken."""
+
+    @property
+    def reach_samples(self) -> int | None:
+        """Samples before and behind a frame that decide its units; None where the whole clip does.
+
+        Frame ``t`` is samples ``t * hop`` to ``(t + 1) * hop``, and a clip has ``round(num_samples / hop)`` frames or
+        fewer.
+        """
+
+
+def reach_of(codec: UnitCodec) -> int | None:
+    """:attr:`BoundedCodec.reach_samples`; None for a codec that has none."""
+    reach: int | None = getattr(codec, "reach_samples", None)
+    return reach

@@ -25,6 +25,7 @@ from cslm.errors import UserError
 _N_FFT = 512
 _BLOCK_FRAMES = 4096  # what is computed at a time of a long utterance
 _SILENCE = 1e-10  # power in a band that counts as none
+_FULL_SCALE = 2 * math.log(_N_FFT / 8)  # about the power of a loud voice in its loudest band
 
 
 class MelFeatures:
@@ -48,11 +49,17 @@ class MelFeatures:
         """Frames of an utterance of ``num_samples`` samples."""
         return (2 * num_samples + self.hop) // (2 * self.hop)
 
+    @property
+    def reach_samples(self) -> int:
+        """Samples before and behind a frame that its features are made of, where levels and means are fixed."""
+        return self._kernels.shape[1] // 2 * self.spectrum_hop + _N_FFT // 2 + self.hop
+
     def spectra(self, waveform: NDArray[np.float32]) -> tuple[torch.Tensor, torch.Tensor]:
         """Bands ``(num_spectra, num_bands)`` in units of 10 dB, 0 the loudest, and 1 where there is speech, else 0."""
         p = self.parameters
         bands = self._log_power(torch.from_numpy(waveform).double())
-        bands = (bands - bands.max()) / math.log(10)
+        loudest = _FULL_SCALE if p.fixed_level else bands.max()
+        bands = (bands - loudest) / math.log(10)
         weights = (bands.amax(dim=1) > -p.speech_db / 10).double()
         return bands.clamp_(min=-p.floor_db / 10), weights
 

@@ -36,7 +36,7 @@ VERSION = 1
 
 # Parameters that came later, with the value that leaves units as they were: cards of before, which do not name them,
 # keep their fingerprint and their units.
-_LATER = {"change_penalty": 0.0, "warp_step": 1}
+_LATER = {"change_penalty": 0.0, "warp_step": 1, "fixed_level": 0}
 
 
 class MelKMeans:
@@ -89,6 +89,13 @@ class MelKMeans:
     def min_num_samples(self) -> int:
         """One frame."""
         return self._features.hop
+
+    @property
+    def reach_samples(self) -> int | None:
+        """Samples before and behind a frame that decide its unit; None where all of the utterance does."""
+        p = self.parameters
+        whole = p.change_penalty or p.mean_share or len(self._features.warps) > 1 or not p.fixed_level
+        return None if whole else self._features.reach_samples
 
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[NDArray[np.float32]], batches: AudioBatches | None = None) -> list[Units]:

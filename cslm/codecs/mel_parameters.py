@@ -28,6 +28,9 @@ class MelKMeansParameters:
     """Highest frequency."""
     floor_db: float = 60.0
     """Bands more than this below the loudest of the utterance count as silent."""
+    fixed_level: int = 0
+    """1: levels count from full scale, and not from the loudest of the utterance. With mean_share 0, num_warps 1 and
+    change_penalty 0, units are then known while the utterance is still spoken."""
     num_cepstra: int = 13
     """Cepstra kept, the level included."""
     mean_share: float = 1.0
@@ -93,6 +96,7 @@ def _check(p: MelKMeansParameters, where: str) -> None:
         "floor_db, speech_db, mean_prior_sec, delta_weight and change_penalty must not be negative": min(sizes) >= 0,
         "warp_range must lie between 0 and 0.5, num_warps be odd": 0 <= p.warp_range <= 0.5 and p.num_warps % 2 == 1,
         "warp_step must be at least 1": p.warp_step >= 1,
+        "fixed_level must be 0 or 1": p.fixed_level in (0, 1),
     }
     for rule, holds in rules.items():
         if not holds:

@@ -36,3 +36,14 @@ def chain_document(name: str, question: str, texts: FourTexts, answer: str | Non
     """
     spoken = {} if answer is None else {"answer": answer}
     return {"id": name, "question": question, **spoken, **asdict(texts)}
+
+
+def scored_document(chain: dict[str, Any]) -> dict[str, Any]:
+    """A line of ``test_dialogues.jsonl``: a chain, with what scores compare a reply with."""
+    return {
+        "id": chain["id"],
+        "direction": f"{chain['question_language']}-{chain['answer_language']}",
+        **{key: value for key, value in chain.items() if key != "id"},
+        "question_reference": chain["question_text"],
+        "answer_reference": chain["answer_text"],
+    }

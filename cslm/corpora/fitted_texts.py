@@ -12,7 +12,7 @@ from cslm.errors import UserError
 from cslm.files.gzip_files import unpacked_gzip
 from cslm.files.json_lines import read_json_lines
 
-_FIELDS = ("text", "question_text", "answer_text", "source", "target")
+_FIELDS = ("text", "question_text", "core_question", "core_answer", "answer_text", "source", "target")
 
 
 def fitted_texts(files: Sequence[Path]) -> Iterator[str]:

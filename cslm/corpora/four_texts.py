@@ -7,14 +7,16 @@ are tried, and ``keys`` names others.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from cslm.corpora.cells import text_of
-from cslm.corpora.chain_documents import TEXTS, FourTexts, chain_document
+from cslm.corpora.chain_documents import TEXTS, FourTexts, chain_document, scored_document
 from cslm.corpora.hugging_face import cell_of
 from cslm.corpora.intake import MAX_REJECTED_SHARE, Intake
 from cslm.corpora.languages import language_tag
@@ -23,6 +25,7 @@ from cslm.corpora.manifest import Utterance, write_manifest
 from cslm.corpora.table_rows import QUOTINGS, open_text, read_rows
 from cslm.errors import UserError
 from cslm.files.json_lines import write_json_lines
+from cslm.ranges import Range, check_numbers
 
 KNOWN_KEYS: dict[str, tuple[str, ...]] = {
     "audio": ("audio", "wav", "path", "audio_path", "wav_path", "file"),
@@ -72,6 +75,11 @@ class FourTextsConfig:
     """What separates the columns of a table: one character."""
     quoting: str = "none"
     """Of a table, as for prepare-corpus table: none, csv, auto."""
+    test_share: float = 0.0
+    """Share of the questions that is kept for tests, in test.jsonl and test_dialogues.jsonl. Drawn by the question in
+    the core language, so lists of several languages keep the same ones."""
+    seed: int = 0
+    """Draws the tests."""
     max_rejected_share: float = MAX_REJECTED_SHARE
     """Where a larger share of the lines cannot be used, the command ends with status 2; the others are written."""
 
@@ -79,8 +87,9 @@ class FourTextsConfig:
         """Check what types cannot.
 
         Raises:
-            UserError: an unknown field in keys, a delimiter that is none, or an unknown quoting.
+            UserError: an unknown field in keys, a delimiter that is none, an unknown quoting, or a share out of range.
         """
+        check_numbers(self, "", test_share=Range(0, below=1))
         for name in self.keys:
             if name not in KNOWN_KEYS:
                 raise UserError(f"--keys.{name}: there is no such field; the fields are {', '.join(KNOWN_KEYS)}")
@@ -102,10 +111,12 @@ class _Line:
 def prepare_four_texts(output: Path, config: FourTextsConfig) -> None:
     """Write ``manifest.jsonl`` with the spoken questions, and ``chains.jsonl`` with the four texts of each.
 
-    A line that cannot be used is left out of both and listed in ``rejected.jsonl``.
+    Those that are kept for tests go to ``test.jsonl`` and ``test_dialogues.jsonl`` instead. A line that cannot be used
+    is left out of all and listed in ``rejected.jsonl``.
 
     Raises:
-        UserError: no list, no recordings, keys that no line has, an id twice, or not one line that can be used.
+        UserError: no list, no recordings, keys that no line has, an id twice, not one line that can be used, or a share
+            of tests that leaves nothing for them, or nothing beside them.
     """
     path, audio = Path(config.list_file), _audio_of(config)
     language, core = language_tag(config.language), language_tag(config.core_language)
@@ -127,8 +138,26 @@ def prepare_four_texts(output: Path, config: FourTextsConfig) -> None:
             chains.append(chain_document(utterance.id, utterance.id, four))
     intake.finish(output, str(path))
     recordings.keep([utterance.audio for utterance in utterances])
-    write_json_lines(chains, output / "chains.jsonl")
-    write_manifest(utterances, output / "manifest.jsonl")
+    tested = [_is_test(chain["core_question"], config) for chain in chains]
+    if config.test_share and len(set(tested)) < 2:
+        raise UserError(
+            f"{path}: test_share {config.test_share} keeps {sum(tested)} of {len(tested)} questions for tests: both "
+            "parts need some; give another --test_share or --seed"
+        )
+    for is_test, names in ((False, ("chains", "manifest")), (True, ("test_dialogues", "test"))):
+        if is_test in tested:
+            of_part = [scored_document(one) if is_test else one for one in compress(chains, _which(tested, is_test))]
+            write_json_lines(of_part, output / f"{names[0]}.jsonl")
+            write_manifest(compress(utterances, _which(tested, is_test)), output / f"{names[1]}.jsonl")
+
+
+def _which(tested: list[bool], is_test: bool) -> list[bool]:
+    return [one == is_test for one in tested]
+
+
+def _is_test(core_question: str, config: FourTextsConfig) -> bool:
+    digest = hashlib.sha256(f"{config.seed} {core_question}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") < config.test_share * 2.0**64
 
 
 def _audio_of(config: FourTextsConfig) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Any
 from cslm.corpora.hugging_face import hub_faults, open_data_set
 from cslm.corpora.hugging_face_text import commit_of, hash_of_files
 from cslm.corpora.messages import plain_messages, said_messages
-from cslm.corpora.text_documents import sha256_of
+from cslm.corpora.text_documents import half_of_a_character, sha256_of
 from cslm.errors import UserError, first_line
+from cslm.files.json_lines import read_json_lines
 
-_BUILDERS = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-"""Suffix of a file to the builder of ``datasets`` that reads it."""
+_SUFFIXES = (".json", ".jsonl", ".parquet")
 _NO_INPUT = ("", "<noinput>", "noinput", "n/a", "none")
 """How data sets of this layout say that there is no input."""
 
@@ -68,7 +69,12 @@ def read_instruction_pairs(config: InstructionPairsConfig) -> Iterator[Instructi
     """
     for number, row in enumerate(_rows(config)):
         name = f"{number:06d}"
-        if config.instruction_column in row and config.output_column in row:
+        half = half_of_a_character(row)
+        if not isinstance(row, dict):
+            yield NoPair(name, f"is a {type(row).__name__}, not an object")
+        elif half is not None:
+            yield NoPair(name, f"holds half of a Unicode character ({half})")
+        elif config.instruction_column in row and config.output_column in row:
             yield _pair_of_columns(row, name, config)
         elif "messages" in row or "conversations" in row:
             yield _pair_of_messages(row, name)
@@ -93,26 +99,43 @@ def origin_of_pairs(config: InstructionPairsConfig) -> dict[str, Any]:
         return {**origin, "content": f"sha256:{sha256_of(path)}"}
     if path.is_dir():
         return {**origin, "content": hash_of_files(path)}
-    if path.suffix.lower() in _BUILDERS:
+    if path.suffix.lower() in _SUFFIXES:
         raise UserError(f"{path}: no such file; --pairs.dataset names one, a folder, or a data set of the Hub")
     return {**origin, "revision": commit_of(config.dataset, config.revision)}
 
 
-def _rows(config: InstructionPairsConfig) -> Iterator[dict[str, Any]]:
+def _rows(config: InstructionPairsConfig) -> Iterator[Any]:
     path = Path(config.dataset)
     if not path.is_file():
         yield from open_data_set(config.dataset, config.subset, config.split, config.revision)
         return
-    if path.suffix.lower() not in _BUILDERS:
+    if path.suffix.lower() not in _SUFFIXES:
         raise UserError(f"{path}: is read as .json, .jsonl or .parquet: rename it, or convert it to one of these")
+    if path.suffix.lower() != ".parquet":
+        yield from _json_rows(path)
+        return
     import datasets  # here: it takes a while
 
     try:
-        yield from datasets.load_dataset(
-            _BUILDERS[path.suffix.lower()], data_files=str(path.resolve()), split="train", streaming=True
-        )
+        yield from datasets.load_dataset("parquet", data_files=str(path.resolve()), split="train", streaming=True)
     except (ValueError, datasets.exceptions.DatasetGenerationError, *hub_faults()) as error:
-        raise UserError(f"{path}: cannot be read ({first_line(error)}); a list of objects is wanted") from None
+        raise UserError(f"{path}: cannot be read ({first_line(error)}); a table of pairs is wanted") from None
+
+
+def _json_rows(path: Path) -> Iterator[Any]:
+    """The objects of a list, or of lines. ``datasets`` would put quotes around all texts where one of them is none."""
+    with path.open("rb") as file:
+        first = next((line.strip() for line in file if line.strip()), b"")
+    if not first:
+        raise UserError(f"{path}: is empty; a list of objects is wanted")
+    if not first.startswith(b"["):
+        yield from (row for _, row in read_json_lines(path))
+        return
+    try:
+        rows = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path}: cannot be read ({error}); a list of objects is wanted") from None
+    yield from rows
 
 
 def _pair_of_columns(row: dict[str, Any], name: str, config: InstructionPairsConfig) -> InstructionPair | NoPair:

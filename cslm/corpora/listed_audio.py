@@ -42,6 +42,8 @@ class ListedAudio:
             UserError: there is none, or there are several.
         """
         wanted = PurePosixPath(listed.replace("\\", "/"))
+        if str(wanted) in self._places:
+            return self._places[str(wanted)]
         named = self._by_name.get(wanted.name, ())
         found = _closest(wanted, named)
         if len(found) == 1:

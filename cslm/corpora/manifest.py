@@ -58,12 +58,21 @@ def read_manifest(path: _PathLike) -> Iterator[Utterance]:
     """
     seen: set[str] = set()
     for number, record in read_json_lines(path):
-        utterance = _plain_utterance(record) or _utterance(record, f"{os.fspath(path)}, line {number}")
+        utterance = utterance_of(record, f"{os.fspath(path)}, line {number}")
         if utterance.id in seen:
             where = f"{os.fspath(path)}, line {number}"
             raise UserError(f"{where}: the id {utterance.id!r} was used before; make every id unique")
         seen.add(utterance.id)
         yield utterance
+
+
+def utterance_of(record: dict[str, Any], where: str) -> Utterance:
+    """The utterance of a line; ``where`` is file and line, for messages.
+
+    Raises:
+        UserError: it misses a field, or has a value of a wrong type.
+    """
+    return _plain_utterance(record) or _utterance(record, where)
 
 
 def write_manifest(utterances: Iterable[Utterance], path: _PathLike) -> int:

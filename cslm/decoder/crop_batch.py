@@ -31,6 +31,10 @@ class CropBatch:
     """float32 (batch, mel frames, bands): where the flow starts"""
     times: Tensor
     """float32 (batch,): how far each has flowed, 0 to 1"""
+    waveform: Tensor
+    """float32 (batch, mel frames, hop length): samples from the centre of each frame on; none without a vocoder"""
+    source: Tensor
+    """float32, the same shape: standard normal numbers, the noise that the vocoder shapes"""
 
     @property
     def num_slots(self) -> int:

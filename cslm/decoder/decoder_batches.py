@@ -16,7 +16,7 @@ from cslm.batches.micro_batch import StepBatch
 from cslm.codecs.units import Units
 from cslm.decoder.crop_batch import CropBatch
 from cslm.decoder.decoder_data import DecoderData
-from cslm.decoder.speech_decoder import GROUPS
+from cslm.decoder.speech_decoder import GROUPS, VOCODER_GROUP
 from cslm.decoder.time_grid import TimeGrid
 
 _ORDER, _CROP = 0, 1  # what a random generator is for
@@ -55,7 +55,7 @@ class DecoderStream:
     @property
     def groups(self) -> tuple[str, ...]:
         """What losses are reported by."""
-        return GROUPS
+        return (*GROUPS, VOCODER_GROUP) if self.data.mels.samples_a_frame else GROUPS
 
     def step(self, position: Mapping[str, Any], rank: int, world_size: int) -> StepBatch:
         """The batch at ``position``: ``{}`` at the start, then what the step before returned."""
@@ -97,12 +97,15 @@ class DecoderStream:
         window = Units(units.ids[first:stop], durations[first:stop])
         mel = self.data.mels.read(crop.utterance, crop.first_mel_frame, crop.num_mel_frames)
         generator = np.random.default_rng([self.seed, _CROP, crop.draw, 1])
-        return self._tensors(window, int(self.data.voices[crop.utterance]), mel, positions - first, generator)
+        waveform = self.data.mels.read_waveform(crop.utterance, crop.first_mel_frame, crop.num_mel_frames)
+        voice = int(self.data.voices[crop.utterance])
+        return self._tensors(window, voice, mel, positions - first, waveform, generator)
 
     def _nothing(self) -> dict[str, Tensor]:
         units = Units(np.zeros((0, len(self.data.store.codebook_sizes)), np.int64), np.zeros(0, np.int64))
         mel = np.zeros((0, len(self.data.mels.mean)), np.float32)
-        return self._tensors(units, 0, mel, np.zeros(0), np.random.default_rng(0))
+        waveform = np.zeros((0, self.data.mels.samples_a_frame), np.float32)
+        return self._tensors(units, 0, mel, np.zeros(0), waveform, np.random.default_rng(0))
 
     @staticmethod
     def _tensors(
@@ -110,6 +113,7 @@ class DecoderStream:
         voice: int,
         mel: NDArray[np.float32],
         positions: NDArray[np.float64],
+        waveform: NDArray[np.float32],
         generator: np.random.Generator,
     ) -> dict[str, Tensor]:
         assert units.durations is not None, "a window knows how long its units last"
@@ -123,6 +127,8 @@ class DecoderStream:
             "positions": positions.astype(np.float32),
             "noise": generator.standard_normal(mel.shape, dtype=np.float32),
             "times": np.float32(generator.random()),
+            "waveform": waveform,
+            "source": generator.standard_normal(waveform.shape, dtype=np.float32),
         }
         return {name: torch.as_tensor(value) for name, value in arrays.items()}
 

@@ -37,10 +37,23 @@ class DecoderConfig:
     """Euler steps from noise to the log-mel; 0 leaves the mean"""
     temperature: float = 0.2
     """standard deviation of the noise that the flow starts from: 0 is clear and a little dull, 1 is lively and rough"""
+    vocoder: str = "griffin_lim"
+    """from log-mel to samples: griffin_lim learns nothing, harmonic is trained with the rest, and soon heard; hifigan
+    is a model of transformers that others have trained"""
+    vocoder_model: str | None = None
+    """Hub id or folder of the model (hifigan); it must have been trained on such spectrograms"""
+    vocoder_revision: str | None = None
+    """revision of the Hub's model (hifigan)"""
+    vocoder_log_base: float | None = 10.0
+    """base of the logarithm in the spectrograms that the model was trained on (hifigan); null: natural"""
+    vocoder_width: int = 192
+    """channels of the vocoder's net (harmonic)"""
+    num_vocoder_blocks: int = 3
+    """convolution blocks of the vocoder's net (harmonic)"""
     num_griffin_lim_iterations: int = 24
-    """iterations of the vocoder"""
+    """iterations of Griffin-Lim"""
     griffin_lim_momentum: float = 0.99
-    """momentum of the vocoder, 0 to 1"""
+    """momentum of Griffin-Lim, 0 to 1"""
     sample_rate_hz: int = 22050
     """samples a second of the waveform"""
     n_fft: int = 1024
@@ -63,8 +76,10 @@ class DecoderConfig:
         least = {"num_flow_steps": 0, "num_condition_blocks": 0, "num_griffin_lim_iterations": 0, "temperature": 0}
         least |= {"griffin_lim_momentum": 0, "f_min": 0}
         for name, value in dataclasses.asdict(self).items():
-            if value < least.get(name, 1):
+            if isinstance(value, int | float) and value < least.get(name, 1):
                 raise UserError(f"decoder.{name} is {value}: it must be at least {least.get(name, 1)}")
+        if self.vocoder_log_base == 1:
+            raise UserError("decoder.vocoder_log_base is 1: give the base of a logarithm, or null for the natural one")
         if self.n_fft % self.hop_length or self.duration_kernel_size % 2 == 0:
             raise UserError("decoder: hop_length must divide n_fft, and duration_kernel_size must be odd")
         if not self.f_min < self.f_max <= self.sample_rate_hz / 2:
@@ -87,10 +102,13 @@ class DecoderCard:
     """unit frames a second"""
     voices: tuple[str, ...]
     """names of the voices it can speak with: the languages, one fixed voice each"""
+    vocoder: dict[str, Any] | None = None
+    """shape of the vocoder's net, where others have trained it"""
 
     def to_json(self) -> str:
         """The text of ``config.json``."""
-        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2) + "\n"
+        values = {name: value for name, value in dataclasses.asdict(self).items() if (name, value) != ("vocoder", None)}
+        return json.dumps({"format": FORMAT, **values}, indent=2) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> DecoderCard:
@@ -114,6 +132,7 @@ class DecoderCard:
                 codebook_sizes=tuple(values["codebook_sizes"]),
                 frame_rate_hz=float(values["frame_rate_hz"]),
                 voices=tuple(values["voices"]),
+                vocoder=values.get("vocoder"),
             )
         except (KeyError, TypeError) as error:
             raise UserError(f"{path} does not fit this version ({error}): train the decoder again") from None

@@ -6,6 +6,9 @@ that predicts the logarithm of the duration, trained by squared error. The paper
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +20,8 @@ class DurationPredictor(nn.Module):
 
     def __init__(self, codebook_sizes: tuple[int, ...], num_voices: int, width: int, kernel_size: int) -> None:
         super().__init__()
+        self.reach = 2 * (kernel_size // 2)
+        """rows on each side that a duration depends on"""
         self.units = nn.ModuleList(nn.Embedding(size, width) for size in codebook_sizes)
         self.voices = nn.Embedding(num_voices, width)
         self.convolutions = nn.ModuleList(
@@ -24,6 +29,18 @@ class DurationPredictor(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
         self.linear = nn.Linear(width, 1)
+        self._in_double: tuple[Any, DurationPredictor] | None = None  # in a tuple, where it is no part of this module
+
+    def in_double(self) -> DurationPredictor:
+        """A copy in double precision: so exact that rounding to frames does not depend on which rows come together.
+
+        It is made once, and again where the weights have changed since.
+        """
+        state = [(one.data_ptr(), one._version, one.device) for one in self.parameters()]
+        if self._in_double is None or self._in_double[0] != state:
+            self._in_double = None
+            self._in_double = (state, copy.deepcopy(self).double().requires_grad_(False))
+        return self._in_double[1]
 
     def forward(self, ids: Tensor, voices: Tensor, mask: Tensor) -> Tensor:
         """Predicted logarithm of the durations.
@@ -51,11 +68,14 @@ def duration_loss(predicted: Tensor, durations: Tensor, mask: Tensor) -> Tensor:
     return (errors * mask).sum()
 
 
-def whole_frames(log_durations: Tensor, frame_rate_hz: float) -> Tensor:
-    """Durations in whole frames, at least 1, from predicted logarithms (rows,).
+def whole_frames(log_durations: Tensor, frame_rate_hz: float, before: float = 0.0) -> tuple[Tensor, float]:
+    """Durations in whole frames, at least 1, from predicted logarithms (rows,), and the exact end of the last.
 
     What rounding takes from one unit is carried to the next: units that last 1.3 frames each keep their tempo.
+
+    Args:
+        before: the exact end of the unit before, 0 for the first: rows may come some at a time.
     """
     exact = log_durations.double().exp().clamp(1.0, max(1.0, LONGEST_PREDICTION_SEC * frame_rate_hz))
-    ends = exact.cumsum(0).round().long()
-    return torch.diff(ends, prepend=ends.new_zeros(1)).clamp(min=1)
+    ends = torch.cat([exact.new_tensor([before]), exact]).cumsum(0)
+    return torch.diff(ends.round().long()).clamp(min=1), float(ends[-1])

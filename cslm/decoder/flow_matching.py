@@ -51,6 +51,11 @@ class UnitEncoder(nn.Module):
         )
         self.mean = nn.Linear(condition_width, num_bands)
 
+    @property
+    def reach(self) -> int:
+        """Rows on each side that the vectors of a row depend on."""
+        return len(self.blocks)
+
     def forward(
         self, ids: Tensor, durations: Tensor, lengths: Tensor, voices: Tensor, positions: Tensor, mel_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -67,7 +72,7 @@ class UnitEncoder(nn.Module):
         hidden = torch.stack([table(ids[..., codebook]) for codebook, table in enumerate(self.units)]).sum(dim=0)
         hidden = hidden + self.voices(voices)[:, None]
         hidden = hidden + self.duration(durations.clamp(min=1).to(hidden).log().unsqueeze(-1))
-        mask = length_mask(lengths, ids.shape[1])
+        mask = length_mask(lengths, ids.shape[1]).to(hidden)
         for block in self.blocks:
             hidden = block(hidden, mask)
         parts = self.subframes(self.norm(hidden)).view(len(ids), ids.shape[1], self.num_subframes, -1)
@@ -138,7 +143,7 @@ class FlowMatching(nn.Module):
         times = [1 - math.cos(math.pi / 2 * step / num_steps) for step in range(num_steps + 1)]
         state = noise
         for now, then in itertools.pairwise(times):
-            time = torch.full((len(noise),), now, device=noise.device)
+            time = noise.new_full((len(noise),), now)
             state = state + (then - now) * self(state, time, prepared, mask)
         return state * RESIDUAL_SCALE
 
@@ -148,6 +153,6 @@ TIME_WIDTH = 64
 
 def _time_features(time: Tensor) -> Tensor:
     """(batch, TIME_WIDTH) sines and cosines of ``time`` (batch,), from one turn to about a hundred."""
-    rates = torch.logspace(0, 2, TIME_WIDTH // 2, device=time.device) * 2
+    rates = torch.logspace(0, 2, TIME_WIDTH // 2, device=time.device, dtype=time.dtype) * 2
     angles = time[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -28,7 +28,7 @@ def griffin_lim(magnitudes: Tensor, phases: Tensor, hop_length: int, num_iterati
     """
     length = 2 * (magnitudes.shape[-1] - 1)
     assert length % hop_length == 0, "the hop must divide the window"
-    window = torch.hann_window(length, device=magnitudes.device)
+    window = torch.hann_window(length, device=magnitudes.device, dtype=magnitudes.dtype)
     ones = torch.ones_like(magnitudes[:1, :, :1]).expand(1, magnitudes.shape[1], length)
     # enough windows overlap everywhere but in the two ends, which are cut off
     weights = _overlap_add(ones, window * window, hop_length).clamp(min=1e-2).reciprocal()

@@ -1,7 +1,8 @@
 """Log-mel spectrograms of a corpus, computed once into a file that is mapped into memory.
 
-The folder holds ``mels.f16`` (all frames one after the other, half precision), ``offsets.npy`` (where each utterance
-begins) and, written last, ``header.json`` (what they were made from, and mean and deviation of every band).
+The folder holds ``mels.f16`` (all frames one after the other, half precision), for a vocoder that is trained
+``waves.i16`` (the samples from the centre of each frame to the next, 16 bits), ``offsets.npy`` (where each utterance
+begins, in frames) and, written last, ``header.json`` (what they were made from, and mean and deviation of every band).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from cslm.audio.log_mel import LogMel
 from cslm.audio.waveform import load_waveform
 from cslm.decoder.decoder_config import DecoderConfig
+from cslm.decoder.vocoders import is_trained
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
 from cslm.files.progress import progress_bar
@@ -30,6 +32,7 @@ from cslm.files.progress import progress_bar
 HEADER_FILE = "header.json"
 OFFSETS_FILE = "offsets.npy"
 MELS_FILE = "mels.f16"
+WAVES_FILE = "waves.i16"
 
 _LARGEST_GAP_SEC = 0.2  # between the audio and what its units last: codecs drop or fill up the last frames
 
@@ -55,6 +58,12 @@ class MelCache:
         self.offsets: NDArray[np.int64] = np.load(folder / OFFSETS_FILE)
         shape = (int(self.offsets[-1]), len(self.mean))
         self._mels = np.memmap(folder / MELS_FILE, np.float16, mode="r", shape=shape)
+        self.samples_a_frame = int(header["samples_a_frame"])
+        """kept of each frame: the hop length, or none where no vocoder is trained"""
+        self._waves: NDArray[np.int16] = np.zeros((shape[0], 0), np.int16)
+        if self.samples_a_frame:
+            waves_shape = (shape[0], self.samples_a_frame)
+            self._waves = np.memmap(folder / WAVES_FILE, np.int16, mode="r", shape=waves_shape)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -66,9 +75,18 @@ class MelCache:
 
     def read(self, index: int, first_frame: int, num_frames: int) -> NDArray[np.float32]:
         """(num_frames, bands) natural log-mel of a part of one utterance."""
+        start = self._start(index, first_frame, num_frames)
+        return self._mels[start : start + num_frames].astype(np.float32)
+
+    def read_waveform(self, index: int, first_frame: int, num_frames: int) -> NDArray[np.float32]:
+        """(num_frames, samples_a_frame) samples in [-1, 1] of a part of one utterance."""
+        start = self._start(index, first_frame, num_frames)
+        return self._waves[start : start + num_frames].astype(np.float32) / 32767.0
+
+    def _start(self, index: int, first_frame: int, num_frames: int) -> int:
         start = int(self.offsets[index]) + first_frame
         assert start + num_frames <= self.offsets[index + 1], "beyond the end of the utterance"
-        return self._mels[start : start + num_frames].astype(np.float32)
+        return start
 
 
 def build_mel_cache(folder: Path, parts: Sequence[AudioPart], config: DecoderConfig, num_workers: int) -> MelCache:
@@ -101,28 +119,38 @@ def open_mel_cache(folder: Path) -> MelCache:
 def _write_mels(folder: Path, parts: Sequence[AudioPart], config: DecoderConfig, num_workers: int) -> dict[str, Any]:
     lengths: list[int] = []
     total, squares = np.zeros(config.num_bands), np.zeros(config.num_bands)
-    with (folder / MELS_FILE).open("wb") as file:
+    samples_a_frame = config.hop_length if is_trained(config) else 0
+    with (folder / MELS_FILE).open("wb") as file, (folder / WAVES_FILE).open("wb") as waves:
         mels = _mels_in_order(parts, config, num_workers)
-        for mel in progress_bar(mels, len(parts), "spectrograms"):
+        for mel, waveform in progress_bar(mels, len(parts), "spectrograms"):
             lengths.append(len(mel))
             total += mel.sum(axis=0, dtype=np.float64)
             squares += np.square(mel, dtype=np.float64).sum(axis=0)
             file.write(mel.astype(np.float16).tobytes())
+            if samples_a_frame:
+                waves.write(_samples_16(waveform, len(mel) * samples_a_frame))
     np.save(folder / OFFSETS_FILE, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
     count = max(1, sum(lengths))
     mean = total / count
     deviation = np.sqrt(np.maximum(squares / count - mean**2, 1e-4))
-    return {"mean": mean.tolist(), "deviation": deviation.tolist()}
+    return {"mean": mean.tolist(), "deviation": deviation.tolist(), "samples_a_frame": samples_a_frame}
+
+
+def _samples_16(waveform: NDArray[np.float32], num_samples: int) -> bytes:
+    """So many samples in 16 bits, filled up with silence."""
+    filled = np.zeros(num_samples, np.float32)
+    filled[: len(waveform)] = waveform[:num_samples]
+    return np.round(filled.clip(-1, 1) * 32767).astype(np.int16).tobytes()
 
 
 def _mels_in_order(
     parts: Sequence[AudioPart], config: DecoderConfig, num_workers: int
-) -> Iterator[NDArray[np.float32]]:
-    """Spectrograms in the order of ``parts``; a few are computed ahead, in threads (reading and FFTs free Python)."""
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Spectrograms and waveforms in the order of ``parts``; a few are made ahead, in threads."""
     transform = LogMel(
         config.sample_rate_hz, config.n_fft, config.hop_length, config.num_bands, config.f_min, config.f_max
     )
-    ahead: deque[Future[NDArray[np.float32]]] = deque()
+    ahead: deque[Future[tuple[NDArray[np.float32], NDArray[np.float32]]]] = deque()
     with ThreadPoolExecutor(num_workers) as pool:
         for part in parts:
             ahead.append(pool.submit(_mel, part, transform))
@@ -132,7 +160,7 @@ def _mels_in_order(
             yield ahead.popleft().result()
 
 
-def _mel(part: AudioPart, transform: LogMel) -> NDArray[np.float32]:
+def _mel(part: AudioPart, transform: LogMel) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     span = (part.start_sec, part.duration_sec)
     waveform, rate_hz = load_waveform(part.path, *span, transform.sample_rate_hz, channel=part.channel)
     gap_sec = len(waveform) / rate_hz - part.units_sec
@@ -143,12 +171,14 @@ def _mel(part: AudioPart, transform: LogMel) -> NDArray[np.float32]:
         )
     with torch.inference_mode():
         mel: NDArray[np.float32] = transform(torch.from_numpy(waveform)).numpy()
-    return mel
+    return mel, waveform
 
 
 def _key(parts: Sequence[AudioPart], config: DecoderConfig) -> str:
     digest = hashlib.sha256()
     spectrogram = (config.sample_rate_hz, config.n_fft, config.hop_length, config.num_bands, config.f_min, config.f_max)
+    if is_trained(config):
+        digest.update(b"with waveforms\n")
     digest.update(repr(spectrogram).encode())
     for part in parts:
         channel = "" if part.channel is None else f"|{part.channel}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +21,10 @@ from cslm.decoder.crop_batch import CropBatch
 from cslm.decoder.decoder_config import DecoderCard
 from cslm.decoder.duration import DurationPredictor, duration_loss, whole_frames
 from cslm.decoder.flow_matching import FlowMatching, UnitEncoder
+from cslm.decoder.frame_noise import NORMAL, frame_noise
+from cslm.decoder.harmonic_vocoder import vocoder_errors
 from cslm.decoder.time_grid import TimeGrid
-from cslm.decoder.vocoder import GriffinLimVocoder
+from cslm.decoder.vocoders import make_vocoder
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
 from cslm.model.objective import GroupReport, Objective, Term
@@ -30,6 +33,8 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 GROUPS = ("decoder/mean", "decoder/flow", "decoder/duration")
 """what losses are reported by: errors of spectrogram frames, twice, and of merged units"""
+VOCODER_GROUP = "decoder/vocoder"
+"""one more where the vocoder is trained: distances of spectra, pitch and voicing, by spectrogram frames"""
 DURATION_WEIGHT = 3.0
 """of the error of durations: summed over merged units and divided by spectrogram frames, of which a unit lasts a few"""
 
@@ -57,7 +62,7 @@ class SpeechDecoder(nn.Module):
             config.num_condition_blocks,
         )
         self.flow = FlowMatching(config.num_bands, config.condition_width, config.flow_width, config.num_flow_blocks)
-        self.vocoder = GriffinLimVocoder(config)
+        self.vocoder: Any = make_vocoder(config, card.vocoder)
         self.register_buffer("mel_mean", torch.zeros(config.num_bands))
         self.register_buffer("mel_deviation", torch.ones(config.num_bands))
 
@@ -99,12 +104,14 @@ class SpeechDecoder(nn.Module):
             "duration": Term(duration_sum, "mel_frames", DURATION_WEIGHT),
         }
         num_mel_frames, num_units = weights.sum(), batch.num_units.sum().float()
-        report = GroupReport(
-            torch.stack([mean_sum, flow_sum, duration_sum]).detach(),
-            torch.stack([num_mel_frames, num_mel_frames, num_units]),
-            torch.stack([torch.zeros_like(correct), torch.zeros_like(correct), correct]),
-        )
-        return Objective(terms, report)
+        sums, counts = [mean_sum, flow_sum, duration_sum], [num_mel_frames, num_mel_frames, num_units]
+        right = [torch.zeros_like(correct), torch.zeros_like(correct), correct]
+        if self.vocoder.is_trained:
+            errors = vocoder_errors(self.vocoder, batch.mel, batch.waveform, mel_mask, batch.source)
+            terms["vocoder"] = Term((errors * weights).sum(), "mel_frames")
+            sums, counts = [*sums, terms["vocoder"].sum], [*counts, num_mel_frames]
+            right = [*right, torch.zeros_like(correct)]
+        return Objective(terms, GroupReport(torch.stack(sums).detach(), torch.stack(counts), torch.stack(right)))
 
     def _duration_loss(self, batch: CropBatch) -> tuple[Tensor, Tensor]:
         """Summed over units, and how many rounded durations are right."""
@@ -137,9 +144,9 @@ class SpeechDecoder(nn.Module):
             UserError: an unknown voice, or units that do not fit the codebooks.
         """
         assert len(units) == len(voices), "one voice an item"
-        indices = [self._voice_index(voice) for voice in voices]
+        indices = [self.voice_index(voice) for voice in voices]
         for item in units:
-            self._check_units(item)
+            self.check_units(item)
         seeds = [0] * len(units)
         if generator is not None:
             seeds = torch.randint(2**62, (len(units),), generator=generator).tolist()
@@ -147,20 +154,20 @@ class SpeechDecoder(nn.Module):
         num_frames = [int(lasting.sum()) for lasting in durations]
         waveforms: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(units)
         for chosen in _groups_of_similar_length([self.grid.num_mel_frames(total) for total in num_frames]):
-            generators = [torch.Generator().manual_seed(seeds[index]) for index in chosen]
             lasting = [Units(units[i].ids, durations[i]) for i in chosen]
-            mel, lengths = self._log_mel(lasting, [indices[i] for i in chosen], generators)
-            sound = self.vocoder(mel, lengths, generators).clamp(-1, 1).cpu().numpy()
+            drawn = [seeds[index] for index in chosen]
+            mel, lengths = self._log_mel(lasting, [indices[i] for i in chosen], drawn)
+            sound = self.vocoder(mel, lengths, drawn)[0].clamp(-1, 1).float().cpu().numpy()
             for row, index in enumerate(chosen):
                 waveforms[index] = sound[row, : self.grid.num_samples(num_frames[index])].copy()
         return waveforms
 
     def predict_durations(self, units: Units, voice: str) -> Units:
-        """The same merged units with predicted durations (frames, at least 1)."""
-        self._check_units(units)
-        index = self._voice_index(voice)
+        """The same units with predicted durations (frames, at least 1); of several codebooks a row lasts one frame."""
+        self.check_units(units)
+        index = self.voice_index(voice)
         with torch.inference_mode():
-            return Units(units.ids, self._predict([units], [index])[0])
+            return Units(units.ids, self._durations_of([Units(units.ids)], [index])[0])
 
     def save_pretrained(self, folder: str | os.PathLike[str], weights: dict[str, Tensor] | None = None) -> None:
         """Write ``config.json`` and ``model.safetensors``; the configuration last, so a folder with it is whole."""
@@ -211,30 +218,77 @@ class SpeechDecoder(nn.Module):
 
     def _predict(self, units: Sequence[Units], voices: Sequence[int]) -> list[NDArray[np.int64]]:
         ids, lengths = self._pad([torch.from_numpy(item.ids.astype(np.int64)) for item in units])
-        logs = self.durations(ids, self._tensor(voices), length_mask(lengths, ids.shape[1])).cpu()
+        mask = length_mask(lengths, ids.shape[1]).double()
+        logs = self.durations.in_double()(ids, self._tensor(voices), mask).cpu()
         rate_hz = self.grid.frame_rate_hz
-        return [whole_frames(row[: len(item)], rate_hz).numpy() for row, item in zip(logs, units, strict=True)]
+        return [whole_frames(row[: len(item)], rate_hz)[0].numpy() for row, item in zip(logs, units, strict=True)]
 
-    def _log_mel(
-        self, units: list[Units], voices: list[int], generators: list[torch.Generator]
-    ) -> tuple[Tensor, list[int]]:
+    def _log_mel(self, units: list[Units], voices: list[int], seeds: list[int]) -> tuple[Tensor, list[int]]:
         """Natural log-mel (batch, mel frames, bands) of units with durations, and the mel frames of each item."""
-        config = self.card.decoder
-        ids, lengths = self._pad([torch.from_numpy(item.ids.astype(np.int64)) for item in units])
         lasting = [item.durations for item in units if item.durations is not None]
-        durations, _ = self._pad([torch.from_numpy(item) for item in lasting])
         mel_lengths = [self.grid.num_mel_frames(int(item.sum())) for item in lasting]
-        num_mel_frames = max(mel_lengths)
-        mel_mask = length_mask(self._tensor(mel_lengths), num_mel_frames)
-        positions = np.stack([self.grid.positions(0, num_mel_frames, item) for item in lasting]).astype(np.float32)
-        condition, mean = self.encoder(
-            ids, durations, lengths, self._tensor(voices), torch.from_numpy(positions).to(ids.device), mel_mask
-        )
-        noise = torch.zeros(len(units), num_mel_frames, config.num_bands)
-        for row, (generator, length) in enumerate(zip(generators, mel_lengths, strict=True)):
-            noise[row, :length] = torch.randn(length, config.num_bands, generator=generator) * config.temperature
-        mel = mean + self.flow.sample(noise.to(mean), condition, mean, mel_mask, config.num_flow_steps)
-        return mel * self.mel_deviation + self.mel_mean, mel_lengths
+        positions = np.stack([self.grid.positions(0, max(mel_lengths), item) for item in lasting])
+        return self.log_mel(units, voices, positions, mel_lengths, seeds), mel_lengths
+
+    def log_mel(
+        self,
+        units: Sequence[Units],
+        voices: Sequence[int],
+        positions: NDArray[np.float64],
+        mel_lengths: Sequence[int],
+        seeds: Sequence[int],
+        first_mel_frame: int = 0,
+    ) -> Tensor:
+        """Natural log-mel (batch, mel frames, bands) of units with durations, or of a window of an utterance.
+
+        Args:
+            voices: index of each item's.
+            positions: (batch, mel frames) where each frame lies among the rows of its item.
+            mel_lengths: frames of each item that are not padding.
+            seeds: one an item, for the noise, which is that of the frames.
+            first_mel_frame: of the utterance, with which the window begins.
+        """
+        config, device = self.card.decoder, self.mel_mean.device
+        ids, lengths = self._pad([torch.from_numpy(item.ids.astype(np.int64)) for item in units])
+        durations, _ = self._pad([torch.from_numpy(item.durations) for item in units if item.durations is not None])
+        num_frames = positions.shape[1]
+        mel_mask = length_mask(self._tensor(mel_lengths), num_frames).to(self.mel_mean)
+        places = torch.from_numpy(positions).to(device)
+        condition, mean = self.encoder(ids, durations, lengths, self._tensor(voices), places, mel_mask)
+        noise = torch.zeros(len(units), num_frames, config.num_bands)
+        for row, (seed, length) in enumerate(zip(seeds, mel_lengths, strict=True)):
+            noise[row, :length] = frame_noise(seed, NORMAL, first_mel_frame, length, config.num_bands)
+        start = noise.to(mean) * config.temperature
+        mel = mean + self.flow.sample(start, condition, mean, mel_mask, config.num_flow_steps)
+        return mel * self.mel_deviation + self.mel_mean
+
+    @property
+    def mel_reach(self) -> int:
+        """Spectrogram frames on each side that a frame depends on, beyond the units at its own place."""
+        config = self.card.decoder
+        return config.num_condition_blocks + config.num_flow_blocks * config.num_flow_steps
+
+    def voice_index(self, voice: str) -> int:
+        """The number of a voice.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        if voice not in self.card.voices:
+            raise UserError(f"this speech decoder has no voice {voice!r}, only {', '.join(self.card.voices)}")
+        return self.card.voices.index(voice)
+
+    def check_units(self, units: Units) -> None:
+        """Make sure that units are of the codebooks.
+
+        Raises:
+            UserError: they are not.
+        """
+        sizes = self.card.codebook_sizes
+        if units.num_codebooks != len(sizes):
+            raise UserError(f"these units have {units.num_codebooks} codebooks, the speech decoder knows {len(sizes)}")
+        if len(units) and ((units.ids < 0).any() or (units.ids >= np.array(sizes)).any()):
+            raise UserError(f"a unit lies outside the codebooks of the speech decoder (sizes {sizes})")
 
     def _pad(self, items: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Items (rows, ...) to (batch, longest, ...) filled with 0, and their lengths (batch,)."""
@@ -243,18 +297,6 @@ class SpeechDecoder(nn.Module):
 
     def _tensor(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, device=self.mel_mean.device)
-
-    def _voice_index(self, voice: str) -> int:
-        if voice not in self.card.voices:
-            raise UserError(f"this speech decoder has no voice {voice!r}, only {', '.join(self.card.voices)}")
-        return self.card.voices.index(voice)
-
-    def _check_units(self, units: Units) -> None:
-        sizes = self.card.codebook_sizes
-        if units.num_codebooks != len(sizes):
-            raise UserError(f"these units have {units.num_codebooks} codebooks, the speech decoder knows {len(sizes)}")
-        if len(units) and ((units.ids < 0).any() or (units.ids >= np.array(sizes)).any()):
-            raise UserError(f"a unit lies outside the codebooks of the speech decoder (sizes {sizes})")
 
 
 def _groups_of_similar_length(lengths: list[int]) -> Iterator[list[int]]:

@@ -32,11 +32,25 @@ class TimeGrid:
         """Samples of the waveform that ``num_frames`` unit frames last."""
         return round(num_frames / self.frame_rate_hz * self.sample_rate_hz)
 
+    def ends(self, durations: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where in the waveform each row of units ends, in samples: ``(rows,)``.
+
+        Args:
+            durations: (rows,) unit frames that each row lasts.
+        """
+        return np.round(np.cumsum(durations) / self.frame_rate_hz * self.sample_rate_hz).astype(np.int64)
+
     def num_mel_frames(self, num_frames: int) -> int:
         """Spectrogram frames that cover ``num_frames`` unit frames, both ends included."""
         return 1 + math.ceil(self.num_samples(num_frames) / self.hop_length) if num_frames else 0
 
-    def positions(self, first_mel_frame: int, num_mel_frames: int, durations: NDArray[np.int64]) -> NDArray[np.float64]:
+    def num_mel_frames_before(self, num_frames: int) -> int:
+        """Spectrogram frames whose centre lies before the end of ``num_frames`` unit frames, not on it."""
+        return math.ceil(num_frames / self.frame_rate_hz * self.sample_rate_hz / self.hop_length - 1e-6)
+
+    def positions(
+        self, first_mel_frame: int, num_mel_frames: int, durations: NDArray[np.int64], first_frame: int = 0
+    ) -> NDArray[np.float64]:
         """Centres of spectrogram frames among merged units: ``(num_mel_frames,)``.
 
         2.25 is a quarter into the unit of row 2, however long it lasts.
@@ -44,9 +58,10 @@ class TimeGrid:
         Args:
             first_mel_frame: counted from the start of the utterance.
             durations: (rows,) unit frames that each row of the utterance lasts.
+            first_frame: unit frames of the utterance before the first row.
         """
         frames = np.arange(first_mel_frame, first_mel_frame + num_mel_frames, dtype=np.float64)
-        borders = np.concatenate([[0], np.cumsum(durations)])
+        borders = np.concatenate([[0], np.cumsum(durations)]) + first_frame
         seconds = frames * self.hop_length / self.sample_rate_hz
         return np.interp(seconds * self.frame_rate_hz, borders, np.arange(len(borders)))
 
@@ -72,4 +87,4 @@ def read_inside(values: Tensor, lengths: Tensor, positions: Tensor) -> Tensor:
     index_shape = (-1, -1, values.shape[-1])
     low = torch.gather(flat, 1, (rows * num_values + below).unsqueeze(-1).expand(index_shape))
     high = torch.gather(flat, 1, (rows * num_values + above).unsqueeze(-1).expand(index_shape))
-    return torch.lerp(low, high, (inside - below).unsqueeze(-1))
+    return torch.lerp(low, high, (inside - below).unsqueeze(-1).to(low))

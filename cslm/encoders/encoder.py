@@ -48,6 +48,9 @@ class Encoder(Protocol):
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """The weights that are used, by names that do not depend on the version of a library."""
 
+    def num_weights(self) -> int:
+        """Numbers in these tensors; none of them is looked at."""
+
     def facts(self) -> dict[str, Any]:
         """What decides the vectors besides weights and ``parameters``, as plain values."""
 

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from cslm.encoders.audio_batches import AudioBatches
 from cslm.encoders.convolutions import frames_after, samples_for_a_frame
 from cslm.encoders.pretrained_model import check_whole, torch_file
-from cslm.encoders.runtime import Runtime
+from cslm.encoders.runtime import META, Runtime
 from cslm.errors import MissingExtraError, UserError
 
 # Encoders by name: what differs from the wav2vec 2.0 base of fairseq2.
@@ -73,7 +73,8 @@ class Fairseq2Features:
             raise UserError(f"{where}: layer {layer}, the encoder has {self.config.num_encoder_layers}; 1 is the first")
         self.architecture, self.layer, self.runtime = architecture, layer, runtime
         self.normalize_waveform = normalize_waveform
-        self._modules = _load(self.config, layer, source, where).to(runtime.device).eval().requires_grad_(False)
+        modules = _load(self.config, layer, source, where, runtime.device)
+        self._modules = modules.to(runtime.device).eval().requires_grad_(False)
 
     @property
     def sample_rate_hz(self) -> int:
@@ -115,6 +116,10 @@ class Fairseq2Features:
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """The weights that are used, by the names that fairseq2 gives them."""
         return {name: value.float().cpu().numpy() for name, value in self._modules.state_dict().items()}
+
+    def num_weights(self) -> int:
+        """Numbers in these tensors."""
+        return sum(value.numel() for value in self._modules.state_dict().values())
 
     def facts(self) -> dict[str, Any]:
         """What decides the features besides the weights."""
@@ -171,18 +176,21 @@ def _encoder_config(architecture: str | Mapping[str, Any], where: str) -> Any:
     return Wav2Vec2EncoderConfig(**values)
 
 
-def _load(config: Any, layer: int, source: str, where: str) -> nn.ModuleDict:
-    """Front end and the first blocks of the encoder, with the weights of a checkpoint."""
+def _load(config: Any, layer: int, source: str, where: str, device: str) -> nn.ModuleDict:
+    """Front end and the first blocks of the encoder, with the weights of a checkpoint; on ``meta`` without."""
     from fairseq2.models.wav2vec2.factory import Wav2Vec2EncoderFactory
 
     factory = Wav2Vec2EncoderFactory(config)
-    modules = nn.ModuleDict(
-        {"encoder_frontend": factory.create_encoder_frontend(), "encoder": factory.create_encoder()}
-    )
+    with torch.device(META if device == META else "cpu"):
+        modules = nn.ModuleDict(
+            {"encoder_frontend": factory.create_encoder_frontend(), "encoder": factory.create_encoder()}
+        )
     encoder: Any = modules["encoder"]
     encoder.layers = nn.ModuleList(encoder.layers[:layer])
     if encoder.layer_norm is not None:
         encoder.layer_norm = None  # comes after the last block, which may not be this one
+    if device == META:
+        return modules
     state = _state(config, source, where)
     wanted = modules.state_dict()
     check_whole(wanted, set(wanted) - set(state), source, where)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModel
 
+from cslm.encoders.runtime import META
 from cslm.errors import UserError, first_line
 from cslm.files.progress import without_progress_bar
 
@@ -34,12 +35,22 @@ def pretrained_config(source: str, revision: str | None, model_types: Collection
     return config
 
 
-def pretrained_model(source: str, revision: str | None, where: str) -> tuple[Any, set[str]]:
+def pretrained_model(source: str, revision: str | None, where: str, device: str = "cpu") -> tuple[Any, set[str]]:
     """The model in float32, for inference, and the names of weights that were not there; see ``check_whole``.
+
+    Args:
+        source: a hub id or a folder.
+        revision: branch, tag or commit on the hub.
+        where: what asks for it, for errors.
+        device: on ``meta`` it has its shapes alone, and no weights are read; on others it is loaded on the CPU.
 
     Raises:
         UserError: weights that cannot be read.
     """
+    if device == META:
+        with torch.device(META):
+            shape = AutoModel.from_config(AutoConfig.from_pretrained(source, revision=revision), dtype=torch.float32)
+        return shape.eval().requires_grad_(False), set()
     try:
         with without_progress_bar():
             model, report = AutoModel.from_pretrained(

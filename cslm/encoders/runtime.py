@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from cslm.errors import UserError
 
+META = "meta"
+"""a device without memory: networks have their shapes there and no weights, and none are read"""
+
 # Audio in a batch: on a CPU, larger ones leave its caches and are slower; a large GPU may like more.
 BATCH_SEC = 20.0
 
@@ -21,7 +24,7 @@ class Runtime:
     """
 
     device: str = "cpu"
-    """Where networks run: ``cpu``, ``cuda``, ``cuda:1``."""
+    """Where networks run: ``cpu``, ``cuda``, ``cuda:1``; on ``meta`` they have shapes alone, for who plans."""
     batch_sec: float = BATCH_SEC
     """Audio in a batch, padding included; one longer utterance is a batch."""
     loading_threads: int = 1

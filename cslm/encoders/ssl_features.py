@@ -92,7 +92,7 @@ class SslFeatures:
         self.reads_waveform = MODELS[config.model_type] == "waveform"
         self._extractor = _extractor(source, revision, where, required=not self.reads_waveform)
         self.normalize_waveform = self._resolve_normalization(normalize_waveform, source, where)
-        self.model = _model(source, revision, layer, where).to(runtime.device)
+        self.model = _model(source, revision, layer, where, runtime.device).to(runtime.device)
         if self.reads_waveform:
             self._convolve = TimeFirstConvolutions(self.model.feature_extractor.conv_layers)
         self.config, self.layer, self.runtime = config, layer, runtime
@@ -147,6 +147,10 @@ class SslFeatures:
         """The weights that are used, by the names that transformers gives them."""
         named = {name.replace(".module.", "."): value for name, value in self.model.state_dict().items()}
         return {name: value.float().cpu().numpy() for name, value in named.items() if name != "masked_spec_embed"}
+
+    def num_weights(self) -> int:
+        """Numbers in these tensors."""
+        return sum(value.numel() for value in self.model.state_dict().values())
 
     def facts(self) -> dict[str, Any]:
         """What decides the features besides the weights."""
@@ -227,8 +231,8 @@ def _extractor(source: str, revision: str | None, where: str, required: bool) ->
         raise UserError(f"{where}: {source} has no usable preprocessor_config.json: {first_line(error)}") from None
 
 
-def _model(source: str, revision: str | None, layer: int, where: str) -> Any:
-    model, missing = pretrained_model(source, revision, where)
+def _model(source: str, revision: str | None, layer: int, where: str, device: str) -> Any:
+    model, missing = pretrained_model(source, revision, where, device)
     model.encoder.layers = model.encoder.layers[:layer]
     if getattr(model.config, "do_stable_layer_norm", False):
         model.encoder.layer_norm = nn.Identity()  # comes after the last block, which may not be this one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import combinations
 from typing import Any
@@ -26,11 +27,12 @@ def parallel_sentences(
     Of several utterances of a group in one language the first is taken.
 
     Args:
-        languages: by their tags; None takes all that there are, in alphabetical order.
+        languages: by their tags; None takes all that there are, in alphabetical order, and of their pairs those that
+            have two groups in common.
         where: what messages call the set.
 
     Raises:
-        UserError: two languages have fewer than two groups in common.
+        UserError: two languages that are asked for have fewer than two groups in common, or all have.
     """
     groups: dict[str, dict[str, Listed]] = {}
     for one in listed:
@@ -42,6 +44,8 @@ def parallel_sentences(
         for first, second in combinations(languages or there, 2)
     }
     few = [name for name, pairs in found.items() if len(pairs) < 2]
+    if languages is None and len(few) < len(found):
+        return {name: pairs for name, pairs in found.items() if name not in few}
     if few or not found:
         has = f"its groups have {', '.join(there)}" if there else "its utterances have no group"
         wanted = f" between {', '.join(few)}" if few else ""
@@ -49,6 +53,12 @@ def parallel_sentences(
             f"{where}: fewer than two sentences are parallel{wanted} ({has}): give groups, or other languages"
         )
     return found
+
+
+def several_voices(listed: Iterable[Listed]) -> dict[str, int]:
+    """By language, how many groups several of its utterances say: of these the first is taken."""
+    counts = Counter((one.group, one.language) for one in listed if one.group is not None)
+    return dict(Counter(language for (_, language), count in counts.items() if count > 1))
 
 
 def cosines(

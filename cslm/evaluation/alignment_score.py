@@ -7,15 +7,22 @@ sentence (parallel) stands beside that of one of them and the other form of othe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
-from cslm.evaluation.aligned_sentences import Parallel, alignment_scores, cosines, parallel_sentences
+from cslm.evaluation.aligned_sentences import (
+    Parallel,
+    alignment_scores,
+    cosines,
+    parallel_sentences,
+    several_voices,
+)
 from cslm.evaluation.hidden_states import pooled_states
 from cslm.evaluation.paired_tests import NUM_RESAMPLES
 from cslm.evaluation.score_contract import Computed, Record, Score
@@ -38,7 +45,8 @@ class AlignmentScore(Score):
     """Cosines of hidden states across languages."""
 
     sets: dict[str, SpokenSource] = field(default_factory=dict)
-    """stores or manifests of utterances with groups, by the name that results give them"""
+    """stores or manifests of utterances with groups, by the name that results give them; of several utterances of one
+    group in one language (voices) the first is taken, which is said"""
     languages: list[str] | None = None
     """between which languages, BCP 47; null takes all that there are"""
     same_speaker: bool = True
@@ -74,7 +82,11 @@ class AlignmentScore(Score):
             raise UserError("scores.alignment.sets names no set: give one, as `sets: {test: {stores: [STORE]}}`")
         for name, source in self.sets.items():
             source.check(scored, f"scores.alignment.sets.{name}")
-            self._parallel(scored, name)
+            self._tell_missing(scored, name, self._parallel(scored, name).keys())
+            for language, several in several_voices(source.listed(scored)).items():
+                print(
+                    f"{name}: {several} sentences in {language} have several utterances: the first is taken", flush=True
+                )
 
     def compute(self, scored: ScoredModel) -> Computed:
         """By set and pair of languages, from the rows of alignment.jsonl.
@@ -109,6 +121,14 @@ class AlignmentScore(Score):
                     "be compared with another: set scores.alignment.same_speaker to false, or score more sentences"
                 )
         return found
+
+    def _tell_missing(self, scored: ScoredModel, name: str, found: Collection[str]) -> None:
+        """Print the pairs of languages that are not asked for by name, and say too little together to be compared."""
+        there = sorted({one.language for one in self.sets[name].listed(scored) if one.group is not None})
+        pairs = [f"{one}-{other}" for one, other in combinations(there, 2)] if self.languages is None else []
+        few = [pair for pair in pairs if pair not in found]
+        if few:
+            print(f"{name}: fewer than two sentences are parallel between {', '.join(few)}: left out", flush=True)
 
     def _voices(self, pairs: Sequence[Parallel]) -> list[str | None]:
         """What sentences that are compared have in common."""

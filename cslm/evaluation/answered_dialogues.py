@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from cslm.audio.waveform import save_waveform
+from cslm.codecs.units import Units
 from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
 from cslm.evaluation.recognizers import Clip
@@ -18,14 +19,19 @@ from cslm.files.json_lines import read_json_lines
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.speech_tasks import SpokenAnswer
 from cslm.sequences.chunking import join_chunks
+from cslm.sequences.prompts import PastTurn
 
 _FIELDS = ("id", "direction", "question", "question_language", "answer_language", "question_reference")
 _FACTS = ("fact", "wrong_facts")
 """Both or none: an answer without exact facts is for a judge."""
+FOLLOWS = "follows"
+"""The id of the dialogue that is the turn before this one: it is asked behind that question and the model's answer."""
 
 
 def read_test_dialogues(scored: ScoredModel, questions: str, dialogues: str) -> tuple[list[Record], dict[str, Clip]]:
     """The test dialogues, at most ``max_items`` a direction, and the waveform of each question by its id.
+
+    The turns before those that are taken are taken too.
 
     Args:
         questions: manifest of the spoken questions.
@@ -47,6 +53,10 @@ def read_test_dialogues(scored: ScoredModel, questions: str, dialogues: str) -> 
             raise UserError(f"{path}, line {number}: {questions} holds no question {dialogue['question']!r}")
         if str(dialogue["id"]) in ids:
             raise UserError(f"{path}, line {number}: another dialogue has the id {dialogue['id']!r}: give each its own")
+        if dialogue.get(FOLLOWS) is not None and str(dialogue[FOLLOWS]) not in ids:
+            raise UserError(
+                f"{path}, line {number}: follows {dialogue[FOLLOWS]!r}, which no earlier line has as its id"
+            )
         ids.add(str(dialogue["id"]))
         found.append(_with_tags(dialogue, f"{path}, line {number}"))
     if not found:
@@ -54,6 +64,7 @@ def read_test_dialogues(scored: ScoredModel, questions: str, dialogues: str) -> 
     chosen = [
         dialogue for group in _by_direction(found).values() for dialogue in spread(group, scored.config.max_items)
     ]
+    chosen = _with_turns_before(chosen, found)
     asked = dict.fromkeys(dialogue["question"] for dialogue in chosen)
     return chosen, {question: load_clip(*audio[question]) for question in asked}
 
@@ -68,30 +79,71 @@ def answer_dialogues(
 ) -> list[Record]:
     """Answer every test question; a line of replies.jsonl for each. Where the chain speaks, the answers are heard.
 
-    Each chunk is decoded to a waveform of its own, as streaming playback would. It is tokenized again and transcribed
-    by the model: ``by_chunk``, or the joined answer at once. The wav in ``replies/`` is the chunks joined.
+    An answer is decoded as one utterance, which is what a stream of it joins to: the wav in ``replies/`` is what a
+    listener hears. It is tokenized again and transcribed by the model: ``by_chunk``, cut where its chunks end, or at
+    once. A dialogue that follows another is asked when that one is answered.
 
     Args:
         timed_items: so many questions of each direction are answered once more, alone, by the clock.
     """
     units = dict(zip(questions, scored.processor.units_batch(list(questions.values())), strict=True))
-    answers = scored.tasks.answer(
-        [units[dialogue["question"]] for dialogue in dialogues],
-        [dialogue["question_language"] for dialogue in dialogues],
-        [dialogue["answer_language"] for dialogue in dialogues],
-        decoding,
-        scored.drawing(),
-        "answer",
-    )
+    answers, past = _answer_in_turn(scored, dialogues, units, decoding)
     replies = [_reply(scored, dialogue, answer) for dialogue, answer in zip(dialogues, answers, strict=True)]
     if scored.processor.chain.speaks:
         _add_speech(scored, replies, answers, by_chunk)
     if timed_items:
         chosen = [one for group in _by_direction(dialogues).values() for one in spread(group, timed_items)]
-        timed = time_answers(scored.tasks, chosen, units, decoding, scored.drawing())
+        timed = time_answers(scored.tasks, chosen, units, decoding, scored.drawing(), past)
         for reply in replies:
             reply.update(timed.get(str(reply["id"]), {}))
     return replies
+
+
+def _answer_in_turn(
+    scored: ScoredModel, dialogues: Sequence[Record], units: Mapping[str, Units], decoding: DecodingConfig
+) -> tuple[list[SpokenAnswer], dict[str, tuple[PastTurn, ...]]]:
+    """The answers, and by the id of each dialogue the turns before it; all first turns are answered together."""
+    generator = scored.drawing()
+    answers: dict[str, SpokenAnswer] = {}
+    past: dict[str, tuple[PastTurn, ...]] = {}
+    behind: dict[str, tuple[PastTurn, ...]] = {"": ()}  # the turns up to an answer, it included
+    waiting = list(dialogues)
+    while waiting:
+        now = [dialogue for dialogue in waiting if str(dialogue.get(FOLLOWS) or "") in behind]
+        waiting = [dialogue for dialogue in waiting if str(dialogue.get(FOLLOWS) or "") not in behind]
+        assert now, "a dialogue follows one that is there"
+        before = [behind[str(dialogue.get(FOLLOWS) or "")] for dialogue in now]
+        asked = [units[dialogue["question"]] for dialogue in now]
+        languages = [(dialogue["question_language"], dialogue["answer_language"]) for dialogue in now]
+        spoken = scored.tasks.answer(
+            asked,
+            [pair[0] for pair in languages],
+            [pair[1] for pair in languages],
+            decoding,
+            generator,
+            "answer",
+            before,
+        )
+        for dialogue, question, turns, answer in zip(now, asked, before, spoken, strict=True):
+            name, said = str(dialogue["id"]), answer.reply
+            turn = PastTurn(
+                question, dialogue["question_language"], dialogue["answer_language"], tuple(said.segments), said.texts
+            )
+            answers[name], past[name], behind[name] = answer, turns, (*turns, turn) if said.segments else turns
+    return [answers[str(dialogue["id"])] for dialogue in dialogues], past
+
+
+def _with_turns_before(chosen: Sequence[Record], dialogues: Sequence[Record]) -> list[Record]:
+    """The chosen dialogues, and those that they follow, in the order of all."""
+    by_id = {str(dialogue["id"]): dialogue for dialogue in dialogues}
+    names: set[str] = set()
+    for dialogue in chosen:
+        found: Record | None = dialogue
+        while found is not None and str(found["id"]) not in names:
+            names.add(str(found["id"]))
+            found = by_id.get(str(found.get(FOLLOWS)))
+    groups = _by_direction([dialogue for name, dialogue in by_id.items() if name in names])
+    return [dialogue for group in groups.values() for dialogue in group]
 
 
 def _by_direction(dialogues: Sequence[Record]) -> dict[str, list[Record]]:
@@ -120,15 +172,10 @@ def _add_speech(scored: ScoredModel, replies: list[Record], answers: Sequence[Sp
 def _speak_chunks(
     scored: ScoredModel, dialogues: Sequence[Record], answers: Sequence[SpokenAnswer]
 ) -> list[list[Clip]]:
-    """The waveform of every chunk of every answer that has units."""
-    chunks = [
-        (index, units) for index, answer in enumerate(answers) for _, units in answer.reply.segments if len(units)
-    ]
-    clips = scored.speak([units for _, units in chunks], [dialogues[index]["answer_language"] for index, _ in chunks])
-    spoken: list[list[Clip]] = [[] for _ in dialogues]
-    for (index, _), clip in zip(chunks, clips, strict=True):
-        spoken[index].append(clip)
-    return spoken
+    """The waveform of every answer, cut where its chunks end; those without units have none."""
+    chunks = [[units for _, units in answer.reply.segments if len(units)] for answer in answers]
+    languages = [dialogue["answer_language"] for dialogue in dialogues]
+    return scored.speak_in_chunks(chunks, languages)
 
 
 def _join(clips: Sequence[Clip], sample_rate_hz: int) -> Clip:
@@ -175,7 +222,7 @@ def _with_tags(dialogue: Record, where: str) -> Record:
 
 
 _OF_DIALOGUE = ("id", "direction", "question_language", "answer_language", "question_reference", "fact", "wrong_facts",
-                "answer_reference", "core_language", "core_question", "core_answer")  # fmt: skip
+                "answer_reference", "core_language", "core_question", "core_answer", FOLLOWS)  # fmt: skip
 
 
 def _reply(scored: ScoredModel, dialogue: Record, answer: SpokenAnswer) -> Record:

@@ -37,8 +37,7 @@ class DialogueScore(Score):
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     """how answers are decoded"""
     recognize_by: str | None = None
-    """a spoken answer is heard chunk by chunk, as it would be played while it is written: chunk, which null means; or
-    whole: answer"""
+    """a spoken answer is heard piece by piece, cut where its chunks end: chunk, which null means; or whole: answer"""
     timed_items: int = 0
     """so many questions of each direction are answered once more, one at a time, by the clock; 0: no clock runs"""
     identify_by: str | None = None

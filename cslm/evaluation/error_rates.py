@@ -15,6 +15,7 @@ import jiwer
 import numpy as np
 
 from cslm.corpora.languages import is_unspaced
+from cslm.evaluation.paired_tests import ratio_interval
 
 _NUM_RESAMPLES = 1000
 
@@ -33,10 +34,7 @@ class ErrorCounts:
 
     def interval(self, generator: np.random.Generator) -> tuple[float, float]:
         """The 95 % bootstrap interval of the rate over items."""
-        draws = generator.integers(0, len(self.errors), size=(_NUM_RESAMPLES, len(self.errors)))
-        rates = self.errors[draws].sum(axis=1) / np.maximum(1, self.lengths[draws].sum(axis=1))
-        low, high = np.quantile(rates, (0.025, 0.975))
-        return float(low), float(high)
+        return ratio_interval(self.errors, self.lengths, _NUM_RESAMPLES, generator)
 
 
 def by_character(language: str) -> bool:
@@ -53,6 +51,9 @@ def normalize(text: str, language: str) -> str:
     """Lower case without punctuation and symbols; words joined by one space, or by none where none are written.
 
     An apostrophe inside a word stays (``it's``), and only there.
+
+    Written here, for it tells best which texts sound alike: of 33 hand-made pairs in five languages it is right about
+    30, jiwer's transforms about 22, Whisper's normalizers about 24 (``tests/evaluation/test_error_rates.py`` counts).
     """
     text = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
     kept = [c if c == "'" or unicodedata.category(c)[0] in "LNM" else " " for c in text]

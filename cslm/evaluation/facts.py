@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from scipy.stats import binomtest
+
 from cslm.evaluation.error_rates import by_character, normalize
 from cslm.generation.scripts import script_share
 
@@ -48,8 +50,14 @@ def share_scores(hits: Sequence[bool], name: str) -> dict[str, Any]:
 
 
 def wilson_interval(count: float, total: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a share; ``count`` may hold halves."""
+    """The 95 % Wilson score interval of a share; ``count`` may hold halves.
+
+    Of whole counts it is ``scipy.stats.binomtest(count, total).proportion_ci(method="wilson")``, which takes no halves.
+    """
     assert 0 <= count <= total and total > 0
+    if float(count).is_integer():
+        found = binomtest(int(count), total).proportion_ci(method="wilson")
+        return float(found.low), float(found.high)
     z = 1.959964
     share, scale = count / total, 1 + z * z / total
     centre = (share + z * z / (2 * total)) / scale

@@ -7,6 +7,7 @@ JSON Lines. A line holds ``id``, ``kind`` (what is tested), ``prefix`` (ids of u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,17 +48,20 @@ class PairManifest(SpokenSource):
 
     pairs: str
     """the manifest: JSON Lines with id, kind, prefix, ending, wrong_ending"""
+    kinds: list[str] | None = None
+    """only pairs of these kinds; null reads all"""
 
     def files(self) -> list[str]:
         """The manifest, and what its utterances come from."""
         return [self.pairs, *super().files()]
 
 
-def read_pairs(path: Path) -> list[Pair]:
-    """The pairs of a manifest.
+def read_pairs(path: Path, kinds: Sequence[str] | None = None) -> list[Pair]:
+    """The pairs of a manifest, or those of some kinds.
 
     Raises:
-        UserError: no such file, none in it, a line that misses a field or has a value of a wrong type, or an id twice.
+        UserError: no such file, none in it, a line that misses a field or has a value of a wrong type, an id twice, or
+            a kind of which there is none.
     """
     pairs: dict[str, Pair] = {}
     for number, record in read_json_lines(path):
@@ -68,7 +72,11 @@ def read_pairs(path: Path) -> list[Pair]:
         pairs[pair.id] = pair
     if not pairs:
         raise UserError(f"{path} holds no pair: make it again")
-    return list(pairs.values())
+    known = dict.fromkeys(pair.kind for pair in pairs.values())
+    for kind in kinds or ():
+        if kind not in known:
+            raise UserError(f"{path} holds no pair of the kind {kind!r}, but of {', '.join(known)}: mend kinds")
+    return [pair for pair in pairs.values() if kinds is None or pair.kind in kinds]
 
 
 def _pair(record: dict[str, Any], where: str) -> Pair:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, bootstrap
 
 NUM_RESAMPLES = 2000
 _ENDS = (0.025, 0.975)
@@ -39,6 +39,28 @@ class Interval:
         return all(value * self.value > 0 for value in self.by_stratum.values())
 
 
+def ratio_interval(
+    sums: NDArray[Any], counts: NDArray[Any], num_resamples: int, generator: np.random.Generator
+) -> tuple[float, float]:
+    """The 95 % bootstrap interval over items (percentiles) of the sum of ``sums`` over that of ``counts``.
+
+    Both are (num_items,). Counts that are drawn together and sum to less than 1 are taken for 1. A single item has no
+    interval but itself.
+    """
+    assert len(sums) == len(counts) > 0, "items of both"
+
+    def ratio(some: NDArray[Any], of: NDArray[Any], axis: int = -1) -> NDArray[np.float64]:
+        return np.asarray(some.sum(axis=axis) / np.maximum(1, of.sum(axis=axis)), dtype=np.float64)
+
+    if len(sums) == 1:  # scipy refuses it
+        return float(ratio(sums, counts)), float(ratio(sums, counts))
+    found = bootstrap(
+        (sums, counts), ratio, paired=True, vectorized=True, n_resamples=num_resamples, method="percentile",
+        random_state=generator,
+    ).confidence_interval  # fmt: skip
+    return float(found.low), float(found.high)
+
+
 def clustered_mean(
     values: Seq[float],
     clusters: Seq[Hashable] | None,
@@ -47,6 +69,8 @@ def clustered_mean(
     generator: np.random.Generator,
 ) -> Interval:
     """The mean of ``values`` (num_items,) over all items, and its interval.
+
+    Written here, for ``scipy.stats.bootstrap`` draws items: neither whole clusters nor within strata.
 
     Args:
         values: one or more numbers.

@@ -84,7 +84,7 @@ class PairsScore(Score):
             )
         assert scored.processor.vocabulary
         for name, manifest in self.manifests.items():
-            read_pairs(scored.path(manifest.pairs))
+            read_pairs(scored.path(manifest.pairs), manifest.kinds)
             manifest.check(scored, f"scores.pairs.manifests.{name}")
         for folder in self.folders.values():
             scored.processor.speech_tokenizer()

@@ -34,6 +34,12 @@ def score(config: ScoreConfig) -> dict[str, Any]:
     other = config.ears.other
     check_files(root, [*(name for one in scores.values() for name in one.files()), *(other.sentences if other else ())])
     scored = open_scored_model(config)
+    for name, one in scores.items():
+        if scored.audio_model is not None and not one.takes_audio_models:
+            raise UserError(
+                f"scores.{name} needs a model with units, and {config.checkpoint} hears recordings as vectors: "
+                "leave it out"
+            )
     for one in scores.values():
         one.check(scored)
     results, files = _computed(scores, scored)

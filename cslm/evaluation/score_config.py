@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from cslm.errors import UserError
+from cslm.evaluation.audio_model_config import AudioModelConfig
 from cslm.generation.decoding import DecodingConfig
 
 
@@ -69,6 +70,8 @@ class ScoreConfig:
     """what listens"""
     max_items: int | None = None
     """score so many items of each set and language or direction at most, spread over the set; null scores all"""
+    audio_model: AudioModelConfig | None = None
+    """the checkpoint is an audio-text model of transformers, of this class; null: it is one of ours"""
     seed: int = 0
     """for the bootstrap, and for decoding that draws"""
     scores: Any = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from cslm.errors import UserError
 from cslm.evaluation.score_tables import Table
@@ -31,6 +31,9 @@ class Score:
     To add one, write the class and list it in ``SCORES`` (:mod:`cslm.evaluation.scores`). Only the scores that a
     configuration names are imported, and packages that few scores need belong into ``compute``.
     """
+
+    takes_audio_models: ClassVar[bool] = False
+    """whether it asks for answers to recordings alone, which any audio-text model gives"""
 
     def files(self) -> Sequence[str]:
         """The files that it reads, from the data root on: they are looked for before the model is opened."""

@@ -12,16 +12,20 @@ import numpy as np
 import torch
 
 from cslm.audio.waveform import load_waveform
+from cslm.codecs.units import Units
 from cslm.corpora.languages import language_tag
 from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
 from cslm.errors import UserError
+from cslm.evaluation.audio_text_model import AudioTextModel, OwnAudioModel, TransformersAudioModel
 from cslm.evaluation.ears import ear_class
 from cslm.evaluation.recognizers import Clip, ModelRecognizer, Recognizer
 from cslm.evaluation.score_config import OtherEarConfig, ScoreConfig
 from cslm.files.json_lines import read_json_lines
 from cslm.generation.modeling import CSLMForCausalLM
 from cslm.generation.processor import CSLMProcessor
+from cslm.generation.prompt_model import SpeechPromptModel
 from cslm.generation.speech_tasks import SpeechTasks
+from cslm.model.speech_prompt.prompt_checkpoint import holds_prompt
 
 TRANSCRIPTS = "transcripts.jsonl"
 """The file of what was heard of each item."""
@@ -39,6 +43,8 @@ class ScoredModel:
     """the model's own ASR on waveforms"""
     other_ear: Recognizer | None
     """one that never met the model"""
+    audio_model: AudioTextModel | None = None
+    """what answers recordings in text, of a model that hears them as vectors; such a model has no other tasks"""
 
     @property
     def processor(self) -> CSLMProcessor:
@@ -90,6 +96,27 @@ class ScoredModel:
         voices = [self.processor.voice(language) for language in languages]
         return [(waveform, decoder.sample_rate_hz) for waveform in decoder.decode_batch(units, voices)]
 
+    def speak_in_chunks(self, chunks: Sequence[Sequence[Units]], languages: Sequence[str]) -> list[list[Clip]]:
+        """Each answer spoken as one utterance, as a stream of it sounds, and cut where the units of its chunks end.
+
+        Args:
+            chunks: of each answer, none of them without units.
+        """
+        decoder = self.processor.speech_decoder()
+        rate_hz = decoder.sample_rate_hz
+        spoken: list[list[Clip]] = [[] for _ in chunks]
+        owners = [index for index, parts in enumerate(chunks) if parts]
+        voices = [self.processor.voice(languages[index]) for index in owners]
+        wholes = [
+            decoder.predict_durations(Units(np.concatenate([part.ids for part in chunks[index]])), voice)
+            for index, voice in zip(owners, voices, strict=True)
+        ]
+        for index, whole, waveform in zip(owners, wholes, decoder.decode_batch(wholes, voices), strict=True):
+            assert whole.durations is not None
+            ends = decoder.grid.ends(whole.durations)[np.cumsum([len(part) for part in chunks[index]]) - 1]
+            spoken[index] = [(piece, rate_hz) for piece in np.split(waveform, ends[:-1])]
+        return spoken
+
 
 def open_scored_model(config: ScoreConfig) -> ScoredModel:
     """Open the checkpoint, its decoder and the ears.
@@ -98,8 +125,12 @@ def open_scored_model(config: ScoreConfig) -> ScoredModel:
         UserError: a part that is missing or does not belong to the others.
     """
     root = Path(config.data_root)
+    if config.audio_model is not None:
+        return _of_audio_model(config, TransformersAudioModel(config.checkpoint, config.audio_model))
     decoder = root / config.decoder if config.decoder is not None else None
     card = config.tokenizer_card
+    if holds_prompt(Path(config.checkpoint)):
+        return _of_audio_model(config, OwnAudioModel(SpeechPromptModel.from_pretrained(config.checkpoint)))
     model = CSLMForCausalLM.from_pretrained(
         config.checkpoint,
         tokenizer_card=root / card if card is not None and (root / card).exists() else card,
@@ -108,6 +139,24 @@ def open_scored_model(config: ScoreConfig) -> ScoredModel:
     tasks = model.eval().tasks()
     ear = ModelRecognizer(tasks, config.ears.own)
     return ScoredModel(config, tasks, ear, _other_ear(config.ears.other, root))
+
+
+def _of_audio_model(config: ScoreConfig, audio_model: AudioTextModel) -> ScoredModel:
+    nothing: Any = _NoTasks(config.checkpoint)
+    return ScoredModel(config, nothing, nothing, None, audio_model)
+
+
+class _NoTasks:
+    """In the place of the tasks of a model with units, for one that has none."""
+
+    def __init__(self, checkpoint: str) -> None:
+        self._checkpoint = checkpoint
+
+    def __getattr__(self, name: str) -> Any:
+        raise UserError(
+            f"{self._checkpoint} hears recordings as vectors and writes text alone: of the scores it can be given "
+            "those of answers to recordings (imitation)"
+        )
 
 
 def transcripts(name: str, items: Sequence[tuple[Utterance, Path]], heard: Sequence[str]) -> list[dict[str, str]]:

@@ -77,7 +77,7 @@ def read_manifest(scored: ScoredModel, manifest: PairManifest) -> PairSet:
     Raises:
         UserError: a manifest or a store that cannot be read.
     """
-    pairs = _spread(read_pairs(scored.path(manifest.pairs)), scored.config.max_items)
+    pairs = _spread(read_pairs(scored.path(manifest.pairs), manifest.kinds), scored.config.max_items)
     wanted = dict.fromkeys(name for pair in pairs for name in pair.names)
     return PairSet(pairs, *manifest.spoken(scored, wanted.keys()))
 

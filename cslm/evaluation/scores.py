@@ -18,6 +18,8 @@ SCORES = {
     "tts": "cslm.evaluation.tts_score:TtsScore",
     "dialogue": "cslm.evaluation.dialogue_score:DialogueScore",
     "pairs": "cslm.evaluation.pairs_score:PairsScore",
+    "spoken_questions": "cslm.evaluation.spoken_questions_score:SpokenQuestionsScore",
+    "imitation": "cslm.evaluation.imitation_score:ImitationScore",
     "alignment": "cslm.evaluation.alignment_score:AlignmentScore",
 }
 

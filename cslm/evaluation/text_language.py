@@ -80,7 +80,9 @@ def tell_language(text: str, languages: Collection[str], identifier: LanguageIde
     """The language of a text among ``languages``; None where it cannot be told: too short, or torn between two.
 
     Languages in whose script most of the text is not are out; where one is left, or the identifier is sure, it is told.
-    Letters that are in the script of none are :data:`OTHER`.
+    Letters that are in the script of none are :data:`OTHER`. Scripts come first, for a library has to choose one of the
+    languages that it is asked about: py3langid is sure that Korean is Chinese, where English is the other choice. On
+    25 short sentences in en, fr, de, zh and ja both ways say the same.
 
     Args:
         languages: by their tags, each once; those that the identifier does not know are told by script alone.

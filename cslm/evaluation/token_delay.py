@@ -23,6 +23,7 @@ from cslm.generation.decoding import DecodingConfig
 from cslm.generation.speech_tasks import SpeechTasks
 from cslm.sequences.chain_reader import ChainReader, SegmentBegins
 from cslm.sequences.chains import Chain
+from cslm.sequences.prompts import PastTurn
 from cslm.sequences.sequence_format import SequenceFormat
 
 CLOCK = (
@@ -56,6 +57,7 @@ def time_answers(
     questions: Mapping[str, Units],
     decoding: DecodingConfig,
     generator: torch.Generator,
+    past: Mapping[str, Sequence[PastTurn]] | None = None,
 ) -> dict[str, Record]:
     """Answer each of these questions alone and take the time.
 
@@ -63,6 +65,7 @@ def time_answers(
         dialogues: lines with ``id``, ``question``, ``question_language`` and ``answer_language``.
         questions: the units of each question by its id.
         generator: for decoding that draws.
+        past: the turns before a question, by the id of its dialogue.
 
     Returns:
         By the id of the dialogue ``ms_to_answer`` and ``ms_parts`` (milliseconds; None where there is no answer); of
@@ -73,7 +76,8 @@ def time_answers(
     warm_up = list(dialogues[:1])
     for dialogue in progress_bar([*warm_up, *dialogues], len(warm_up) + len(dialogues), "answer one by one"):
         asked, answered = dialogue["question_language"], dialogue["answer_language"]
-        writing = tasks.write_answer(questions[dialogue["question"]], asked, answered, decoding, generator)
+        before = (past or {}).get(str(dialogue["id"]), ())
+        writing = tasks.write_answer(questions[dialogue["question"]], asked, answered, decoding, generator, before)
         ids, times = _up_to_answer(writing, form, chain)
         timed[str(dialogue["id"])] = milliseconds(read_parts(form, chain, ids), times)
     return timed

@@ -11,6 +11,7 @@ import numpy as np
 from cslm.corpora.manifest import Utterance
 from cslm.evaluation.error_rates import rate_name, rate_scores, text_errors, unit_errors
 from cslm.evaluation.mel_cepstral_distortion import mel_cepstral_distortion_db
+from cslm.evaluation.paired_tests import ratio_interval
 from cslm.evaluation.recognizers import Clip
 from cslm.evaluation.score_contract import Computed, Record, Score
 from cslm.evaluation.score_tables import Column, Table, count, decibels, html_table, percent, rate_key, with_key
@@ -93,9 +94,8 @@ def _distortion(own: Sequence[Clip], clips: Sequence[Clip], generator: np.random
     if not pairs:
         return {"mel_cepstral_distortion_db": None}
     values = np.array([mel_cepstral_distortion_db(r[0], c[0], r[1], c[1]) for r, c in pairs])
-    means = values[generator.integers(0, len(values), size=(1000, len(values)))].mean(axis=1)
-    name, interval = "mel_cepstral_distortion_db", np.quantile(means, (0.025, 0.975)).round(4).tolist()
-    return {name: round(float(values.mean()), 4), f"{name}_interval": interval}
+    name, ends = "mel_cepstral_distortion_db", ratio_interval(values, np.ones(len(values)), 1000, generator)
+    return {name: round(float(values.mean()), 4), f"{name}_interval": [round(end, 4) for end in ends]}
 
 
 def _other_ear(scored: ScoredModel, texts: Sequence[str], heard: Sequence[str], language: str) -> Record:

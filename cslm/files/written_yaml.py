@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from pathlib import Path
 from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -63,6 +64,15 @@ def expand_path(text: str) -> str:
     if left is not None:
         raise UserError(f"{text}: the variable {left[0]} is not set: set it, or write the path without it")
     return expanded
+
+
+def path_of(text: str) -> Path:
+    """The path of an argument of a command line, expanded.
+
+    Raises:
+        UserError: as :func:`expand_path`.
+    """
+    return Path(expand_path(text))
 
 
 def as_meant(content: Any, hint: Any) -> Any:

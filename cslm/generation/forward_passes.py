@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from cslm.generation.growing_cache import growing_cache
+from cslm.generation.growing_cache import GrowingLayer, growing_cache
+
+_ROOM = 256  # ids for which there is room before the rows are copied
 
 
 class ForwardPasses:
@@ -25,24 +28,22 @@ class ForwardPasses:
     none back; states before transformers gave all models one kind of cache) everything is read again.
     """
 
-    def __init__(self, model: PreTrainedModel, prompts: Sequence[NDArray[Any]], room: int) -> None:
+    def __init__(self, model: PreTrainedModel, prompts: Sequence[NDArray[Any]]) -> None:
         """Lay out the rows.
 
         Args:
             model: any causal language model.
             prompts: ids ``(num_ids,)`` of each row.
-            room: so many ids at most are appended.
         """
         self._model: Any = model
         longest = max(len(prompt) for prompt in prompts)
-        ids = torch.zeros(len(prompts), longest + room, dtype=torch.long)
+        ids = torch.zeros(len(prompts), longest + _ROOM, dtype=torch.long)
         mask = torch.ones_like(ids)
         for row, prompt in enumerate(prompts):
             ids[row, longest - len(prompt) : longest] = torch.from_numpy(np.asarray(prompt, dtype=np.int64))
             ids[row, : longest - len(prompt)] = int(prompt[0])
             mask[row, : longest - len(prompt)] = 0
         self._ids, self._mask = ids.to(model.device), mask.to(model.device)
-        self._positions = (self._mask.cumsum(dim=1) - 1).masked_fill(self._mask == 0, 0)
         self._known, self._read = longest, 0
         self._takes = inspect.signature(model.forward).parameters.keys()
         self._cache_name = cache_name(model, self._takes)
@@ -55,10 +56,13 @@ class ForwardPasses:
 
     def next_logits(self) -> torch.Tensor:
         """The logits ``(batch, num_rows)`` in float32 of what follows the last id: one forward pass."""
+        assert self._read < self._known, "nothing is left to be read"
+        mask = self._mask[:, : self._known]
+        positions = (mask.cumsum(dim=1) - 1).masked_fill(mask == 0, 0)
         given = {
             "input_ids": self._ids[:, self._read : self._known].contiguous(),
-            "attention_mask": self._mask[:, : self._known].contiguous(),
-            "position_ids": self._positions[:, self._read : self._known].contiguous(),
+            "attention_mask": mask.contiguous(),
+            "position_ids": positions[:, self._read :].contiguous(),
             "cache_position": torch.arange(self._read, self._known, device=self._ids.device),
             "logits_to_keep": 1,
         }
@@ -74,8 +78,22 @@ class ForwardPasses:
 
     def append(self, ids: torch.Tensor) -> None:
         """One more id ``(batch,)`` for each row."""
+        if self._known == self._ids.shape[1]:
+            self._ids = nn.functional.pad(self._ids, (0, _ROOM))
+            self._mask = nn.functional.pad(self._mask, (0, _ROOM), value=1)
         self._ids[:, self._known] = ids
         self._known += 1
+
+    def extend(self, ids: NDArray[Any]) -> None:
+        """More ids ``(num_ids,)`` of the one row."""
+        for token_id in ids.tolist():
+            self.append(torch.tensor([token_id]))
+
+    @torch.inference_mode()
+    def read_ahead(self) -> None:
+        """Read what is known, before all of the prompt is; one id at least must still come."""
+        if self._read < self._known:
+            self.next_logits()
 
     @property
     def rows_can_leave(self) -> bool:
@@ -84,10 +102,41 @@ class ForwardPasses:
         stateful = getattr(self._model, "_is_stateful", False)
         return not stateful and all(isinstance(layer, DynamicLayer) for layer in layers) and len(layers) > 0
 
+    @property
+    def rows_can_join(self) -> bool:
+        """Whether :meth:`join` works: the keys and values of all places are cached, not those of a window."""
+        plain = all(type(layer) in (DynamicLayer, GrowingLayer) for layer in getattr(self._cache, "layers", ()))
+        return plain and self.rows_can_leave
+
     def keep(self, rows: torch.Tensor) -> None:
-        """Go on with the rows of these indices ``(num_kept,)`` alone."""
+        """Go on with the rows of these indices ``(num_kept,)`` alone, without the padding that they share."""
         self._cache.batch_select_indices(rows)
-        self._ids, self._mask, self._positions = self._ids[rows], self._mask[rows], self._positions[rows]
+        self._ids, self._mask = self._ids[rows], self._mask[rows]
+        shared = int((self._mask.cumsum(dim=1) == 0).sum(dim=1).min())
+        if shared and self.rows_can_join:
+            self._ids, self._mask = self._ids[:, shared:], self._mask[:, shared:]
+            self._known, self._read = self._known - shared, self._read - shared
+            for layer in self._cache.layers:
+                layer.keys, layer.values = layer.keys[..., shared:, :], layer.values[..., shared:, :]
+
+    def join(self, others: ForwardPasses) -> None:
+        """Go on with the rows of others behind one's own, in one batch; each of both has one id that is not read."""
+        assert self._known - self._read == others._known - others._read == 1, "rows that join are at the same point"
+        longest = max(self._known, others._known)
+        more = [longest - self._known, longest - others._known]
+        for name in ("_ids", "_mask"):
+            parts = [getattr(one, name)[:, : one._known] for one in (self, others)]
+            parts = [nn.functional.pad(part, (left, 0)) for part, left in zip(parts, more, strict=True)]
+            if name == "_ids":  # padding is the first id again
+                for part, left, one in zip(parts, more, (self, others), strict=True):
+                    part[:, :left] = one._ids[:, :1]
+            setattr(self, name, torch.cat(parts))
+        self._known, self._read = longest, longest - 1
+        for layer, other in zip(self._cache.layers, others._cache.layers, strict=True):
+            for name in ("keys", "values"):
+                pair = zip((getattr(layer, name), getattr(other, name)), more, strict=True)
+                joined = torch.cat([nn.functional.pad(part, (0, 0, left, 0)) for part, left in pair])
+                setattr(layer, name, joined)
 
 
 def cache_name(model: PreTrainedModel, takes: Collection[str]) -> str | None:

@@ -3,55 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from transformers import AutoConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from cslm.codecs.units import Units
 from cslm.errors import UserError, first_line
 from cslm.generation.decoding import DecodingConfig
+from cslm.generation.events import QuestionHeard, Reply, ReplyEvent, join_events
+from cslm.generation.listening import Question, comes_in_pieces, hear
 from cslm.generation.processor import Audio, CSLMProcessor
+from cslm.generation.prompt_model import SpeechPromptModel
 from cslm.generation.speech_continuation import Continuation, SpeechContinuer
 from cslm.generation.speech_tasks import Grammars, SpeechTasks, num_head_rows
+from cslm.generation.streaming import ReplyTeller
+from cslm.generation.token_choice import reply_generators
 from cslm.model.checkpoint import _readable_by_both_stacks as make_readable_by_both_stacks
 from cslm.model.checkpoint import check_checkpoint
 from cslm.model.loading import load_whole
 from cslm.model.local_folder import local_folder
 from cslm.model.quiet_deepspeed import tell_deepspeed_of_cpu
-
-
-@dataclass(frozen=True)
-class Reply:
-    """The reply to a spoken question."""
-
-    question: str | None
-    """The transcript of the question as the model wrote it; None where it wrote none."""
-    answer: str
-    """The text of the whole answer."""
-    segments: list[tuple[str, Units]]
-    """Chunk by chunk, the text and the units that say it."""
-    waveform: NDArray[np.float32] | None
-    """The spoken answer ``(num_samples,)``; None without a speech decoder."""
-    sample_rate_hz: int | None
-    """Samples a second of the waveform."""
-    question_language: str
-    """Given, or recognised."""
-    answer_language: str
-    """Given, or the question's."""
-    question_units: Units
-    """The question as the model read it."""
-    is_whole: bool = True
-    """Whether the model ended it; False where it was cut, by ``max_new_tokens`` or the end of its context."""
-    texts: dict[str, str] = field(default_factory=dict)
-    """What stands before the answer, by field: ``question_text``, and of a chain ``core_question``, ..."""
+from cslm.model.speech_prompt.prompt_checkpoint import holds_prompt
+from cslm.sequences.prompts import PastTurn
 
 
 class CSLMForCausalLM:
@@ -76,6 +55,9 @@ class CSLMForCausalLM:
     ) -> Any:
         """Open a checkpoint folder, the authors' release layout, or a Hub id.
 
+        A checkpoint of ``train-prompt``, its trained part or a whole folder of ``merge``, gives a
+        :class:`~cslm.generation.prompt_model.SpeechPromptModel`, whose ``is_whole`` says which it was.
+
         Args:
             path: the folder or id.
             arguments: as for any model of transformers.
@@ -87,6 +69,8 @@ class CSLMForCausalLM:
             UserError: a folder that is not whole, parts that do not belong together, or no causal language model.
         """
         path = local_folder(path, options.get("revision"))
+        if holds_prompt(path):
+            return SpeechPromptModel.from_pretrained(path, *arguments, **options)
         check_checkpoint(path)
         model_class: Any = cls if issubclass(cls, PreTrainedModel) else speaking_class(path)
         processor = CSLMProcessor.from_pretrained(path, tokenizer_card, decoder)
@@ -135,23 +119,47 @@ class CSLMForCausalLM:
         Raises:
             UserError: a recording that is missing, corrupt, empty or too long, or an answer that no voice can speak.
         """
-        processor, tasks = self.processor, self.tasks()
-        units = processor.units(question)
-        asked = question_language or tasks.identify_languages([units])[0]
+        rate = self.processor.decoder.sample_rate_hz if self.processor.decoder is not None else None
+        events = self.stream(question, answer_language, question_language, decoding, generator)
+        return join_events(events, rate, self.processor.speaks)
+
+    def stream(
+        self,
+        question: Question,
+        answer_language: str | None = None,
+        question_language: str | None = None,
+        decoding: DecodingConfig | None = None,
+        generator: torch.Generator | None = None,
+        past: Sequence[PastTurn] = (),
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> Generator[ReplyEvent, None, None]:
+        """The events of :meth:`respond` as they come. Closing the iterator stops the work, at any point.
+
+        A question may come in pieces, an iterable of mono waveforms and their sample rate in Hz. Where the speech
+        tokenizer allows it and the question's language is given, the model reads it while it is still spoken.
+
+        Args:
+            question, answer_language, question_language, decoding, generator: as for :meth:`respond`.
+            past: turns before it (:class:`~cslm.generation.conversation.Conversation` keeps them).
+            clock: seconds, from any beginning; the times of events count from the call, or from the question's end.
+
+        Raises:
+            UserError: as :meth:`respond`.
+        """
+        tasks = self.tasks()
+        start = clock()
+        heard = hear(self, self.processor, question, question_language, answer_language, past)
+        if comes_in_pieces(question):
+            start = clock()
+        asked = question_language or tasks.identify_languages([heard.units])[0]
         answered = answer_language or asked
-        speaks = processor.decoder is not None and processor.chain.speaks
-        if speaks:
-            processor.voice(answered)
-        written = tasks.answer([units], [asked], [answered], decoding, generator)[0]
-        reply, is_whole = written.reply, bool(written.ids) and written.ids[-1] in processor.end_ids
-        waveform = None
-        if speaks:
-            spoken = processor.speak([part for _, part in reply.segments], answered, generator)
-            waveform = np.concatenate([np.zeros(0, np.float32), *spoken])
-        rate = processor.decoder.sample_rate_hz if processor.decoder is not None else None
-        return Reply(
-            reply.question, reply.answer, reply.segments, waveform, rate, asked, answered, units, is_whole, reply.texts
-        )  # fmt: skip
+        drawing = reply_generators(generator, 1)[0]
+        teller = ReplyTeller(self.processor, answered, generator, lambda: clock() - start)
+        ids = tasks.write_answer(heard.units, asked, answered, decoding or DecodingConfig(), drawing, past, heard.ahead)
+        with closing(ids), closing(teller.tell(ids)) as events:
+            num_read = 0 if heard.ahead is None else heard.ahead.num_ids
+            yield QuestionHeard(clock() - start, 0, heard.units, asked, answered, num_read)
+            yield from events
 
     def continue_speech(
         self,

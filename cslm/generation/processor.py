@@ -25,7 +25,7 @@ from cslm.model.backbone import load_text_tokenizer
 from cslm.model.checkpoint import CARD_FILE, DECODER_FOLDER, SPEECH_FOLDER, read_speech_section
 from cslm.sequences.chain_of_modality import ParsedReply, parse_reply
 from cslm.sequences.chains import chain_of
-from cslm.sequences.prompts import prompt_for
+from cslm.sequences.prompts import PastTurn, conversation_prompt, prompt_for
 from cslm.sequences.sequence import as_written
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import save_text_tokenizer
@@ -141,6 +141,11 @@ class CSLMProcessor:
         return self.decoder.voices if self.decoder is not None else DEFAULT_LANGUAGES
 
     @property
+    def speaks(self) -> bool:
+        """Whether answers are heard: the chain has speech, and there is a decoder."""
+        return self.decoder is not None and self.chain.speaks
+
+    @property
     def end_ids(self) -> tuple[int, ...]:
         """The ids that end a reply, or what a textless model says."""
         return self.form.end_ids
@@ -183,6 +188,12 @@ class CSLMProcessor:
     ) -> NDArray[np.int32]:
         """The ids ``(num_ids,)`` of a request and the header of its reply, as training wrote them."""
         return prompt_for(self.form, task, language=language, units=units, text=text, answer_language=answer_language)
+
+    def question_prompt(
+        self, question: Units, question_language: str, answer_language: str, past: Sequence[PastTurn] = ()
+    ) -> NDArray[np.int32]:
+        """The ids ``(num_ids,)`` of a spoken question, after the turns before it, and the header of its answer."""
+        return conversation_prompt(self.form, self.order, past, question, question_language, answer_language)
 
     def __call__(
         self,
@@ -266,7 +277,7 @@ class CSLMProcessor:
     def _waveform(self, audio: Audio, codec: UnitCodec) -> NDArray[np.float32]:
         if isinstance(audio, tuple):
             name = "the waveform"
-            waveform = resample(_mono_float(audio[0]), audio[1], codec.sample_rate_hz)
+            waveform = resample(mono_float(audio[0]), audio[1], codec.sample_rate_hz)
         else:
             name = os.fspath(audio)
             waveform, _ = load_waveform(audio, sample_rate_hz=codec.sample_rate_hz)
@@ -277,7 +288,12 @@ class CSLMProcessor:
         return waveform
 
 
-def _mono_float(waveform: NDArray[Any]) -> NDArray[np.float32]:
+def mono_float(waveform: NDArray[Any]) -> NDArray[np.float32]:
+    """Mono samples ``(num_samples,)`` as float32; int16 counts from full scale.
+
+    Raises:
+        UserError: several channels, none, or samples that are not numbers.
+    """
     if waveform.ndim != 1 or len(waveform) == 0:
         raise UserError(f"the waveform has shape {tuple(waveform.shape)}: give mono samples (num_samples,)")
     scale = 32768.0 if waveform.dtype == np.int16 else 1.0

@@ -16,7 +16,11 @@ from cslm.configuration import parse_configuration
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
 from cslm.generation.decoding import DecodingConfig
-from cslm.generation.modeling import CSLMForCausalLM, Reply
+from cslm.generation.events import Reply, join_events
+from cslm.generation.modeling import CSLMForCausalLM
+from cslm.generation.prompt_model import WrittenReply
+from cslm.generation.time_line import time_line
+from cslm.model.speech_prompt.prompt_checkpoint import holds_prompt
 
 _MOST, _OR_CONTEXT = "decoding.max_new_tokens", "or the end of the model's context"
 
@@ -31,12 +35,17 @@ class RespondConfig:
     """the spoken question: an audio file"""
     output: str | None = None
     """the spoken answer: a wav file to write; left out where the model answers in text alone"""
+    instruction: str | None = None
+    """what is asked of the recording, for a model of train-prompt; {audio} in it is where the recording stands, else it
+    comes last"""
     answer_language: str | None = None
     """language of the answer (en, zh, ...); null answers in the question's language"""
     question_language: str | None = None
-    """language of the question; null recognises it"""
+    """language of the question; null recognises it (a model of train-prompt wants it where its gate is given)"""
     json: str | None = None
     """a JSON file to write: transcript, answer, languages, and the chunks with their units"""
+    time_line: str | None = None
+    """a JSON file to write: when each part was known while it was streamed; no two runs have the same times"""
     tokenizer_card: str | None = None
     """card of the speech tokenizer, path or name; null takes the checkpoint's own"""
     decoder: str | None = None
@@ -47,16 +56,45 @@ class RespondConfig:
     """for drawing, and for the noise of the decoder"""
 
 
-def respond(config: RespondConfig) -> Reply:
+def respond(config: RespondConfig) -> Reply | WrittenReply:
     """Open the checkpoint and answer the question.
 
     Raises:
         UserError: an output that cannot be made, a checkpoint or a recording that cannot be used, no speech decoder, or
             an answer without speech.
     """
-    for key in ("output", "json"):
+    for key in ("output", "json", "time_line"):
         check_can_be_made(key, getattr(config, key))
+    if holds_prompt(Path(config.checkpoint)):
+        return answer_by_prompt(config)
+    if config.instruction is not None:
+        raise UserError("instruction is given, and only a checkpoint of train-prompt reads it: leave it out")
     return answer_question(open_speaking_model(config), config)
+
+
+def answer_by_prompt(config: RespondConfig) -> WrittenReply:
+    """Answer with a model that hears by a connector, in text; write the JSON file if it is asked for.
+
+    Raises:
+        UserError: keys that it does not read, frozen parts that are others, or a recording that cannot be used.
+    """
+    for key in ("output", "answer_language", "time_line", "tokenizer_card", "decoder"):
+        if getattr(config, key) is not None:
+            raise UserError(
+                f"{key} is given, and {config.checkpoint} answers in text and does not read it: leave it out"
+            )
+    model = CSLMForCausalLM.from_pretrained(config.checkpoint)
+    generator = torch.Generator().manual_seed(config.seed)
+    reply: WrittenReply = model.respond(
+        config.question, config.instruction, config.decoding, generator, config.question_language
+    )
+    print(f"answer: {reply.answer}")
+    if not reply.is_whole:
+        print(f"the answer was cut by {_MOST} {config.decoding.max_new_tokens}, {_OR_CONTEXT}", flush=True)
+    if config.json is not None:
+        content = json.dumps({"answer": reply.answer, "is_whole": reply.is_whole}, ensure_ascii=False, indent=2) + "\n"
+        write_atomically(Path(config.json), content.encode("utf-8"))
+    return reply
 
 
 def check_can_be_made(key: str, name: str | None) -> None:
@@ -106,9 +144,11 @@ def answer_question(model: Any, config: RespondConfig) -> Reply:
         UserError: a recording that cannot be used, or an answer without speech from a model that speaks.
     """
     generator = torch.Generator().manual_seed(config.seed)
-    reply: Reply = model.respond(
-        config.question, config.answer_language, config.question_language, config.decoding, generator
-    )
+    languages = (config.answer_language, config.question_language)
+    events = list(model.stream(config.question, *languages, config.decoding, generator))
+    processor = model.processor
+    rate = processor.decoder.sample_rate_hz if processor.decoder is not None else None
+    reply = join_events(events, rate, processor.speaks)
     if reply.question is not None:
         print(f"question ({reply.question_language}): {reply.question}")
     for name, text in reply.texts.items():
@@ -122,6 +162,8 @@ def answer_question(model: Any, config: RespondConfig) -> Reply:
     if config.json is not None:
         content = json.dumps(reply_record(reply, config.output), ensure_ascii=False, indent=2) + "\n"
         write_atomically(Path(config.json), content.encode("utf-8"))
+    if config.time_line is not None:
+        write_atomically(Path(config.time_line), (json.dumps(time_line(events)) + "\n").encode("utf-8"))
     return reply
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,11 @@ from transformers import PreTrainedModel
 from cslm.codecs.units import Units
 from cslm.generation.decoding import DecodingConfig, Generated, ReplyRules, decode, generate
 from cslm.generation.grammar import UnitGrammar, Writes
+from cslm.generation.listening import ReadAhead
 from cslm.generation.processor import CSLMProcessor
 from cslm.generation.scripts import script_share
 from cslm.sequences.chain_of_modality import ParsedReply
+from cslm.sequences.prompts import PastTurn
 from cslm.sequences.vocabulary import MARKERS
 
 _PROBE_TOKENS = 12
@@ -106,11 +109,17 @@ class SpeechTasks:
         decoding: DecodingConfig | None = None,
         generator: torch.Generator | None = None,
         description: str | None = None,
+        past: Sequence[Sequence[PastTurn]] | None = None,
     ) -> list[SpokenAnswer]:
-        """The answer to each spoken question, in the chain of the checkpoint; of a silent one it has no units."""
+        """The answer to each spoken question, in the chain of the checkpoint; of a silent one it has no units.
+
+        Args:
+            past: the turns before each question (default: none).
+        """
+        before = past if past is not None else [()] * len(questions)
         prompts = [
-            self.processor.prompt("dialogue", asked, units=units, answer_language=answered)
-            for units, asked, answered in zip(questions, question_languages, answer_languages, strict=True)
+            self.processor.question_prompt(*asked)
+            for asked in zip(questions, question_languages, answer_languages, before, strict=True)
         ]
         decoding = decoding or DecodingConfig()
         replies = self._generate(
@@ -150,17 +159,24 @@ class SpeechTasks:
         answer_language: str,
         decoding: DecodingConfig | None = None,
         generator: torch.Generator | None = None,
-    ) -> Iterator[int]:
+        past: Sequence[PastTurn] = (),
+        ahead: ReadAhead | None = None,
+    ) -> Generator[int, None, None]:
         """The ids of the answer to one spoken question, each as soon as it is written. Closing it stops the work.
 
         Args:
             generator: draws the tokens; needed where ``decoding.temperature`` is above 0.
+            past: the turns before it.
+            ahead: what has read the beginning of the prompt.
         """
-        prompt = self.processor.prompt("dialogue", question_language, units=question, answer_language=answer_language)
-        rules = ReplyRules(self._grammar("anything"), frozenset(self.processor.end_ids), self.processor.pad_id)
+        prompt = self.processor.question_prompt(question, question_language, answer_language, past)
+        rules = self.rules("anything")
         generators = [generator] if generator is not None else []
-        for step in decode(self.model, [prompt], rules, decoding or DecodingConfig(), generators):
-            yield step.ids[0]
+        begun = None if ahead is None else ahead.begun(prompt)
+        steps = decode(self.model, [prompt], rules, decoding or DecodingConfig(), generators, begun=begun)
+        with closing(steps):
+            for step in steps:
+                yield step.ids[0]
 
     def identify_languages(self, questions: Sequence[Units], languages: Sequence[str] | None = None) -> list[str]:
         """The language that each question is in, among ``languages`` (default: the processor's).
@@ -208,11 +224,13 @@ class SpeechTasks:
         with_probabilities: bool = False,
         description: str | None = None,
     ) -> list[Generated]:
-        rules = ReplyRules(self._grammar(writes), frozenset(end_ids), self.processor.pad_id)
+        rules = self.rules(writes, end_ids)
         return generate(self.model, prompts, rules, decoding, generator, with_probabilities, description)
 
-    def _grammar(self, writes: Writes) -> UnitGrammar:
-        return self._grammars.grammar(writes)
+    def rules(self, writes: Writes, end_ids: Sequence[int] | None = None) -> ReplyRules:
+        """What replies made of ``writes`` follow; they end with one of ``end_ids`` (default: the end of the turn)."""
+        ends = frozenset(self.processor.end_ids if end_ids is None else end_ids)
+        return ReplyRules(self._grammars.grammar(writes), ends, self.processor.pad_id)
 
 
 def num_head_rows(model: PreTrainedModel) -> int:

@@ -16,6 +16,8 @@ from transformers.generation.logits_process import (
 )
 
 BLOCK = 64  # numbers that a generator draws at a time
+LEAST_TEMPERATURE = 1e-5
+"""Below it the most likely token is taken: scores divided by less are no numbers any more."""
 
 
 def reply_generators(generator: torch.Generator | None, count: int) -> list[torch.Generator]:
@@ -54,9 +56,11 @@ def model_processors(model: PreTrainedModel) -> LogitsProcessorList:
 def drawing_processors(temperature: float, top_p: float) -> LogitsProcessorList:
     """Temperature and top-p as transformers defines them; none where the most likely token is taken."""
     processors = LogitsProcessorList()
-    if temperature > 0 and temperature != 1.0:
+    if temperature < LEAST_TEMPERATURE:
+        return processors
+    if temperature != 1.0:
         processors.append(TemperatureLogitsWarper(temperature))
-    if temperature > 0 and top_p < 1.0:
+    if top_p < 1.0:
         processors.append(TopPLogitsWarper(top_p))
     return processors
 
@@ -66,16 +70,17 @@ class TokenDraws:
 
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
         self._generators = list(generators)
-        self._numbers = torch.zeros(len(self._generators), 0, dtype=torch.float64)
-        self._used = 0
+        self._numbers = torch.zeros(len(self._generators), BLOCK, dtype=torch.float64)
+        self._used = torch.full((len(self._generators), 1), BLOCK)
 
     def draw(self, scores: torch.Tensor) -> torch.Tensor:
         """Token ids ``(batch,)`` drawn with the probabilities that scores ``(batch, num_rows)`` stand for."""
-        if self._used == self._numbers.shape[1]:
-            drawn = [torch.rand(BLOCK, generator=g, dtype=torch.float64, device=g.device) for g in self._generators]
-            self._numbers, self._used = torch.stack([numbers.to(scores.device) for numbers in drawn]), 0
+        for row in (self._used[:, 0] == BLOCK).nonzero()[:, 0].tolist():
+            one = self._generators[row]
+            self._numbers[row] = torch.rand(BLOCK, generator=one, dtype=torch.float64, device=one.device)
+            self._used[row] = 0
         heights = scores.softmax(dim=-1).double().cumsum(dim=-1)
-        wanted = self._numbers[:, [self._used]] * heights[:, -1:]
+        wanted = self._numbers.gather(1, self._used).to(heights) * heights[:, -1:]
         self._used += 1
         # the first token whose share of the sum goes beyond the number: never one without probability
         return torch.searchsorted(heights, wanted, right=True)[:, 0].clamp(max=scores.shape[-1] - 1)
@@ -83,4 +88,10 @@ class TokenDraws:
     def keep(self, rows: torch.Tensor) -> None:
         """Go on with the rows of these indices ``(num_kept,)`` alone."""
         self._generators = [self._generators[row] for row in rows.tolist()]
-        self._numbers = self._numbers[rows]
+        self._numbers, self._used = self._numbers[rows.cpu()], self._used[rows.cpu()]
+
+    def join(self, others: TokenDraws) -> None:
+        """Go on with the rows of others behind one's own."""
+        self._generators += others._generators
+        self._numbers = torch.cat([self._numbers, others._numbers])
+        self._used = torch.cat([self._used, others._used])

@@ -59,7 +59,7 @@ def save_checkpoint(
     aside.mkdir(parents=True)
     if speech is not None:
         setattr(model.config, SPEECH_KEY, speech)
-    _prepare_generation(model, tokenizer, end_of_turn)
+    prepare_generation(model, tokenizer, end_of_turn)
     _save_pretrained(model, aside, weights)
     save_text_tokenizer(tokenizer, aside)
     _readable_by_both_stacks(aside)
@@ -140,7 +140,7 @@ def read_speech_section(folder: str | os.PathLike[str]) -> dict[str, Any] | None
     return section if isinstance(section, dict) else None
 
 
-def _prepare_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_of_turn: int | None) -> None:
+def prepare_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_of_turn: int | None) -> None:
     """Rows that name nothing get no probability in generation; a missing end or padding id is the tokenizer's."""
     generation = model.generation_config
     assert generation is not None

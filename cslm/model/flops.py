@@ -39,14 +39,19 @@ class ModelFlops:
     frozen_per_target: int = 0
     """of ``per_target``, the same"""
 
-    def step(self, lengths: Iterable[int], num_targets: int) -> int:
-        """Forward and backward of documents of these lengths, each attending to itself alone."""
+    def forward(self, lengths: Iterable[int], num_targets: int = 0) -> int:
+        """The forward pass over documents of these lengths, each attending to itself alone."""
         tokens = pairs = 0
         kinds = {window: self.windows.count(window) for window in set(self.windows)}
         for length in lengths:
             tokens += length
             pairs += sum(count * _pairs(length, window) for window, count in kinds.items())
-        forward = tokens * self.per_token + num_targets * self.per_target + pairs * self.per_pair
+        return tokens * self.per_token + num_targets * self.per_target + pairs * self.per_pair
+
+    def step(self, lengths: Iterable[int], num_targets: int) -> int:
+        """Forward and backward of documents of these lengths, each attending to itself alone."""
+        lengths = list(lengths)
+        tokens, forward = sum(lengths), self.forward(lengths, num_targets)
         return _FORWARD_AND_BACKWARD * forward - tokens * self.frozen_per_token - num_targets * self.frozen_per_target
 
 

@@ -6,6 +6,8 @@ where they always are. What a run writes is merged, so nobody who opens it needs
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +82,19 @@ def add_lora(model: PreTrainedModel, options: LoraOptions, seed: int = 0) -> Pre
     for weight in embedding_weights(model) if options.train_rows != "none" else ():
         weight.requires_grad_(weight.dim() == 2 or options.train_rows == "all")
     return model
+
+
+@contextlib.contextmanager
+def without_lora(model: nn.Module) -> Iterator[None]:
+    """In the block a model computes as its frozen base does; what learns is left as it is."""
+    layers: list[Any] = [layer for layer in model.modules() if hasattr(layer, "lora_A")]
+    for layer in layers:
+        layer._disable_adapters = True  # peft's own switch would change requires_grad too
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._disable_adapters = False
 
 
 def merge_lora(model: PreTrainedModel, weights: dict[str, Tensor]) -> dict[str, Tensor]:

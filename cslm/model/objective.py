@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -40,6 +41,8 @@ class Objective(NamedTuple):
     """by name, the same names in every micro-batch"""
     report: GroupReport
     """by the groups of the stream"""
+    counts: Mapping[str, int] | None = None
+    """of the micro-batch, where each term is reported as its own mean; None reports the whole by group alone"""
 
     @property
     def weighted_sum(self) -> Tensor:

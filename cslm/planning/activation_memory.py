@@ -8,7 +8,7 @@ the attention of documents are what they are in training.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -47,7 +47,7 @@ class ActivationMemory:
         return self.kept + max(self.head, self.working)
 
 
-class _Storages(TorchDispatchMode):
+class Storages(TorchDispatchMode):
     """Counts the bytes of every storage that an operation makes, until nobody holds it."""
 
     def __init__(self) -> None:
@@ -82,6 +82,28 @@ class _Storages(TorchDispatchMode):
         return most
 
 
+def _as_if_all(func: Any, args: Any) -> tuple[Any, Any]:
+    """Where a mask chooses, everything is chosen: how much it is hangs on contents, and this is the most."""
+    if func is torch.ops.aten.nonzero.default:
+        (mask,) = args
+        return lambda mask: torch.zeros(mask.numel(), mask.dim(), dtype=torch.int64), (mask,)
+    if func is torch.ops.aten.index.Tensor and any(it is not None and it.dtype == torch.bool for it in args[1]):
+        places: list[Any] = []
+        for index in args[1]:
+            is_mask = index is not None and index.dtype == torch.bool
+            places += [torch.zeros(index.numel(), dtype=torch.int64)] * index.dim() if is_mask else [index]
+        return func, (args[0], places)
+    return func, args
+
+
+class AllChosen(TorchDispatchMode):
+    """In the block masks choose everything."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        func, args = _as_if_all(func, args)
+        return func(*args, **(kwargs or {}))
+
+
 def activation_memory(
     shape: PretrainedConfig,
     attention: str,
@@ -106,20 +128,20 @@ def activation_memory(
         if lora is not None:
             add_lora(model, lora)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        _fill_without_contents(model)
+        fill_without_contents(model)
         if on_cpu:
             use_cpu_layers(model)
         if checkpointing:
             checkpoint_activations(model)
-        for parameter in filter(lambda it: it.requires_grad, model.parameters()):
-            parameter.register_post_accumulate_grad_hook(_drop_gradient)
+        drop_gradients(model)
+        module, row = LanguageModelLoss(model, 1), row_without_contents(lengths, num_targets)
         try:
-            return _run(LanguageModelLoss(model, 1), lengths, num_targets)
+            return measured_run(model.get_decoder(), lambda: module(row).weighted_sum)
         except (RuntimeError, NotImplementedError):
             return None
 
 
-def _fill_without_contents(model: nn.Module) -> None:
+def fill_without_contents(model: nn.Module) -> None:
     """Tensors of the mode that is in force in the place of those of the device ``meta``; shared ones stay shared."""
     made: dict[int, Tensor] = {}
     for module in model.modules():
@@ -131,29 +153,54 @@ def _fill_without_contents(model: nn.Module) -> None:
             module._buffers[name] = None if buffer is None else torch.empty(buffer.shape, dtype=buffer.dtype)
 
 
-def _run(module: LanguageModelLoss, lengths: Sequence[int], num_targets: int) -> ActivationMemory:
+def drop_gradients(module: nn.Module) -> None:
+    """Gradients of weights are counted elsewhere: each is let go as soon as it is whole."""
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(_drop_gradient)
+
+
+def row_without_contents(lengths: Sequence[int], num_targets: int) -> PackedRow:
+    """A row of documents of these lengths; under the mode that is in force."""
     tokens, targets = (torch.zeros(shape, dtype=torch.int64) for shape in ((1, sum(lengths)), (num_targets,)))
     boundaries = tuple(accumulate(lengths, initial=0))
-    row = PackedRow(tokens, tokens, boundaries, targets, targets, torch.ones(num_targets), targets)
+    return PackedRow(tokens, tokens, boundaries, targets, targets, torch.ones(num_targets), targets)
+
+
+def measured_run(decoder: Any, loss: Callable[[], Tensor]) -> ActivationMemory:
+    """The memory of one forward and backward pass, told apart at the last hidden states of ``decoder``.
+
+    Args:
+        decoder: the layers of a language model; passes of it without gradient are not looked at.
+        loss: runs forward.
+
+    Raises:
+        NotImplementedError: a decoder that gives no hidden states.
+        RuntimeError: what cannot run without contents.
+    """
     marks: dict[str, int] = {}
-    storages = _Storages()
+    storages = Storages()
 
     def after_layers(decoder: Any, arguments: Any, output: Any) -> None:
-        if getattr(output, "last_hidden_state", None) is None:
+        hidden = getattr(output, "last_hidden_state", None)
+        if hidden is None:
             raise NotImplementedError(f"{type(decoder).__name__} gives no hidden states to tell layers from head")
-        marks["forward"], marks["kept"] = storages.most_since(), storages.alive
-        output.last_hidden_state.register_hook(before_layers)
+        if hidden.requires_grad:
+            marks["forward"], marks["kept"] = storages.most_since(), storages.alive
+            hidden.register_hook(before_layers)
 
     def before_layers(gradient: Tensor) -> None:
         marks.setdefault("head", storages.most_since())
 
-    module.model.get_decoder().register_forward_hook(after_layers)
-    with storages:
-        module(row).weighted_sum.backward()
+    hook = decoder.register_forward_hook(after_layers)
+    try:
+        with storages, AllChosen():
+            loss().backward()
+    finally:
+        hook.remove()
     kept, layers = marks["kept"], max(marks["forward"], storages.most_since())
     return ActivationMemory(kept, max(0, marks.get("head", kept) - kept), max(0, layers - kept))
 
 
 def _drop_gradient(parameter: Tensor) -> None:
-    """Gradients of weights are counted elsewhere."""
     parameter.grad = None

@@ -1,4 +1,4 @@
-"""``plan``: what a run of ``pretrain`` or ``finetune`` will need, before any of it is started."""
+"""``plan``: what a run will need, before any of it is started; a run of ``train-prompt`` is :mod:`.plan_prompt`'s."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from cslm.model.flops import model_flops
 from cslm.model.lora import add_lora
 from cslm.model.positions import check_length
 from cslm.planning.activation_memory import ActivationMemory, activation_memory
+from cslm.planning.machines import MachinesConfig, disk_facts
+from cslm.planning.plan_prompt import is_prompt_run, plan_prompt_command
 from cslm.planning.plan_table import print_plan
 from cslm.planning.planned_data import SourcePlan, micro_batch, plan_sources, planned_accounts
-from cslm.planning.planned_memory import ModelSize, Offload, StageMemory, checkpoint_bytes, model_bytes, stage_memory
-from cslm.ranges import Range, check_numbers
+from cslm.planning.planned_memory import ModelSize, stage_memory
 from cslm.sequences.vocabulary import SpeechVocabulary
-from cslm.training.engine import deepspeed_settings
 from cslm.training.language_model_config import FinetuneConfig, RunPaths
 from cslm.training.muon import inner_matrices
 from cslm.training.run_data import (
@@ -40,26 +40,11 @@ from cslm.training.run_folder import TEXT_TOKENIZER_FOLDER
 from cslm.training.speech_side import SpeechSide, open_speech_side, open_textless_side, orders_of
 
 _MOST_PROBED = 100_000_000  # parameters of a model that is made to be looked at
-FITS_BELOW = 0.9
-"""share of a GPU's memory that a plan may fill: the rest is its context, communication and what lies between tensors"""
 
 
 @dataclass
-class PlanConfig(FinetuneConfig):
+class PlanConfig(FinetuneConfig, MachinesConfig):
     """A run of ``pretrain`` or ``finetune`` and the machines that it would have."""
-
-    num_processes: int = 1
-    """processes of the run, one for each GPU"""
-    gpu_memory_gib: float | None = None
-    """memory of one GPU; null says nothing about what fits"""
-    peak_tflops: float | None = None
-    """what one GPU does at most in the run's precision, in 10^12 operations a second; null says nothing about hours"""
-    mfu: float = 0.4
-    """share of that peak which the run is expected to reach"""
-    cpu: bool = False
-    """the run is on CPUs"""
-    json: str | None = None
-    """write everything to this file too"""
 
     def __post_init__(self) -> None:
         """Check what types cannot.
@@ -67,11 +52,8 @@ class PlanConfig(FinetuneConfig):
         Raises:
             UserError: a value out of range, by name.
         """
-        check_numbers(self, "", num_processes=Range(least=1), mfu=Range(above=0, most=1))
-        check_numbers(self, "", gpu_memory_gib=Range(above=0), peak_tflops=Range(above=0))
+        self.check_machines()
         super().__post_init__()
-        if self.json is not None and not Path(self.json).parent.is_dir():
-            raise UserError(f"json: there is no folder {Path(self.json).parent}")
 
 
 @dataclass(frozen=True)
@@ -125,9 +107,9 @@ def plan(config: PlanConfig) -> dict[str, Any]:
         "new_rows": rows - parts.num_text_rows,
         "new_parameters": new,
         "memory": _memory(config, parts, size),
-        "disk": _disk(config, size),
+        "disk": disk_facts(config.training, size),
         "flops": flops,
-        "hours": _hours(config, flops),
+        "hours": config.hours(flops, config.training.device),
         "told": parts.told,
         "notes": parts.notes,
     }
@@ -135,6 +117,9 @@ def plan(config: PlanConfig) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
     """``plan --config YAML --num_processes N [--gpu_memory_gib GIB] [--peak_tflops TFLOPS] [--key value ...]``"""
+    if is_prompt_run(arguments):
+        plan_prompt_command(arguments)
+        return
     config = parse_configuration(PlanConfig, arguments, "plan")
     found = plan(config)
     print_plan(found, config.training.device.zero_stage, config.gpu_memory_gib)
@@ -249,20 +234,12 @@ def _size(model: PreTrainedModel) -> ModelSize:
     )
 
 
-def _offload(config: PlanConfig) -> Offload:
-    """What ``training.device.deepspeed`` offloads; on CPUs there is nowhere else."""
-    zero = deepspeed_settings(config.training.device).get("zero_optimization", {})
-    devices = [(zero.get(name) or {}).get("device", "none") for name in ("offload_optimizer", "offload_param")]
-    states, weights = (device != "none" and not config.cpu for device in devices)
-    return Offload(states, weights, int(zero.get("reduce_bucket_size", Offload.bucket)))
-
-
 def _memory(config: PlanConfig, parts: _Parts, size: ModelSize) -> dict[str, Any]:
     """Memory of a process by stage, without and with checkpointing of activations.
 
     The settings of ``training.device.deepspeed`` count for the stage that they are for.
     """
-    training, device, offload = config.training, config.training.device, _offload(config)
+    training, device, offload = config.training, config.training.device, config.offload(config.training.device)
     lengths, num_targets = micro_batch(parts.sources, training)
     found: dict[str, Any] = {"tokens": sum(lengths), "targets": num_targets, "stages": []}
     cache: dict[tuple[bool, bool], ActivationMemory | None] = {}
@@ -285,26 +262,6 @@ def _memory(config: PlanConfig, parts: _Parts, size: ModelSize) -> dict[str, Any
             nothing = ActivationMemory(0, 0, 0)
             of_stage = offload if stage == device.zero_stage else None
             memory = stage_memory(stage, size, training, config.num_processes, micro or nothing, of_stage)
-            found["stages"].append(_stage_facts(memory, checkpointing, config.gpu_memory_gib))
+            found["stages"].append(config.stage_facts(memory, checkpointing))
     parts.notes[:] = dict.fromkeys(parts.notes)
     return found
-
-
-def _stage_facts(memory: StageMemory, checkpointing: bool, gpu_memory_gib: float | None) -> dict[str, Any]:
-    fits = None if gpu_memory_gib is None else memory.peak <= FITS_BELOW * gpu_memory_gib * 2**30
-    return {"checkpointing": checkpointing, **vars(memory), "peak": memory.peak, "fits": fits}
-
-
-def _disk(config: PlanConfig, size: ModelSize) -> dict[str, int]:
-    """A new checkpoint is whole before the oldest goes, so there is one more for a while."""
-    training = config.training
-    one, model = checkpoint_bytes(training.device.zero_stage, size, training), model_bytes(size, training)
-    kept = min(training.checkpoints.save_total, -(-training.last_step // training.checkpoints.save_every))
-    return {"checkpoint": one, "kept": kept * one, "most": (kept + 1) * one + model, "model": model}
-
-
-def _hours(config: PlanConfig, flops: int | None) -> float | None:
-    peak = config.peak_tflops or config.training.device.peak_tflops
-    if flops is None or peak is None:
-        return None
-    return flops / (config.num_processes * peak * 1e12 * config.mfu) / 3600

@@ -34,6 +34,50 @@ def print_plan(found: dict[str, Any], zero_stage: int, gpu_memory_gib: float | N
         print(f"not counted: {note}")
 
 
+def print_prompt_plan(found: dict[str, Any], zero_stage: int, gpu_memory_gib: float | None) -> None:
+    """Print what :func:`~cslm.planning.plan_prompt.plan_prompt` found; an asterisk marks the configured stage."""
+    print(f"run: {found['steps']:,} steps, {found['tokens']:,} tokens at most\n")
+    heads = ["source", "task", "share", "of the run", "documents", "tokens", "epochs", "too long", "vectors", "hours"]
+    rows = [
+        [*_source_row(source), f"{source['run_vectors']:,}", f"{source['run_audio_hours']:,.1f}"]
+        for source in found["sources"]
+    ]
+    print(_table(heads, rows))
+    for line in (*account_lines(found["accounts"]), _by_language(found["vectors"]), *found["told"]):
+        print(line)
+    parts = ", ".join(f"{name} {count:,}" for name, count in found["parts"].items() if count)
+    print(f"\nmodel: {found['parameters']:,} parameters ({parts}); {found['trained_parameters']:,} learn")
+    memory = found["memory"]
+    print(
+        f"a full row has {memory['clips']:,} recordings of at most {memory['frames']:,} frames; of the weights "
+        f"{_gib(memory['encoder'])} GiB are the encoder's, in float32 on every process"
+    )
+    print(_memory_table(memory, zero_stage, gpu_memory_gib))
+    disk = {name: _size(size) for name, size in found["disk"].items()}
+    print(
+        f"\ndisk, the trained part alone: {disk['checkpoint']} a checkpoint to resume from, {disk['kept']} for those "
+        f"that are kept, {disk['model']} for the model, {disk['most']} at most while one is replaced"
+    )
+    for store in found["stores"]:
+        size = _size(store["bytes"]) if store["made"] else f"about {_size(store['bytes'])}, if it is made"
+        print(f"store of {store['kind']} ({store['source']}): {store['rows']:,} rows, {size}")
+    if found["flops"] is not None:
+        hours = "give peak_tflops for hours" if found["hours"] is None else f"{found['hours']:,.1f} hours"
+        parts = ", ".join(f"{name} {count:.3g}" for name, count in found["flops"].items() if count)
+        print(f"time: {sum(found['flops'].values()):.3g} operations ({parts}); {hours}")
+    for note in found["notes"]:
+        print(f"not counted: {note}")
+
+
+def _by_language(vectors: dict[str, int]) -> str:
+    parts = [f"{language or 'no language'} {count:,}" for language, count in sorted(vectors.items())]
+    return f"vectors: {sum(vectors.values()):,}{'; ' if parts else ''}{', '.join(parts)}"
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB" if size < 2**30 else f"{_gib(size)} GiB"
+
+
 def _source_row(source: dict[str, Any]) -> list[str]:
     epochs = "?" if source["epochs"] is None else f"{source['epochs']:,.2f}"
     counts = ["?" if source[name] is None else f"{source[name]:,}" for name in ("documents", "tokens")]

@@ -14,9 +14,10 @@ from cslm.batches.schedules import reckon
 from cslm.batches.source_config import sample_progress
 from cslm.batches.sources import Source, SourceConfig
 from cslm.batches.stream import cap_of
-from cslm.batches.weights import Cap, CapsConfig, Weight, is_never_drawn, mean_shares, stage_starts
+from cslm.batches.weights import Cap, CapsConfig, Weight, check_weight, is_never_drawn, mean_shares, stage_starts
 from cslm.errors import UserError
 from cslm.model.flops import ModelFlops
+from cslm.sequences.sequence import Sequence
 from cslm.training.training_config import TrainingConfig
 
 _SAMPLE = 256
@@ -52,6 +53,8 @@ class SourcePlan:
     """tokens of the documents of the sample, cut to max_length"""
     targets: tuple[int, ...] = field(default=(), repr=False)
     """trained tokens of each"""
+    sample: tuple[Sequence, ...] = field(default=(), repr=False)
+    """these documents"""
 
     @property
     def epochs(self) -> float | None:
@@ -60,7 +63,7 @@ class SourcePlan:
 
     def flops_per_token(self, costs: ModelFlops, max_length: int) -> float:
         """Operations of the model; an unread source counts as documents of the greatest length, all of it trained."""
-        lengths, targets = self.lengths or (max_length,), sum(self.targets) or max_length
+        lengths, targets = self.lengths or (max_length,), sum(self.targets) if self.lengths else max_length
         return costs.step(lengths, targets) / sum(lengths)
 
 
@@ -77,8 +80,10 @@ def plan_sources(
         caps: of languages and tasks; they are kept where all sources can be read.
 
     Raises:
-        UserError: no source has a weight, or caps that cannot be kept.
+        UserError: no source has a weight, one is negative or no number, or caps that cannot be kept.
     """
+    for name, config in configs.items():
+        check_weight(name, config.weight)
     names = [name for name, config in configs.items() if not is_never_drawn(config.weight)]
     opened = {name: _opened(name, open_source) for name in names}
     found = [source for source in opened.values() if not isinstance(source, str)]
@@ -145,6 +150,7 @@ def _read(known: tuple[str, str, float, int], source: Source, max_length: int) -
         too_long=_share(length > max_length for length in lengths),
         lengths=tuple(min(length, max_length) for length in lengths),
         targets=tuple(round(count) for count in trained),
+        sample=tuple(sample),
     )
 
 

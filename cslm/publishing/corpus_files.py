@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -19,6 +19,8 @@ from cslm.files.json_lines import read_json_lines
 CARD = "card.json"
 CONFIGURATION = "config.yaml"
 _LISTS = (REJECTED, NOTED)
+_ALL = "manifest"
+"""The manifest of all utterances, where others hold parts of it."""
 _LONGEST_FACT = 80
 _NEEDED = ("id", "audio", "text", "language")
 _NAME = re.compile(r"\w+(?:\.\w+)*")
@@ -33,6 +35,8 @@ class CorpusFiles:
     """by the name that they get as a split"""
     documents: dict[str, Path]
     """by the name that they get as a configuration"""
+    left_out: tuple[str, ...] = ()
+    """files that are in no data set, with the reason"""
 
     def rejected(self) -> Counter[str]:
         """How many were left out, by kind where the list says one, else together."""
@@ -70,9 +74,13 @@ def find_corpus_files(folder: Path) -> CorpusFiles:
         raise UserError(f"{folder}: no such folder; name the one that prepare-corpus made")
     manifests: dict[str, Path] = {}
     documents: dict[str, Path] = {}
+    left_out: list[str] = []
     for path in sorted(folder.glob("*.jsonl")):
         first = next(read_json_lines(path), None)
-        if path.name in _LISTS or first is None:
+        if path.name in _LISTS:
+            continue
+        if first is None:
+            left_out.append(f"{path.name}: holds no line")
             continue
         if _NAME.fullmatch(path.stem) is None:
             raise UserError(
@@ -82,11 +90,19 @@ def find_corpus_files(folder: Path) -> CorpusFiles:
         (manifests if is_manifest else documents)[path.stem] = path
     if not manifests:
         raise UserError(f"{folder}: holds no manifest (*.jsonl with {', '.join(_NEEDED)}); name a corpus's folder")
-    if "manifest" in manifests and "train" not in manifests:
-        manifests = {"train" if name == "manifest" else name: path for name, path in manifests.items()}
+    parts = [path for name, path in manifests.items() if name != _ALL]
+    if _ALL in manifests and _utterances([manifests[_ALL]]) == _utterances(parts):
+        names = ", ".join(path.name for path in parts)
+        left_out.append(f"{manifests.pop(_ALL).name}: every utterance of it is in {names}, and would be written twice")
+    if _ALL in manifests and "train" not in manifests:
+        manifests = {"train" if name == _ALL else name: path for name, path in manifests.items()}
     if "utterances" in documents:
         raise UserError(f"{documents['utterances']}: documents of this name would hide the utterances: rename the file")
-    return CorpusFiles(folder, manifests, documents)
+    return CorpusFiles(folder, manifests, documents, tuple(left_out))
+
+
+def _utterances(manifests: Iterable[Path]) -> set[tuple[Any, Any]]:
+    return {(row.get("id"), row.get("audio")) for path in manifests for _, row in read_json_lines(path)}
 
 
 def _facts(found: dict[str, Any]) -> str:

@@ -48,7 +48,8 @@ def export_dataset(config: ExportDatasetConfig) -> DatasetFacts:
     """Write the data set, whole or not at all, and return what is in it. The same corpus gives the same bytes.
 
     Every manifest is a split of the configuration ``utterances``, with the audio in it; every other JSON Lines file is
-    a configuration of its own, whose documents name utterances by id.
+    a configuration of its own, whose documents name utterances by id. What is empty is left out, and so is
+    ``manifest.jsonl`` where other manifests are the parts of it; both are said.
 
     Raises:
         UserError: no corpus, audio that is not there, documents that no table holds, or an output folder with
@@ -58,6 +59,8 @@ def export_dataset(config: ExportDatasetConfig) -> DatasetFacts:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output}: is not empty; name a folder for the data set that is not there yet")
     with folder_aside(output) as aside:
+        for told in corpus.left_out:
+            print(f"left out: {told}", flush=True)
         facts, configurations = _write_tables(corpus, aside / DATA, config.shard_mb)
         name = config.name or output.resolve().name
         card = dataset_card(corpus, facts, name, config.license, configurations)

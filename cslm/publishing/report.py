@@ -20,6 +20,7 @@ from cslm.publishing.report_style import STYLE
 from cslm.publishing.sequence_html import sequence_html
 from cslm.publishing.stage_seconds import read_stage_seconds
 from cslm.publishing.svg_chart import line_chart, thinned
+from cslm.publishing.time_line_chart import time_line_chart
 
 _LAYOUT = {"marker", "template"}
 
@@ -35,7 +36,8 @@ class ReportConfig:
     title: str = "A voice that answers"
     """heading of the page"""
     answers: str = "answers"
-    """folder of questions and answers in the run: NAME.question.wav, NAME.answer.wav and NAME.json"""
+    """folder of questions and answers in the run: NAME.question.wav, NAME.answer.wav and NAME.json, and beside them
+    NAME.time_line.json where the times were kept"""
     stages: str = ".stages"
     """folder of STAGE.json files with `seconds` in the run"""
 
@@ -57,6 +59,7 @@ def report(config: ReportConfig) -> Path:
         sections.insert(0, ("Questions and answers", "".join(_player(*answer) for answer in answers)))
         longest = max((reply for _, reply, _, _ in answers), key=lambda reply: len(reply["segments"]))
         sections.append(("One dialogue as the model reads and writes it", sequence_html(longest)))
+    sections += _time_lines(run / config.answers)
     sections += [(f"Loss: {metrics.parent.name}", _loss_chart(metrics)) for metrics in _by_time(run)]
     page = _page(config.title, _subtitle(results), sections)
     output = Path(config.output) if config.output is not None else run / "report.html"
@@ -104,6 +107,19 @@ def _loss_chart(metrics: Path) -> str:
         for kind, losses in kinds.items():
             series.setdefault(kind, []).append((row["tokens"], sum(losses) / len(losses)))
     return line_chart({kind: thinned(points) for kind, points in sorted(series.items())}, "tokens", "loss, nats")
+
+
+def _time_lines(folder: Path) -> list[Table]:
+    """The streamed reply that has the most chunks, if the times of any were kept."""
+    lines = {path: _read_json(path) for path in sorted(folder.glob("*.time_line.json"))}
+    for path, line in lines.items():
+        if not {"heard_sec", "before_answer_sec", "chunks", "sounds", "end_sec", "num_ids"} <= set(line):
+            raise UserError(f"{path} holds no time line of a reply: remove it, or answer the question again")
+    if not lines:
+        return []
+    path = max(lines, key=lambda path: len(lines[path]["chunks"]))
+    name = path.name.removesuffix(".time_line.json")
+    return [Table(f"A streamed reply, moment by moment: {name}", time_line_chart(lines[path]))]
 
 
 Answer = tuple[str, dict[str, Any], Path, Path]

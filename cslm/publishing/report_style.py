@@ -44,6 +44,10 @@ svg .grid { stroke: var(--line); }
 .text { color: #1d7f57; font-weight: 600; }
 .units { color: #b3641d; font-family: ui-monospace, monospace; font-size: 0.72rem; }
 .marker { color: #a23b8f; font-family: ui-monospace, monospace; font-size: 0.85rem; }
+.swatch.reads, rect.reads { fill: #7a5cc4; background: #7a5cc4; }
+.swatch.text, rect.text { fill: #1d7f57; background: #1d7f57; }
+.swatch.units, rect.units { fill: #d9944a; background: #d9944a; }
+.swatch.sound, rect.sound { fill: #3b6fb6; background: #3b6fb6; }
 @media (prefers-color-scheme: dark) {
   .question { color: #7db2f0; } .text { color: #6fcf9f; } .units { color: #e0a060; } .marker { color: #dd8fd0; }
 }

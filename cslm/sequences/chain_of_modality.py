@@ -90,10 +90,27 @@ def dialogue(
     Raises:
         UserError: as :func:`check_chain`.
     """
-    said = _said(question_text, chunks, further)
     turns = dialogue_request_turns(question, question_language, answer_language)
-    content = write_chain(check_chain(form, order), said, _languages(question_language, answer_language, further))
+    content = chain_content(form, order, question_text, chunks, question_language, answer_language, further)
     return form.conversation("dialogue", [*turns, Turn("assistant", answer_language, content)])
+
+
+def chain_content(
+    form: SequenceFormat,
+    order: str,
+    question_text: str,
+    chunks: Seq[Chunk],
+    question_language: str,
+    answer_language: str,
+    further: Mapping[str, str | None] | None = None,
+) -> Content:
+    """A reply in the chain of modality; arguments as of :func:`dialogue`.
+
+    Raises:
+        UserError: as :func:`check_chain`.
+    """
+    languages = _languages(question_language, answer_language, further)
+    return write_chain(check_chain(form, order), _said(question_text, chunks, further), languages)
 
 
 def text_dialogue(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from cslm.codecs.units import Units, cut
 from cslm.corpora.languages import is_unspaced
@@ -74,18 +75,45 @@ def speak_chunks(
         units: of the whole utterance; merged ones stay merged.
         words: ``(word, start_sec, end_sec)`` in order; None or words that are not the text's give one chunk.
     """
+    parts = cut_chunks(chunks, words, frame_rate_hz, units.num_frames_total)
+    if len(parts) == 1:
+        return [(parts[0].text, units)]
+    return [(part.text, cut(units, part.start, part.stop)) for part in parts]
+
+
+class ChunkFrames(NamedTuple):
+    """A chunk and the frames ``[start, stop)`` in which it is said."""
+
+    text: str
+    start: int
+    stop: int
+
+
+def cut_chunks(
+    chunks: Sequence[str], words: Sequence[Word] | None, frame_rate_hz: float, num_frames: int
+) -> list[ChunkFrames]:
+    """Every chunk with its frames, which are all of an utterance's. Two that the word times do not tell apart are one.
+
+    Between two chunks the cut is in the middle of the pause, rounded to the nearest frame: of frames, of units, or of
+    the vectors that stand for them.
+
+    Args:
+        chunks: a text in parts.
+        words: ``(word, start_sec, end_sec)`` in order; None or words that are not the text's give one chunk.
+        frame_rate_hz: frames a second.
+        num_frames: of the whole utterance.
+    """
     boundaries = _boundaries_sec(chunks, words) if words else [None] * (len(chunks) - 1)
-    spoken: list[tuple[str, Units]] = []
+    parts: list[ChunkFrames] = []
     text, start_frame = "", 0
     for chunk, boundary_sec in zip(chunks, [*boundaries, None], strict=True):
         text += chunk
         if boundary_sec is not None:
             stop_frame = round(boundary_sec * frame_rate_hz)
-            if start_frame < stop_frame < units.num_frames_total:
-                spoken.append((text, cut(units, start_frame, stop_frame)))
+            if start_frame < stop_frame < num_frames:
+                parts.append(ChunkFrames(text, start_frame, stop_frame))
                 text, start_frame = "", stop_frame
-    rest = cut(units, start_frame, units.num_frames_total) if start_frame else units
-    return [*spoken, (text, rest)] if text else spoken
+    return [*parts, ChunkFrames(text, start_frame, num_frames)] if text else parts
 
 
 def _boundaries_sec(chunks: Sequence[str], words: Sequence[Word]) -> list[float | None]:

@@ -39,7 +39,7 @@ def interleaved(
     """
     assert spans in SPANS, spans
     speaks = bool(generator.integers(2))
-    cut = _draw_spans(form, utterance.text, utterance.words, span_words, generator)
+    cut = draw_spans(form, utterance.text, utterance.words, span_words, generator)
     drawn = speak_chunks(cut, utterance.units, utterance.words, frame_rate_hz)
 
     def write(builder: SequenceBuilder) -> None:
@@ -62,10 +62,13 @@ def interleaved(
     return form.document("interleaved", utterance.language, write)
 
 
-def _draw_spans(
+def draw_spans(
     form: SequenceFormat, text: str, words: Seq[Word] | None, span_words: float, generator: np.random.Generator
 ) -> list[str]:
-    """Cut a text before words that are drawn, or before the next one where no token is cut."""
+    """Cut a text before words that are drawn, or before the next one where no token is cut.
+
+    A text whose word times are missing, or are not its own, is one span.
+    """
     starts = word_starts(text, words) if words else None
     if starts is None:
         return [text]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,9 @@ import numpy.typing as npt
 from cslm.codecs.units import Units
 from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
-from cslm.sequences.sequence_format import SequenceFormat
+from cslm.sequences.chain_of_modality import Chunk, check_chain, dialogue_request_turns, write_chain
+from cslm.sequences.chunking import join_chunks
+from cslm.sequences.sequence_format import Content, SequenceFormat, Turn
 from cslm.sequences.tasks import TASKS, Asked, task_of
 
 
@@ -48,6 +52,52 @@ def chat_prompt(form: SequenceFormat, messages: Seq[dict[str, str]], language: s
         UserError: a message without a known role or a content.
     """
     return _prompt(form, "instruction", Asked(language_tag(language), messages=messages))
+
+
+@dataclass(frozen=True)
+class PastTurn:
+    """A spoken question and what was said of its answer, earlier in a conversation."""
+
+    question: Units
+    question_language: str
+    answer_language: str
+    chunks: tuple[tuple[str, Units], ...]
+    """text and units of each chunk; no units where it was not spoken"""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """what was written before the answer, by field of the chain"""
+
+
+def conversation_prompt(
+    form: SequenceFormat, order: str, past: Seq[PastTurn], question: Units, question_language: str, answer_language: str
+) -> npt.NDArray[np.int32]:
+    """The ids of a conversation of spoken turns, of the question that ends it, and the header of its answer.
+
+    Without past turns the prompt of the task ``dialogue``. Past answers stand as they were written, chain and all.
+
+    Raises:
+        UserError: no such chain, or one that the tokenizer cannot write.
+    """
+    turns: list[Turn] = []
+    for turn in past:
+        turns += dialogue_request_turns(turn.question, turn.question_language, turn.answer_language)
+        turns.append(Turn("assistant", turn.answer_language, _said_before(form, order, turn)))
+    turns += dialogue_request_turns(question, language_tag(question_language), language_tag(answer_language))
+    return form.prompt("dialogue", turns).ids
+
+
+def _said_before(form: SequenceFormat, order: str, turn: PastTurn) -> Content:
+    chain, text = check_chain(form, order), ""
+    chunks: list[Chunk] = []
+    for more, units in turn.chunks:
+        whole = join_chunks([text, more])  # with the space between chunks that their script has
+        chunks.append((whole[len(text) :], units if len(units) else None))
+        text = whole
+    said: dict[str, Seq[Chunk] | None] = {
+        name: [(turn.texts[name], None)] if name in turn.texts else None for name in chain.fields
+    }
+    said["answer_text"] = chunks
+    languages = {"question_language": turn.question_language, "answer_language": turn.answer_language}
+    return write_chain(chain, said, {**languages, "core_language": turn.answer_language})
 
 
 def _prompt(form: SequenceFormat, task: str, asked: Asked) -> npt.NDArray[np.int32]:

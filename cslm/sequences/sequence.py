@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cslm.codecs.units import Units, expand_repeats, merge_repeats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from collections.abc import Sequence as Seq
 
     from cslm.sequences.templates import TemplatePiece
@@ -25,6 +25,11 @@ LEARNT_MODALITIES: tuple[Modality, ...] = ("text", "speech", "marker", "template
 """what a model may learn to write: never ``audio``, whose ids only keep places for vectors"""
 
 
+COUNTS_OF_CLIPS = ("labelled_clips", "aligned_tokens", "taught_clips", "imitated_tokens")
+"""what clips may bring that losses are means over: a known language, ids of a transcript that vectors are held against,
+a teacher's state, ids of a reply that a teacher predicts too"""
+
+
 class Clip(Protocol):
     """A waveform, or features of one, from which the vectors of an audio span come."""
 
@@ -33,13 +38,31 @@ class Clip(Protocol):
         ...
 
 
+@runtime_checkable
+class ClipWithMore(Clip, Protocol):
+    """A clip that brings with it what a loss needs to know of it: its transcript's ids, a teacher's state."""
+
+    def more(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Arrays ``(length, ...)`` by name; a clip without one of those of its row has an empty one."""
+        ...
+
+    def counts(self) -> Mapping[str, int]:
+        """How much it has of what a loss is a mean over, by the names of :data:`COUNTS_OF_CLIPS`; known unread."""
+        ...
+
+
 class PlacedClip(NamedTuple):
-    """A clip and the places ``[start, stop)`` of a sequence that it fills: those of one audio span."""
+    """A clip and the places ``[start, stop)`` of a sequence that it fills: those of one audio span.
+
+    A clip of which text stands between two parts is placed twice, the same object.
+    """
 
     start: int
     stop: int
     language: str
     clip: Clip
+    first: int = 0
+    """which of the vectors of the clip its first place takes; the next ones follow"""
 
 
 class Span(NamedTuple):
@@ -169,6 +192,12 @@ class SequenceBuilder:
             self._words.append(_Words(self._lead + after + text, text, self._text_span()))
             self._lead = ""
 
+    def add_text_ids(self, ids: Seq[int]) -> None:
+        """Text that a model wrote, by its ids: tokenized again, it might have others."""
+        self._write_words()
+        self._append(ids, "text", self._learns)
+        self._context, self._behind_token, self._asked, self._begins, self._lead = "", True, False, False, ""
+
     def add_units(self, units: Units) -> None:
         """Units as the vocabulary writes them, merged or frame by frame; between ``<sosp>`` and ``<eosp>`` beside text.
 
@@ -223,13 +252,13 @@ class SequenceBuilder:
                 self._context, self._behind_token, self._asked = header, True, False
         self._strips, self._begins, self._lead = piece.strips, True, piece.lead
 
-    def add_audio(self, num_places: int, placeholder_id: int, clip: Clip) -> None:
-        """Places that are never learnt, for as many vectors made of ``clip``."""
+    def add_audio(self, num_places: int, placeholder_id: int, clip: Clip, first: int = 0) -> None:
+        """Places that are never learnt, for as many vectors made of ``clip``, from its vector ``first`` on."""
         assert num_places > 0, "a clip without a place"
         self._break()
         start = len(self._ids)
         self._append([placeholder_id] * num_places, "audio", False)
-        self._clips.append(PlacedClip(start, start + num_places, self._language, clip))
+        self._clips.append(PlacedClip(start, start + num_places, self._language, clip, first))
 
     def finish(self) -> Sequence:
         """The sequence as built so far."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cslm.errors import UserError
+from cslm.sequences.hearing import Hearing
 from cslm.sequences.known_texts import KnownTexts
 from cslm.sequences.sequence import Role, Sequence, SequenceBuilder, Span
-from cslm.sequences.templates import ChatWrapper
+from cslm.sequences.templates import ChatWrapper, TemplatePiece
 from cslm.sequences.text_encoder import TextEncoder, surface
 from cslm.sequences.vocabulary import SpeechVocabulary, from_tokenizer, has_speech
 
@@ -28,6 +30,8 @@ class Turn:
     role: Role
     language: str
     content: Content
+    learnt: bool = True
+    """whether a turn of the assistant is trained, and the tokens that end it"""
 
 
 class SequenceFormat:
@@ -40,6 +44,7 @@ class SequenceFormat:
         self.vocabulary: SpeechVocabulary | None = from_tokenizer(tokenizer) if has_speech(tokenizer) else None
         self.written: tuple[str, ...] = ()
         """control tokens of the base that texts may write"""
+        self._hearing: Hearing | None = None
         self._tokenizer = tokenizer
         self._encoder = None if self.is_textless else TextEncoder(tokenizer)
         self._chat = None if self.is_textless else ChatWrapper(tokenizer, chat_template)
@@ -70,6 +75,26 @@ class SequenceFormat:
         if self._chat is None:
             raise self._no_text("no turns of a conversation")
         return self._chat
+
+    @property
+    def hearing(self) -> Hearing:
+        """How places are kept for recordings.
+
+        Raises:
+            UserError: the model does not hear recordings as vectors.
+        """
+        if self._hearing is None:
+            raise UserError(
+                f"{self._tokenizer.name_or_path or 'the model'} has no connector, so no recording can be put before "
+                "it: train one (train-prompt), or take tasks that read a unit store"
+            )
+        return self._hearing
+
+    def hearing_by(self, hearing: Hearing) -> SequenceFormat:
+        """The same format, which keeps places for recordings."""
+        form = copy.copy(self)
+        form._hearing = hearing
+        return form
 
     def _no_text(self, what: str) -> UserError:
         return UserError(
@@ -128,11 +153,15 @@ class SequenceFormat:
         form._encoder, form.written = encoder, tuple(control_tokens)
         return form
 
-    def conversation(self, task: str, turns: list[Turn]) -> Sequence:
-        """A whole conversation; the assistant's contents and the tokens that end its turns are trained."""
+    def conversation(self, task: str, turns: list[Turn], ends: bool = True) -> Sequence:
+        """A whole conversation; the assistant's contents and the tokens that end its turns are trained.
+
+        Without ``ends`` nothing stands behind the last content: of a reply that was cut off no end is learnt.
+        """
         builder = SequenceBuilder(self.encoder, self.vocabulary, task)
         self._write_turns(builder, turns)
-        builder.add_piece(self.chat.pieces(tuple([turn.role for turn in turns]))[-1])
+        if ends:
+            builder.add_piece(self._piece_behind(turns[-1], self.chat.pieces(tuple([turn.role for turn in turns]))[-1]))
         return builder.finish()
 
     def prompt(self, task: str, turns: list[Turn]) -> Sequence:
@@ -165,11 +194,16 @@ class SequenceFormat:
     def _write_turns(self, builder: SequenceBuilder, turns: list[Turn]) -> None:
         # The piece before a content also ends the turn before it, and belongs to that one.
         pieces = self.chat.pieces(tuple([turn.role for turn in turns]))
-        for turn, piece in zip(turns, pieces, strict=False):
-            builder.add_piece(piece)
-            builder.turn(turn.role, turn.language, trained=turn.role == "assistant")
+        for number, (turn, piece) in enumerate(zip(turns, pieces, strict=False)):
+            builder.add_piece(self._piece_behind(turns[number - 1], piece) if number else piece)
+            builder.turn(turn.role, turn.language, trained=turn.role == "assistant" and turn.learnt)
             builder.begin_content(piece)
             turn.content(builder)
+
+    @staticmethod
+    def _piece_behind(turn: Turn, piece: TemplatePiece) -> TemplatePiece:
+        """The piece that ends a turn: of one that is not learnt, its end is not either."""
+        return piece if turn.learnt else dataclasses.replace(piece, num_trained=0)
 
     def surface(self, ids: Seq[int]) -> str:
         """Ids of a template, of markers or units, as their tokens spell them."""

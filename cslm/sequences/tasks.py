@@ -6,27 +6,23 @@ training all come from the record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from collections.abc import Sequence as Seq
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from cslm.codecs.units import Units
 from cslm.corpora.text_documents import TEXT_FIELDS
 from cslm.errors import UserError
+from cslm.sequences.audio_distillation import audio_distillation
+from cslm.sequences.audio_imitation import audio_imitation
+from cslm.sequences.audio_tasks import AUDIO_DIALOGUE_FIELDS, audio_asr, audio_dialogue
 from cslm.sequences.chain_of_modality import (
-    Chunk,
-    check_chain,
-    dialogue,
     dialogue_request_turns,
     text_dialogue,
     text_dialogue_request,
 )
-from cslm.sequences.chains import CORE, Chain, chain_of
-from cslm.sequences.chunking import chunk_text, speak_chunks
-from cslm.sequences.compression import Compression
+from cslm.sequences.chains import chain_of
 from cslm.sequences.conversations import (
     asr,
     asr_request,
@@ -38,110 +34,20 @@ from cslm.sequences.conversations import (
     tts,
     tts_request,
 )
-from cslm.sequences.interleaving import MEAN_SPAN_WORDS, interleaved
+from cslm.sequences.further_texts import further_texts
+from cslm.sequences.interleaving import interleaved
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_format import SequenceFormat, Turn
+from cslm.sequences.spoken_turns import spoken_turns
 from cslm.sequences.stories import spoken_document
+from cslm.sequences.task import Asked as Asked
+from cslm.sequences.task import Draw as Draw
+from cslm.sequences.task import Example as Example
+from cslm.sequences.task import Settings as Settings
+from cslm.sequences.task import SourceKind as SourceKind
+from cslm.sequences.task import Task as Task
 from cslm.sequences.text_encoder import after_space
 from cslm.sequences.thoughts import conversation_with_tokens, writes_tokens
-from cslm.units.store import StoreRow
-
-SourceKind = Literal["utterances", "groups", "stories", "joined_utterances", "documents", "spoken_documents"]
-"""What a source reads: the utterances of a store one by one; its groups that say one thing in several languages; its
-stories, whose sentences may be there in several languages; its utterances, many to a document; documents of text;
-documents that name a question and, where it is spoken, an answer of a store."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a task writes its documents. Each is a key of a source, and is explained there."""
-
-    order: str = "interleaved"
-    spans: str = "alternating"
-    span_words: float = MEAN_SPAN_WORDS
-    num_sentences: int = 4
-    compression: Compression | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """What a document depends on besides what it says."""
-
-    seed: int
-    progress: float = 1.0
-    """share of the training that lies before the document, from 0 to 1"""
-    settings: Settings = field(default_factory=Settings)
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """What one document says, as its source found it."""
-
-    document: Mapping[str, Any] = field(default_factory=dict)
-    """the fields of a document of text"""
-    utterances: Seq[StoreRow] = ()
-    """of a store: the one, those of a group, or the question and, where it is spoken, the answer"""
-    frame_rate_hz: float = 0.0
-    """of their units"""
-    where: str = ""
-    """what messages call the store"""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What somebody asks for: the input of a task, and its language."""
-
-    language: str = "en"
-    units: Units | None = None
-    text: str | None = None
-    messages: Seq[dict[str, str]] = ()
-    answer_language: str | None = None
-    """None: that of the input"""
-    wording: int = 0
-    """which of the ten instructions, where there are ten"""
-
-    def units_for(self, task: str) -> Units:
-        """The speech that the task hears.
-
-        Raises:
-            UserError: there is none.
-        """
-        if self.units is None:
-            raise UserError(f"a prompt for {task} needs speech: give its units")
-        return self.units
-
-    def text_for(self, task: str) -> str:
-        """The text that the task reads.
-
-        Raises:
-            UserError: there is none.
-        """
-        if self.text is None:
-            raise UserError(f"a prompt for {task} needs a text")
-        return self.text
-
-
-@dataclass(frozen=True)
-class Task:
-    """One task."""
-
-    source: SourceKind
-    """what its documents come from"""
-    write: Callable[[SequenceFormat, Example, Draw], Sequence]
-    """makes the sequence of a document, a pure function of these three"""
-    reads: tuple[str, ...]
-    """the keys of a source that it reads, besides those that all do: task, weight, languages, loss_weight, ..."""
-    fields: tuple[str, ...] = ()
-    """of its documents: texts, but for ``messages``; those that end in ``language`` hold one"""
-    request: Callable[[Asked], list[Turn]] | None = None
-    """the turns before the reply, for prompts; None for documents without a reply"""
-    texts: Callable[[Mapping[str, Any]], Iterator[str]] | None = None
-    """what ``write`` encodes of a document's texts (an utterance has one, ``text``), so that it can be tokenized before
-    training; None where texts are cut anew each time"""
-    reads_words: bool = False
-    """whether the times of the words of an utterance are read"""
-    textless: bool = False
-    """whether its documents are units alone, so that a textless model learns it too"""
 
 
 def task_of(name: str) -> Task:
@@ -183,37 +89,11 @@ def _speech(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
     return spoken_document(form, _said(example), "speech")
 
 
-def _dialogue(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
-    document, order = example.document, draw.settings.order
-    chain = check_chain(form, order)
-    chunks = _spoken_chunks(chain, example, order) if chain.speaks else [(document["answer_text"], None)]
-    return dialogue(
-        form, example.utterances[0].units, document["question_text"], document["question_language"], chunks,
-        document["answer_language"], order, _further(chain, document, draw),
-    )  # fmt: skip
-
-
-def _spoken_chunks(chain: Chain, example: Example, order: str) -> list[Chunk]:
-    """The answer as the chain cuts it, with its units.
-
-    Raises:
-        UserError: several chunks, and no word times to cut the units by.
-    """
-    text, language, answer = example.document["answer_text"], example.document["answer_language"], example.utterances[1]
-    chunks = chunk_text(text, language) if chain.chunked else [text]
-    if len(chunks) > 1 and answer.words is None:
-        raise UserError(
-            f"the utterance {answer.id} of {example.where} has no word times (words), and the order {order} cuts "
-            "answers by them: align the corpus, or use order: full"
-        )
-    return [*speak_chunks(chunks, answer.units, answer.words, example.frame_rate_hz)]
-
-
 def _text_dialogue(form: SequenceFormat, example: Example, draw: Draw) -> Sequence:
     document, order = example.document, draw.settings.order
     return text_dialogue(
         form, document["question_text"], document["answer_text"], document["question_language"],
-        document["answer_language"], order, _further(chain_of(order), document, draw),
+        document["answer_language"], order, further_texts(chain_of(order), document, draw),
     )  # fmt: skip
 
 
@@ -265,15 +145,6 @@ def _said(example: Example) -> list[tuple[Units, str]]:
     return [(sentence.units, sentence.language) for sentence in example.utterances]
 
 
-def _further(chain: Chain, document: Mapping[str, Any], draw: Draw) -> dict[str, str | None]:
-    """What some chains write besides (``core_question``, ``core_language``, ``answer_text_en``), shortened if asked."""
-    others = ("question_text_", "answer_text_", f"{CORE}_")
-    further = {name: text for name, text in document.items() if name.startswith(others)}
-    if draw.settings.compression is None:
-        return further
-    return further | draw.settings.compression.shortened(chain, document, draw.progress, draw.seed)
-
-
 def _text_itself(document: Mapping[str, Any]) -> Iterator[str]:
     yield document["text"]
 
@@ -294,6 +165,7 @@ def _texts_of_instruction(document: Mapping[str, Any]) -> Iterator[str]:
 
 _DIALOGUE_FIELDS = ("question", "question_language", "question_text", "answer", "answer_language", "answer_text")
 _STORE = ("store", "speakers")
+_HEARD = ("manifest", "frames")
 _TEXTS = ("documents", "control_tokens")
 
 TASKS: dict[str, Task] = {
@@ -310,7 +182,7 @@ TASKS: dict[str, Task] = {
     ),
     "speech": Task("joined_utterances", _speech, (*_STORE, "joined_tokens"), textless=True),
     "dialogue": Task(
-        "spoken_documents", _dialogue, (*_STORE, "unit_noise", *_TEXTS, "order", "compression"), _DIALOGUE_FIELDS,
+        "spoken_documents", spoken_turns, (*_STORE, "unit_noise", *_TEXTS, "order", "compression"), _DIALOGUE_FIELDS,
         _ask_dialogue, reads_words=True,
     ),
     "translation": Task(
@@ -323,6 +195,18 @@ TASKS: dict[str, Task] = {
     "text_dialogue": Task(
         "documents", _text_dialogue, (*_TEXTS, "order", "compression"), TEXT_FIELDS["text_dialogue"],
         _ask_text_dialogue,
+    ),
+    "audio_asr": Task("recordings", audio_asr, (*_HEARD, "speakers", "language_exponent")),
+    "audio_distillation": Task(
+        "taught_recordings", audio_distillation, (*_HEARD, "teacher_states", "speakers", "language_exponent")
+    ),
+    "audio_imitation": Task(
+        "targets", audio_imitation,
+        (*_HEARD, "targets", "speakers", "text_words", "text_documents", "span_words", "transcribing_weight"),
+        reads_words=True,
+    ),
+    "audio_dialogue": Task(
+        "recorded_documents", audio_dialogue, (*_HEARD, *_TEXTS, "order", "compression"), AUDIO_DIALOGUE_FIELDS
     ),
 }  # fmt: skip
 """Name to task."""

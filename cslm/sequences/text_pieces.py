@@ -6,7 +6,7 @@ import io
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import sentencepiece
 from tokenizers.models import Unigram
@@ -28,13 +28,18 @@ _UNKNOWN = "<unk>"
 
 
 def fit_pieces(
-    texts: Iterable[str], vocab_size: int, special_tokens: tuple[str, ...], normalizer: normalizers.Normalizer
+    texts: Iterable[str],
+    vocab_size: int,
+    special_tokens: tuple[str, ...],
+    normalizer: normalizers.Normalizer,
+    given: Sequence[str] = (),
 ) -> list[tuple[str, float]]:
     """Special tokens, bytes, then the fitted pieces with their log probabilities; ``vocab_size`` in all at most.
 
     SentencePiece's merges propose pieces, for words of spaced scripts and for runs of the others apart. Of these stay
     the ones that save the most tokens in the likeliest segmentation of the texts: whole words, without the steps that
-    led to them. A character that only ever stands in such words is left to the bytes.
+    led to them. A character that only ever stands in such words is left to the bytes. What is ``given`` is one piece
+    wherever it stands: no other way to write it is as likely.
 
     Raises:
         UserError: no text, or a ``vocab_size`` that leaves no room for pieces.
@@ -42,7 +47,8 @@ def fit_pieces(
     spaced, unspaced = _count_words(texts, normalizer)
     if not spaced and not unspaced:
         raise UserError("there is no text to fit the text tokenizer on: give at least one text that is not empty")
-    always = (SPACE, *_LAYOUT_PIECES)
+    given = tuple(dict.fromkeys(normalizer.normalize_str(piece).lstrip(SPACE) for piece in given))
+    always = (SPACE, *_LAYOUT_PIECES, *given)
     room = vocab_size - len(special_tokens) - 256 - len(always)
     if room < 1:
         raise UserError(f"vocab_size {vocab_size} leaves no room for pieces: give {vocab_size - room + 100} or more")
@@ -64,7 +70,7 @@ def fit_pieces(
     return [
         *((token, 0.0) for token in special_tokens),
         *((f"<0x{byte:02X}>", lowest - 10.0) for byte in range(256)),
-        *((piece, lowest) for piece in always),
+        *((piece, 0.0 if piece in given else lowest) for piece in always),
         *scores.items(),
     ]
 

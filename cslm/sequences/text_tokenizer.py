@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers.models import Unigram
@@ -40,7 +40,7 @@ _CACHED_TEXTS = 8192  # wordings come again and again, and so do the texts of a 
 
 
 def train_text_tokenizer(
-    texts: Iterable[str], vocab_size: int, output: str | os.PathLike[str]
+    texts: Iterable[str], vocab_size: int, output: str | os.PathLike[str], always: Sequence[str] = ()
 ) -> PreTrainedTokenizerFast:
     """Fit SentencePiece pieces on ``texts`` and save it as a fast tokenizer with a chat template.
 
@@ -48,14 +48,19 @@ def train_text_tokenizer(
         texts: what the language model will read and write; give the wordings of the prompts too.
         vocab_size: ids in all at most, 256 bytes and the special tokens included; a small world needs fewer.
         output: the folder to write; it appears whole or not at all.
+        always: texts without spaces that are one piece wherever they stand, whether ``texts`` hold them or not.
 
     Raises:
-        UserError: no text, too small a ``vocab_size`` for the characters of the texts, or the folder exists.
+        UserError: no text, too small a ``vocab_size`` for the characters of the texts, a space in ``always``, or the
+            folder exists.
     """
     folder = Path(output)
+    unfit = [piece for piece in always if not piece or any(character.isspace() for character in piece)]
+    if unfit:
+        raise UserError(f"text_tokenizer: always holds {unfit}: a piece has no space in it and is not empty")
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty: give a new folder for the text tokenizer")
-    tokenizer = _fast_tokenizer(fit_pieces(texts, vocab_size, SPECIAL_TOKENS, _normalizer()))
+    tokenizer = _fast_tokenizer(fit_pieces(texts, vocab_size, SPECIAL_TOKENS, _normalizer(), always))
     with folder_aside(folder) as aside:
         save_text_tokenizer(tokenizer, aside)
     return tokenizer

@@ -52,6 +52,13 @@ def worded_request(task: str, wording: int, language: str, target: str = "") -> 
     return Request(words + block["input"][0], block["input"][1])
 
 
+@lru_cache(maxsize=4096)
+def worded_instruction(task: str, wording: int, language: str, target: str = "") -> str:
+    """The same without what leads to an input: the instruction alone."""
+    before = worded_request(task, wording, language, target).before
+    return before.removesuffix(_block(language, task)["input"][0])
+
+
 @lru_cache(maxsize=1024)
 def dialogue_request(question_language: str, answer_language: str) -> Request:
     """The paper's user prompt. It is written in the language of the answer; where that has no block, in English."""

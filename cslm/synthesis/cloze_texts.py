@@ -88,6 +88,8 @@ def cloze_stories(path: str) -> Iterator[ClozeStory]:
 
 
 def _layout_of(header: list[str], path: str) -> _Layout:
+    if not header:
+        raise UserError(f"{path}: is empty; a table of StoryCloze or ROCStories is wanted, with its header")
     for layout in _LAYOUTS:
         if set(layout.columns) <= set(header):
             return layout
@@ -108,5 +110,7 @@ def _story(row: Mapping[str, str], layout: _Layout, where: str) -> ClozeStory:
         raise UserError(
             f"{where}: {layout.answer} is {row[layout.answer]!r}: 1 or 2 is wanted, the right ending's number"
         )
+    if row[layout.endings[0]] == row[layout.endings[1]]:
+        raise UserError(f"{where}: both endings are {row[layout.endings[0]]!r}; correct or remove the line")
     right = int(row[layout.answer]) - 1
     return ClozeStory(row[layout.name], sentences, row[layout.endings[right]], row[layout.endings[1 - right]])

@@ -102,7 +102,7 @@ def _drawn(story: SpokenStory, others: Sequence[SpokenStory], count: int, seed: 
 def _say_missing(kind: str, found: dict[str, list[ByLanguage]], count: int, source: str) -> None:
     missing = [count - len(endings) for endings in found.values() if len(endings) < count]
     if sum(missing) == count * len(found):
-        reason = "no other story is told in the same voices" if kind == "topic" else "no story has a wrong ending"
+        reason = "no other in the same voices ends otherwise" if kind == "topic" else "no story has a wrong ending"
         raise UserError(f"{source}: not one pair of the kind {kind} can be made of {len(found)} stories: {reason}")
     if missing:
         told = f"{len(missing)} of {len(found)} stories have fewer than {count} wrong endings of the kind {kind}"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cslm.configuration import to_plain
+from cslm.corpora.chain_documents import scored_document
 from cslm.corpora.instruction_pairs import InstructionPair, origin_of_pairs, read_instruction_pairs
 from cslm.corpora.intake import REJECTED
 from cslm.corpora.languages import language_tag
@@ -121,19 +122,8 @@ def _made(
             else:
                 kept = {key: value for key, value in row.items() if value is not None}
                 is_test = pair in tested
-                rows[_FILES[kind][is_test]].append(_test(kept) if kind == "chain" and is_test else kept)
+                rows[_FILES[kind][is_test]].append(scored_document(kept) if kind == "chain" and is_test else kept)
     return rows
-
-
-def _test(chain: Row) -> Row:
-    """A question of a test, with what scores compare a reply with."""
-    return {
-        "id": chain["id"],
-        "direction": f"{chain['question_language']}-{chain['answer_language']}",
-        **{key: value for key, value in chain.items() if key != "id"},
-        "question_reference": chain["question_text"],
-        "answer_reference": chain["answer_text"],
-    }
 
 
 def _write(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from cslm.chosen_section import open_chosen
 from cslm.evaluation.recognizers import Clip
-from cslm.synthesis.chosen_section import open_chosen
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.listener_config import ListenerConfig
 

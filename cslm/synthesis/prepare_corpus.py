@@ -35,11 +35,14 @@ CORPORA = {
     "stories": "cslm.synthesis.stories:prepare_stories",
     "aligned": "cslm.synthesis.aligned:prepare_aligned",
     "story_pairs": "cslm.synthesis.story_pairs:prepare_story_pairs",
+    "heard": "cslm.synthesis.heard_corpus:prepare_heard_corpus",
+    "audio_mlqa": "cslm.synthesis.audio_mlqa:prepare_audio_mlqa",
+    "spoken_questions": "cslm.corpora.spoken_questions:prepare_spoken_questions",
     "topic_pairs": "cslm.synthesis.topic_pairs:prepare_topic_pairs",
 }
 """Name of a corpus to ``module:function``; it takes (output, config), whose class holds the options."""
 
-RESUMABLE = ("hugging_face_text", "spoken_instructions", "stories", "story_pairs")
+RESUMABLE = ("audio_mlqa", "heard", "hugging_face_text", "spoken_instructions", "stories", "story_pairs")
 """Corpora whose function goes on where an interrupted run left the folder; the others start again."""
 
 _CONFIGURATION = "config.yaml"

@@ -51,6 +51,7 @@ class PairsConfig:
         unknown = [kind for kind in self.kinds if kind not in PAIR_KINDS]
         if unknown or not self.kinds:
             raise UserError(f"pairs.kinds is {self.kinds}: name some of {', '.join(PAIR_KINDS)}")
+        self.kinds = list(dict.fromkeys(self.kinds))
 
 
 @dataclass(kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from cslm.audio.clip import Clip
-from cslm.synthesis.chosen_section import open_chosen
+from cslm.chosen_section import open_chosen
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.synthesizer_config import SynthesizerConfig
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from cslm.synthesis.chosen_section import open_chosen
+from cslm.chosen_section import open_chosen
 from cslm.synthesis.failure import Failure
 from cslm.synthesis.translator_config import TranslatorConfig
 

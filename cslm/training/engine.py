@@ -222,11 +222,17 @@ def forget_moments(engine: Any) -> None:
 
 
 def full_weights(engine: Any) -> dict[str, Tensor]:
-    """The whole state of the module on the CPU of rank 0 (elsewhere empty); all processes call it together."""
+    """The whole state of the module on the CPU of rank 0 (elsewhere empty); all processes call it together.
+
+    Of a module that has frozen parts, and a method ``saves(name)``, those for which it says so.
+    """
     keep = torch.distributed.get_rank() == 0
     weights = {}
     copies: dict[int, Tensor] = {}  # a head that shares the embedding's weight is copied, and saved, once
+    saves = getattr(engine.module, "saves", None)
     for name, value in engine.module.state_dict(keep_vars=True).items():
+        if saves is not None and not saves(name):
+            continue
         with deepspeed.zero.GatheredParameters([value], enabled=hasattr(value, "ds_id")):
             if keep:
                 if id(value) not in copies:

@@ -33,18 +33,17 @@ from cslm.model.lora import add_lora, merge_lora
 from cslm.model.loss import LanguageModelLoss
 from cslm.model.positions import check_length
 from cslm.model.reopened_tokenizer import check_reopens
-from cslm.training.engine import preparation, runs_on_cpu, share_of_cores, start_processes, wait_for_all
+from cslm.training.engine import preparation, runs_on_cpu, start_processes, wait_for_all
 from cslm.training.language_model_config import LanguageModelConfig, RunPaths
+from cslm.training.loader_workers import loader_workers
 from cslm.training.loop import is_finished, train
 from cslm.training.row_training import RowTraining
 from cslm.training.run_claim import claim
 from cslm.training.run_data import RunData, decoder_folder, open_data
 from cslm.training.run_folder import check_output
 from cslm.training.speech_side import SpeechSide
-from cslm.training.training_config import TrainingConfig
 from cslm.training.validation import Validator
 
-_MOST_WORKERS = 4
 _OF_NEW_ROWS = ("initialisation", "untie_head")
 
 
@@ -108,7 +107,7 @@ def _train(config: LanguageModelConfig, paths: RunPaths, decoder: str | None) ->
     if config.validation is not None and data.held_out is not None:
         held_out = data.held_out.rows(rank, world_size)
         validator = Validator(config.validation, held_out, data.stream.groups, paths.output, save)
-    with read_ahead(data.stream, _loader_workers(config.training)) as stream:
+    with read_ahead(data.stream, loader_workers(config.training)) as stream:
         module = LanguageModelLoss(model, len(stream.groups), config.training.device.loss_kernel)
         train(module, stream, config.training, paths.output, save, apart, validator, data.made_of)
 
@@ -179,13 +178,6 @@ def _tell(config: LanguageModelConfig, model: PreTrainedModel, held_out: HeldOut
         print(f"validation: {len(held_out):,} held-out documents every {config.validation.eval_steps} steps")
         for what, count in held_out.notes.items():
             print(f"{what}: {count:,}", flush=True)
-
-
-def _loader_workers(config: TrainingConfig) -> int:
-    """On a CPU all cores train; beside an accelerator some read ahead and one is left, unless told otherwise."""
-    if config.data.loader_workers is not None:
-        return config.data.loader_workers
-    return 0 if runs_on_cpu() else max(1, min(_MOST_WORKERS, share_of_cores() - 1))
 
 
 def _centroids(initialisation: str, speech: SpeechSide) -> list[Tensor]:

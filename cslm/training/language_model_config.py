@@ -29,11 +29,13 @@ class TextTokenizerConfig:
     """JSON Lines or plain text files to fit it on"""
     languages: list[str] = field(default_factory=lambda: ["en", "zh"])
     """the prompts of these languages are fitted too"""
+    always: list[str] = field(default_factory=list)
+    """texts without spaces that are one id each, whether ``texts`` hold them or not: an ellipsis, say"""
 
 
 @dataclass
-class LanguageModelConfig:
-    """One run of ``pretrain`` or ``finetune``. Relative paths are looked up from ``data_root``."""
+class RunConfig:
+    """What all runs of a language model on documents are told. Relative paths are looked up from ``data_root``."""
 
     output: str
     """folder of the run: checkpoints, logs, and at the end the model"""
@@ -45,22 +47,28 @@ class LanguageModelConfig:
     """the backbone: a base checkpoint or an architecture"""
     data_root: str = "."
     """folder that relative paths start from"""
-    text_tokenizer: TextTokenizerConfig | None = None
-    """for a model from scratch; a base brings its own"""
-    tokenizer_card: str | None = None
-    """card of the speech tokenizer, path or name; null takes the base's, or learns text alone"""
-    initialisation: str = "mean_and_covariance"
-    """where new units start: mean_and_covariance of the text rows, mean, normal, hugging_face, codec_centroids"""
     chat_template: str | None = None
     """file with a chat template (Jinja) for conversations, kept in what is written; null keeps the base's own"""
     caps: CapsConfig | None = None
     """highest shares of languages and tasks in the tokens"""
     validation: ValidationConfig | None = None
     """a held-out part of every source and how often to look at it; null holds nothing out"""
-    untie_head: bool = False
-    """with new units: a base whose head shares its embeddings gets a head of its own, and learns to hear sooner"""
     lora: LoraOptions | None = None
     """train small matrices beside frozen layers (LoRA); null trains everything; what is written is merged"""
+
+
+@dataclass
+class LanguageModelConfig(RunConfig):
+    """One run of ``pretrain`` or ``finetune``. Relative paths are looked up from ``data_root``."""
+
+    text_tokenizer: TextTokenizerConfig | None = None
+    """for a model from scratch; a base brings its own"""
+    tokenizer_card: str | None = None
+    """card of the speech tokenizer, path or name; null takes the base's, or learns text alone"""
+    initialisation: str = "mean_and_covariance"
+    """where new units start: mean_and_covariance of the text rows, mean, normal, hugging_face, codec_centroids"""
+    untie_head: bool = False
+    """with new units: a base whose head shares its embeddings gets a head of its own, and learns to hear sooner"""
     rows_first_steps: int = 0
     """for so many steps only the rows of units and markers in embedding and head learn, and nothing else moves"""
 
@@ -110,7 +118,7 @@ class FinetuneConfig(LanguageModelConfig):
 class RunPaths:
     """The configuration's paths, looked up from its data root."""
 
-    def __init__(self, config: LanguageModelConfig) -> None:
+    def __init__(self, config: RunConfig) -> None:
         """Look nothing up yet but the root and the card.
 
         Raises:
@@ -120,7 +128,8 @@ class RunPaths:
         if not self.root.is_dir():
             raise UserError(f"data_root is {self.root}: there is no such folder, looked for {self.root.absolute()}")
         self.output = self.locate(config.output)
-        self.card = self.existing(config.tokenizer_card) if config.tokenizer_card is not None else None
+        card = config.tokenizer_card if isinstance(config, LanguageModelConfig) else None
+        self.card = self.existing(card) if card is not None else None
         self._model = config.model
 
     @cached_property

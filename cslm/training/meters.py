@@ -34,17 +34,29 @@ class LossMeter:
     def __init__(self, groups: Sequence[str]) -> None:
         self.groups = list(groups)
         self._sums: Tensor | None = None
+        self._weights: dict[str, float] = {}
 
     def add(self, objectives: Sequence[Objective]) -> None:
         """Add the micro-batches of one step of this process, without their graphs."""
         for objective in objectives:
-            sums = torch.cat((torch.stack(objective.report).flatten(), objective.weighted_sum[None]))
+            parts = [torch.stack(objective.report).flatten(), objective.weighted_sum[None], *self._terms(objective)]
+            sums = torch.cat(parts)
             self._sums = sums if self._sums is None else self._sums + sums
+
+    def _terms(self, objective: Objective) -> list[Tensor]:
+        """The sums of the terms and what they are over, where each is reported as its own mean."""
+        if objective.counts is None:
+            return []
+        counts, terms = objective.counts, objective.terms
+        self._weights = {name: term.weight for name, term in terms.items()}
+        sums = torch.stack([term.sum.float() for term in terms.values()])
+        return [sums, sums.new_tensor([counts[term.per] for term in terms.values()])]
 
     def result(self) -> dict[str, Any]:
         """``loss``, and ``groups``, ``accuracy`` and ``counts`` by name, over all processes; starts a new window.
 
-        The loss is the objective's weighted sum by all that the groups count: of one term its mean.
+        The loss is the objective's weighted sum by all that the groups count: of one term its mean. Where the terms are
+        reported as means of their own, these are ``terms``, and the loss is their sum by their weights.
         Every process calls this together.
         """
         assert self._sums is not None, "no step since the last result"
@@ -52,10 +64,17 @@ class LossMeter:
             torch.distributed.all_reduce(self._sums)
         values = self._sums.cpu().double()
         self._sums = None
-        sums, counts, correct = values[:-1].view(3, len(self.groups)).tolist()
+        num_reported = 3 * len(self.groups)
+        sums, counts, correct = values[:num_reported].view(3, len(self.groups)).tolist()
         seen = [i for i, count in enumerate(counts) if count > 0]
+        loss, terms = float(values[num_reported]) / max(1.0, math.fsum(counts)), {}
+        if self._weights:
+            of_terms = values[num_reported + 1 :].view(2, len(self._weights)).T.tolist()
+            terms = {name: total / max(1, count) for name, (total, count) in zip(self._weights, of_terms, strict=True)}
+            loss = math.fsum(weight * terms[name] for name, weight in self._weights.items())
         return {
-            "loss": float(values[-1]) / max(1.0, math.fsum(counts)),
+            "loss": loss,
+            "terms": terms,
             "groups": {self.groups[i]: sums[i] / counts[i] for i in seen},
             "accuracy": {self.groups[i]: correct[i] / counts[i] for i in seen},
             "counts": {self.groups[i]: counts[i] for i in seen},
@@ -125,6 +144,7 @@ class RunLog(NoLog):
             "groups": result["groups"],
             "accuracy": result["accuracy"],
             "consumed": state.consumed,
+            **({"terms": result["terms"]} if result.get("terms") else {}),
         }
         row["spike"] = self._spikes.look(row)
         print(_line(row, _by_kind(result), self.last_step), flush=True)
@@ -139,6 +159,7 @@ class RunLog(NoLog):
     def write_validation(self, state: TrainingState, result: dict[str, Any]) -> None:
         """One look at the held-out documents."""
         row = {key: result[key] for key in ("loss", "groups", "accuracy", "best")}
+        row |= {"terms": result["terms"]} if result.get("terms") else {}
         best = ", the lowest so far" if result["best"] else ""
         print(f"step {state.step:,}  validation loss {row['loss']:.3f}{best}  [{_by_kind(result)}]", flush=True)
         self._validation.write(json.dumps({"step": state.step, "tokens": state.tokens, **row}) + "\n")
@@ -205,14 +226,15 @@ def _by_kind(result: dict[str, Any]) -> str:
             total = totals.setdefault(f"{task}/{modality}" if modality else task, [0.0, 0.0])
             total[0] += loss * result["counts"][name]
             total[1] += result["counts"][name]
-    return "  ".join(f"{kind} {total / count:.2f}" for kind, (total, count) in totals.items())
+    means = {kind: total / count for kind, (total, count) in totals.items()} | result.get("terms", {})
+    return "  ".join(f"{kind} {mean:.2f}" for kind, mean in means.items())
 
 
 def _scalars(row: dict[str, Any]) -> dict[str, float]:
     """The numbers of a row by the names that TensorBoard and others show."""
     names = ("loss", "lr", "grad_norm", "tokens_per_sec", "mfu", "peak_memory_gib", "waiting", "seconds_left")
     scalars = {f"train/{name}": row[name] for name in names if row[name] is not None}
-    scalars |= {f"loss/{group}": value for group, value in row["groups"].items()}
+    scalars |= {f"loss/{name}": value for name, value in {**row["groups"], **row.get("terms", {})}.items()}
     return scalars | {f"accuracy/{group}": value for group, value in row["accuracy"].items()}
 
 

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
@@ -28,10 +28,14 @@ from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.text_tokenizer import train_text_tokenizer
 from cslm.sequences.wordings import all_wordings
 from cslm.training.engine import deepspeed_settings, runs_on_cpu
-from cslm.training.language_model_config import LanguageModelConfig, RunPaths
+from cslm.training.language_model_config import LanguageModelConfig, RunConfig, RunPaths
 from cslm.training.run_folder import INDEX_FOLDER, LOCK_FILE, TEXT_TOKENIZER_FOLDER
 from cslm.training.speech_side import SpeechSide, open_speech_side, open_textless_side, orders_of
 from cslm.training.state import MadeOf, find_latest
+from cslm.units.sample_store import FRAMES, TARGETS, TEACHER_STATES, SampleStore
+
+_FILES = ("store", "documents", "manifest", "frames", "targets", "teacher_states")
+"""keys of a source that name what it reads"""
 
 
 class RunData(NamedTuple):
@@ -87,6 +91,20 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
         tokenizer = open_text_tokenizer(config, paths, folder, rank)
         speech = open_speech_side(paths, tokenizer, orders_of(config.sources))
     form = open_format(config, paths, tokenizer)
+    return open_sequences(config, tokenizer, speech, form, rank, local_rank, scratch)
+
+
+def open_sequences(
+    config: RunConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    speech: SpeechSide | None,
+    form: SequenceFormat,
+    rank: int = 0,
+    local_rank: int = 0,
+    scratch: Path | None = None,
+) -> RunData:
+    """The data of a run whose tokenizer and format are there; arguments and errors as of :func:`open_data`."""
+    paths = RunPaths(config)
     working = paths.output / LOCK_FILE
     kept_in = IndexFolder(paths.output / INDEX_FOLDER, local_rank, working) if scratch is None else None
     validation, training = config.validation, config.training
@@ -123,7 +141,7 @@ def open_data(config: LanguageModelConfig, rank: int = 0, local_rank: int = 0, s
     return RunData(tokenizer, speech, form, stream, held_out, digests)
 
 
-def check_can_forget(config: LanguageModelConfig) -> None:
+def check_can_forget(config: RunConfig) -> None:
     """Make sure that the optimizer can forget its moments, where a source asks for it.
 
     Raises:
@@ -152,6 +170,10 @@ def source_digests(
         documents = configs[name].documents
         parts = ["" if source.store is None else source.store.digest]
         parts.append("" if documents is None else kept_in.digests[paths.locate(documents)])
+        parts += [] if configs[name].manifest is None else [kept_in.digests[paths.locate(str(configs[name].manifest))]]
+        for kind in (TARGETS, TEACHER_STATES, FRAMES):  # keys of a source
+            made = getattr(configs[name], kind)
+            parts += [] if made is None else [SampleStore.open(paths.locate(made), kind).digest]
         found[name] = hashlib.sha256(" ".join(parts).encode("utf-8")).hexdigest()
     return found
 
@@ -179,24 +201,25 @@ def open_run_sources(
         UserError: as :func:`~cslm.batches.sources.open_sources`, or units of another speech tokenizer.
     """
     for name, config in configs.items():
-        for what, given in (("store", config.store), ("file", config.documents)):
+        for key in _FILES:
+            given, what = getattr(config, key), "file" if key == "documents" else key
             if given is not None and not paths.locate(given).exists() and "://" not in given:
                 looked_for = paths.locate(given).absolute()
                 raise UserError(f"the source {name}: there is no {what} {given}: looked for {looked_for}")
-    located = {
-        name: dataclasses.replace(
-            source,
-            store=None if source.store is None else str(paths.locate(source.store)),
-            documents=None if source.documents is None else str(paths.locate(source.documents)),
-        )
-        for name, source in configs.items()
-    }
+    located = {name: _located(source, paths) for name, source in configs.items()}
     sources = open_sources(located, form, part, kept_in, max_length)
     for name, source in sources.items():
         if source.store is not None and speech is not None:
             where = f"the store {located[name].store}"
             check_fingerprint(speech.fingerprint, source.store.fingerprint, speech.where, where)
     return sources
+
+
+def _located(source: SourceConfig, paths: RunPaths) -> SourceConfig:
+    """A source with its files as they are found from here."""
+    given = {key: getattr(source, key) for key in _FILES}
+    found: dict[str, Any] = {key: str(paths.locate(name)) for key, name in given.items() if name is not None}
+    return dataclasses.replace(source, **found)
 
 
 def open_text_tokenizer(
@@ -214,7 +237,8 @@ def open_text_tokenizer(
     files = [paths.file(name) for name in config.text_tokenizer.texts]
     if rank == 0 and not folder.is_dir():
         wordings = [text for text in all_wordings(config.text_tokenizer.languages) for _ in range(20)]
-        train_text_tokenizer([*fitted_texts(files), *wordings], config.text_tokenizer.vocab_size, folder)
+        fitted = config.text_tokenizer
+        train_text_tokenizer([*fitted_texts(files), *wordings], fitted.vocab_size, folder, fitted.always)
     while not folder.is_dir():
         if not (paths.output / LOCK_FILE).exists():
             raise UserError(f"process 0 stopped before there was a text tokenizer in {folder}: it says why")
@@ -222,7 +246,7 @@ def open_text_tokenizer(
     return load_text_tokenizer(str(folder))
 
 
-def open_format(config: LanguageModelConfig, paths: RunPaths, tokenizer: PreTrainedTokenizerBase) -> SequenceFormat:
+def open_format(config: RunConfig, paths: RunPaths, tokenizer: PreTrainedTokenizerBase) -> SequenceFormat:
     """How sequences are written; a chat template that is given replaces the tokenizer's.
 
     Raises:

@@ -184,7 +184,7 @@ def save_state(engine: Any, state: TrainingState, output: Path, keep: int, made_
                 leftover.unlink()
     wait_for_all()
     try:
-        engine.save_checkpoint(str(folder), tag=aside, save_latest=False)
+        engine.save_checkpoint(str(folder), tag=aside, save_latest=False, exclude_frozen_parameters=_has_frozen(engine))
     except RuntimeError as error:
         if "inline_container" not in str(error):  # torch's writer of files, which hides why it failed
             raise
@@ -203,6 +203,11 @@ def save_state(engine: Any, state: TrainingState, output: Path, keep: int, made_
         write_atomically(folder / aside / _STATE_FILE, json.dumps(facts, indent=1).encode())
         _publish(folder, aside, name, keep)
     wait_for_all()
+
+
+def _has_frozen(engine: Any) -> bool:
+    """Whether the module has frozen parts that it does not save (:func:`~cslm.training.engine.full_weights`)."""
+    return hasattr(engine.module, "saves")
 
 
 def _publish(folder: Path, aside: str, name: str, keep: int) -> None:
@@ -233,6 +238,11 @@ def needs_universal(saved: SavedState, world_size: int, zero_stage: int) -> bool
             f"run has {world_size} with stage {zero_stage}: DeepSpeed has no universal checkpoint for stage 0, so "
             f"resume with {saved.world_size} processes and stage {saved.zero_stage}"
         )
+    if zero_stage == 3 and saved.zero_stage != 3:
+        raise UserError(
+            f"{saved.folder} was written with ZeRO stage {saved.zero_stage}, and this run has stage 3, into which "
+            f"DeepSpeed loads nothing of another stage: resume with stage {saved.zero_stage}"
+        )
     return True
 
 
@@ -247,7 +257,8 @@ def load_state(engine: Any, saved: SavedState, universal: bool) -> TrainingState
     try:
         if universal:
             folder = _converted(saved)
-        loaded, _ = engine.load_checkpoint(str(folder.parent), tag=folder.name)
+        strict = not _has_frozen(engine)
+        loaded, _ = engine.load_checkpoint(str(folder.parent), tag=folder.name, load_module_strict=strict)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise UserError(
             f"{saved.folder}: this checkpoint cannot be loaded ({error}): delete it and write the name of an older "

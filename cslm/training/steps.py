@@ -38,7 +38,7 @@ class BeginsSteps(Protocol):
     """A module, or what trains beside one, that changes while training goes on."""
 
     def begin(self, step: int, last_step: int) -> None:
-        """Before the data of a step, counted from 0, pass; ``last_step`` is how many the run makes."""
+        """Before the data of a step, counted from 0, pass; ``last_step`` ends the schedule that the run began with."""
         ...
 
 
@@ -71,8 +71,11 @@ class Steps:
         rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
         torch.manual_seed(self._config.seed * 1_000_003 + state.step * world_size + rank)
         batch = self._stream.step(state.position, rank, world_size)
+        scheduled = (
+            state.schedule_tokens or self._config.schedule_tokens
+        )  # that of the start, were it stopped or longer
         for part in self._beginning:
-            part.begin(state.step, self._config.last_step)
+            part.begin(state.step, max(1, scheduled // self._config.tokens_per_step))
         self.losses.add(accumulate_gradients(self._engine, batch))
         self.work.add(batch.micro_batches)
         set_learning_rate(self._engine, learning_rate, self._row_training)

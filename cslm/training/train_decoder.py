@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from cslm.decoder.decoder_config import DecoderCard, DecoderConfig
 from cslm.decoder.decoder_data import DecoderData, choose_rows, prepare_mels
 from cslm.decoder.mel_cache import open_mel_cache
 from cslm.decoder.speech_decoder import SpeechDecoder
+from cslm.decoder.vocoders import check_vocoder
 from cslm.errors import UserError
 from cslm.training.engine import preparation, start_processes, wait_for_all
 from cslm.training.loop import is_finished, train
@@ -60,6 +63,12 @@ class TrainDecoderConfig:
             raise UserError("voices is empty: name a language and its speaker, as in voices: {en: [NAME]}")
         if self.crop_frames < 1 or (self.max_utterances is not None and self.max_utterances < 1):
             raise UserError("crop_frames and max_utterances must be at least 1")
+        check_vocoder(self.decoder.vocoder)
+        if (self.decoder.vocoder == "hifigan") != (self.decoder.vocoder_model is not None):
+            raise UserError(
+                f"decoder.vocoder is {self.decoder.vocoder} and decoder.vocoder_model {self.decoder.vocoder_model}: "
+                "hifigan needs the model, and nothing else reads it"
+            )
         if self.training.device.compile:
             raise UserError("training.device.compile is for language models: leave it out for a decoder")
         if not self.training.data.pack:
@@ -88,8 +97,9 @@ def train_decoder(config: TrainDecoderConfig) -> None:
     rank, _ = start_processes(config.training.device.num_threads)
     wait_for_all()
     with claim(output, config):
+        vocoder = _pretrained_vocoder(config)
         data = _open_data(config, output, rank)
-        decoder = _new_decoder(config, data)
+        decoder = _new_decoder(config, data, vocoder)
         stream = _open_stream(config, data, decoder)
         parts = MadeOf(sources={"store": data.store.digest})
         train(decoder, stream, config.training, output, lambda weights, at: _save(decoder, at, weights), made_of=parts)
@@ -121,14 +131,40 @@ def _open_data(config: TrainDecoderConfig, output: Path, rank: int) -> DecoderDa
     return DecoderData(store, rows, voices, mels)
 
 
-def _new_decoder(config: TrainDecoderConfig, data: DecoderData) -> SpeechDecoder:
-    """A decoder with weights drawn by the seed, which knows the mean and the deviation of the spectrograms."""
-    store = data.store
+def _pretrained_vocoder(config: TrainDecoderConfig) -> Any:
+    """The model that makes the sound, where one does that others have trained; else None."""
+    name = config.decoder.vocoder_model
+    if name is None:
+        return None
+    from cslm.decoder.hifigan_vocoder import pretrained_hifigan
+
+    folder = _locate(config, name)
+    return pretrained_hifigan(config.decoder, folder if folder.is_dir() else name)
+
+
+def _new_decoder(config: TrainDecoderConfig, data: DecoderData, vocoder: Any) -> SpeechDecoder:
+    """A decoder with weights drawn by the seed, which knows the mean and the deviation of the spectrograms.
+
+    Args:
+        vocoder: as :func:`_pretrained_vocoder`; its weights become part of the decoder, its place is forgotten.
+    """
+    store, shape = data.store, None
+    if vocoder is not None:
+        from cslm.decoder.hifigan_vocoder import shape_of
+
+        shape = shape_of(vocoder)
     card = DecoderCard(
-        config.decoder, store.fingerprint, tuple(store.codebook_sizes), store.frame_rate_hz, tuple(config.voices)
+        dataclasses.replace(config.decoder, vocoder_model=None, vocoder_revision=None),
+        store.fingerprint,
+        tuple(store.codebook_sizes),
+        store.frame_rate_hz,
+        tuple(config.voices),
+        shape,
     )
     torch.manual_seed(config.training.seed)
     decoder = SpeechDecoder(card)
+    if vocoder is not None:
+        decoder.vocoder.take(vocoder)
     decoder.mel_mean.copy_(torch.from_numpy(data.mels.mean))
     decoder.mel_deviation.copy_(torch.from_numpy(data.mels.deviation))
     return decoder

@@ -152,7 +152,7 @@ def write_shard(
     folder: Path, index: int, rows: Sequence[StoreRow], codebook_sizes: Sequence[int], in_documents: bool = False
 ) -> ShardInfo:
     """Write one shard atomically; the rows' units are merged where there is one codebook, and only there."""
-    content = _parquet_bytes(shard_table(rows, codebook_sizes, in_documents))
+    content = parquet_bytes(shard_table(rows, codebook_sizes, in_documents))
     write_atomically(folder / shard_name(index), content)
     return ShardInfo(
         file=shard_name(index),
@@ -240,7 +240,8 @@ def _list_array(values: list[np.ndarray], kind: pa.DataType) -> pa.Array:
     )
 
 
-def _parquet_bytes(table: pa.Table) -> bytes:
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as the file of a shard: same rows, same bytes."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", row_group_size=1024)
     return sink.getvalue()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
 from cslm.files.atomic_file import folder_at
+from cslm.units.id_index import IdIndex
 from cslm.units.mapped_shard import MappedShard, places
 from cslm.units.shards import ShardInfo, StoreHeader, StoreRow, make_header, read_header, write_header, write_shard
 from cslm.units.unpacked_store import shards_digest, unpacked
@@ -190,25 +191,16 @@ class UnitStore:
         Raises:
             UserError: the store holds no utterance of that id.
         """
-        key = _short_hash(utterance_id)
-        hashes, order = self._id_index
-        first = int(np.searchsorted(hashes, key, side="left"))
-        for position in range(first, len(hashes)):
-            if hashes[position] != key:
-                break
-            index = int(order[position])
-            if self.row(index).id == utterance_id:
-                return index
-        raise UserError(
-            f"{self.path} holds no utterance {utterance_id!r}: was it rejected when the corpus was tokenized?"
-        )
+        index = self._id_index.find(utterance_id)
+        if index is None:
+            raise UserError(
+                f"{self.path} holds no utterance {utterance_id!r}: was it rejected when the corpus was tokenized?"
+            )
+        return index
 
     @functools.cached_property
-    def _id_index(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """Sorted 64-bit hashes of all ids, and the row of each: 16 bytes an utterance."""
-        hashes = np.fromiter((_short_hash(i) for i in self.column("id")), np.uint64, len(self))
-        order = np.argsort(hashes, kind="stable")
-        return hashes[order], order
+    def _id_index(self) -> IdIndex:
+        return IdIndex(self.column("id"), len(self), lambda index: self.row(index, with_words=False).id)
 
 
 def _shared_strings(chunk: pa.Array) -> NDArray[Any]:
@@ -216,7 +208,3 @@ def _shared_strings(chunk: pa.Array) -> NDArray[Any]:
     values = np.array(encoded.dictionary.to_pylist(), dtype=object)
     strings: NDArray[Any] = values[encoded.indices.to_numpy()]
     return strings
-
-
-def _short_hash(text: str) -> np.uint64:
-    return np.uint64(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little"))

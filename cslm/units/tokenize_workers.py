@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,7 @@ from cslm.codecs.codec import UnitCodec
 from cslm.codecs.families import load_codec
 from cslm.encoders.runtime import make_runtime
 from cslm.errors import MissingExtraError, UserError
+from cslm.units import worker_processes
 from cslm.units.tokenize_shard import Job, tokenize_shard
 from cslm.units.tokenizing_progress import Receipt, TokenizingProgress
 
@@ -50,45 +47,16 @@ def in_this_process(jobs: Iterator[Job], codec: UnitCodec, progress: TokenizingP
 def in_processes(
     jobs: Iterator[Job], work: Work, progress: TokenizingProgress, devices: list[str]
 ) -> Iterator[Receipt | None]:
-    """A process for each of the devices; only a few jobs wait at a time, so the manifest is never held."""
-    context = multiprocessing.get_context("spawn")
-    waiting: deque[Future[Receipt | None]] = deque()
-    workers, free = len(devices), context.Queue()
-    for device in devices:
-        free.put(device)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_open_worker, initargs=(work, free)) as pool:
-        try:
-            for job in jobs:
-                waiting.append(pool.submit(_work, job, progress))
-                if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    """A process for each of the devices, each with a codec of its own."""
+    return worker_processes.in_processes(jobs, functools.partial(_opened, work, progress), devices)
+
+
+def _opened(work: Work, progress: TokenizingProgress, device: str) -> Callable[[Job], Receipt | None]:
+    codec = load_codec(work.card, make_runtime(device, work.batch_sec))
+    return functools.partial(tokenize_shard, codec=codec, progress=progress)
 
 
 _worker_codec: UnitCodec | None = None
-
-
-def _open_worker(work: Work, devices: multiprocessing.Queue[str]) -> None:
-    global _worker_codec
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    _worker_codec = load_codec(work.card, make_runtime(devices.get(), work.batch_sec))
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)  # the parent was killed: nobody waits for this shard
-
-
-def _work(job: Job, progress: TokenizingProgress) -> Receipt | None:
-    assert _worker_codec is not None
-    return tokenize_shard(job, _worker_codec, progress)
 
 
 def on_ray(
@@ -134,4 +102,4 @@ def _work_on_ray(job: Job, progress: TokenizingProgress, work: Work, device: str
     if _worker_codec is None:  # Ray keeps the process for the next shards
         torch.set_num_threads(1)
         _worker_codec = load_codec(work.card, make_runtime(device, work.batch_sec))
-    return _work(job, progress)
+    return tokenize_shard(job, _worker_codec, progress)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
-import hashlib
 import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cslm.codecs.codec import UnitCodec
 from cslm.codecs.fingerprint import check_fingerprint
 from cslm.errors import UserError
-from cslm.files.atomic_file import create_atomically, is_remote, remove_folder, write_atomically
+from cslm.files.atomic_file import remove_folder, write_atomically
 from cslm.units.shards import HEADER, ShardInfo, StoreHeader, make_header, read_header, write_header
+from cslm.units.work_folder import WorkFolder, is_intact
 
 REJECTED = "rejected.jsonl"
 NOTED = "noted.jsonl"
@@ -83,7 +83,7 @@ class TokenizingProgress:
         """Touch nothing yet; see ``begin``."""
         self.folder = folder
         self.plan = plan
-        self._state = folder / ".progress"
+        self._work = WorkFolder(folder)
 
     def finished_header(self) -> StoreHeader | None:
         """The header, if the folder already holds the whole of this work, with shards that have their hashes.
@@ -104,7 +104,7 @@ class TokenizingProgress:
                 raise UserError(
                     f"{self.folder / shard.file} is missing or changed: remove {self.folder} and tokenize again"
                 )
-        remove_folder(self._state)
+        self._work.remove()
         return header
 
     def begin(self) -> None:
@@ -113,13 +113,7 @@ class TokenizingProgress:
         Raises:
             UserError: the folder holds other work.
         """
-        plan = self._state / "plan.json"
-        if not plan.exists():
-            found = {file.name for file in self.folder.iterdir()} if self.folder.exists() else set()
-            if found - {self._state.name}:
-                raise UserError(f"{self.folder} holds something else ({min(found)}): remove it or name another output")
-            create_atomically(plan, json.dumps(dataclasses.asdict(self.plan), indent=1).encode())
-        self._check(Plan(**json.loads(plan.read_text(encoding="utf-8"))))
+        self._check(Plan(**self._work.begin(dataclasses.asdict(self.plan))))
 
     def missing_shards(self) -> list[int]:
         """Shards without a receipt, or whose file is not the one on the receipt; none once there is a header."""
@@ -130,12 +124,12 @@ class TokenizingProgress:
     @contextlib.contextmanager
     def claim(self, index: int) -> Iterator[bool]:
         """Claim a shard: true if this process may make it. The claim ends with the block, or with the process."""
-        with self._locked(f"{index:05d}.claim", fcntl.LOCK_EX | fcntl.LOCK_NB) as mine:
+        with self._work.locked(f"{index:05d}.claim", waits=False) as mine:
             yield mine and self._receipt(index) is None
 
     def write_receipt(self, receipt: Receipt) -> None:
         """Say that a shard is finished."""
-        write_atomically(self._receipt_path(receipt.index), json.dumps(dataclasses.asdict(receipt)).encode())
+        self._work.write_receipt(receipt.index, dataclasses.asdict(receipt))
 
     def finish(self, codec: UnitCodec) -> StoreHeader:
         """Write ``rejected.jsonl`` and, last, the header, unless another process has done so.
@@ -143,11 +137,11 @@ class TokenizingProgress:
         Raises:
             UserError: not one utterance could be used; the folder is then removed.
         """
-        with self._locked("finish", fcntl.LOCK_EX) as mine:
+        with self._work.locked("finish", waits=True) as mine:
             if not mine or (self.folder / HEADER).exists():
                 return read_header(self.folder)
             header = self._finish(codec)
-        remove_folder(self._state)
+        self._work.remove()
         return header
 
     def _finish(self, codec: UnitCodec) -> StoreHeader:
@@ -182,28 +176,6 @@ class TokenizingProgress:
         write_header(self.folder, header)
         return header
 
-    @contextlib.contextmanager
-    def _locked(self, name: str, how: int) -> Iterator[bool]:
-        """Hold a lock that the system gives back when the process ends; false if it is held or the work is over.
-
-        At a URL there are no locks: two processes may make one shard there, with the same bytes.
-        """
-        if is_remote(self._state):
-            yield self._state.exists()
-            return
-        try:
-            file = (self._state / name).open("w")
-        except FileNotFoundError:  # another process finished the store and removed its progress
-            yield False
-            return
-        with file:
-            try:
-                fcntl.flock(file, how)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
-
     def _check(self, found: Plan) -> None:
         check_fingerprint(
             self.plan.fingerprint, found.fingerprint, "the tokenizer you name", f"the store {self.folder}"
@@ -215,28 +187,26 @@ class TokenizingProgress:
                 where = f"{self.folder} holds other work ({name} {there}, asked for {here})"
                 raise UserError(f"{where}: remove it or name another output")
 
-    def _receipt_path(self, index: int) -> Path:
-        return self._state / f"{index:05d}.json"
-
     def _receipt(self, index: int) -> Receipt | None:
         """The receipt of a shard that is there and intact."""
-        if not self._receipt_path(index).exists():
-            return None
-        receipt = self._read_receipt(index)
-        return receipt if receipt.shard is None or _is_intact(self.folder, receipt.shard) else None
+        values = self._work.receipt(index)
+        receipt = None if values is None else _receipt_of(values)
+        return receipt if receipt is None or receipt.shard is None or _is_intact(self.folder, receipt.shard) else None
 
     def _read_receipt(self, index: int) -> Receipt:
-        values = json.loads(self._receipt_path(index).read_text(encoding="utf-8"))
-        shard = ShardInfo(**values["shard"]) if values["shard"] else None
-        lists = {
-            "rejected": [Rejected(**row) for row in values["rejected"]],
-            "noted": [Noted(**row) for row in values.get("noted", [])],
-        }
-        return Receipt(**{**values, "shard": shard, **lists})
+        values = self._work.receipt(index)
+        assert values is not None, f"no receipt of shard {index}"
+        return _receipt_of(values)
+
+
+def _receipt_of(values: dict[str, Any]) -> Receipt:
+    shard = ShardInfo(**values["shard"]) if values["shard"] else None
+    lists = {
+        "rejected": [Rejected(**row) for row in values["rejected"]],
+        "noted": [Noted(**row) for row in values.get("noted", [])],
+    }
+    return Receipt(**{**values, "shard": shard, **lists})
 
 
 def _is_intact(folder: Path, shard: ShardInfo) -> bool:
-    file = folder / shard.file
-    if not file.is_file() or file.stat().st_size != shard.num_bytes:
-        return False
-    return hashlib.sha256(file.read_bytes()).hexdigest() == shard.sha256
+    return is_intact(folder / shard.file, shard.num_bytes, shard.sha256)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,32 +25,47 @@ def shards_digest(header: StoreHeader) -> str:
 
 
 def unpacked(folder: Path, header: StoreHeader) -> Path:
-    """The store as one Arrow file in the cache folder; made now if it is not there."""
-    table = cache_folder("units") / f"{shards_digest(header)[:32]}.arrow"
+    """A unit store as one Arrow file in the cache folder; made now if it is not there."""
+    files = [(folder / shard.file, shard.sha256) for shard in header.shards]
+    schema = shard_schema(header.codebook_sizes, header.in_documents)
+    return arrow_file("units", shards_digest(header), files, schema, "tokenize the corpus again")
+
+
+def arrow_file(kind: str, digest: str, files: Sequence[tuple[Path, str]], schema: pa.Schema, advice: str) -> Path:
+    """Shards as one Arrow file in the cache folder, a batch a shard; made now if it is not there.
+
+    Args:
+        kind: of the stores: a folder of the cache.
+        digest: says which shards these are.
+        files: shards, and the hash of each.
+        advice: what to do about one that changed.
+
+    Raises:
+        UserError: a shard that has not its hash.
+    """
+    table = cache_folder(kind) / f"{digest[:32]}.arrow"
     if table.is_file():
         return table
     table.parent.mkdir(parents=True, exist_ok=True)
     with table.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one process unpacks, the others wait
         if not table.is_file():
-            _unpack(folder, header, table)
+            _unpack(files, schema, table, advice)
     return table
 
 
-def _unpack(folder: Path, header: StoreHeader, table: Path) -> None:
+def _unpack(files: Sequence[tuple[Path, str]], schema: pa.Schema, table: Path, advice: str) -> None:
     with (
         file_aside(table) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
-        pa.ipc.new_file(sink, shard_schema(header.codebook_sizes, header.in_documents)) as writer,
+        pa.ipc.new_file(sink, schema) as writer,
     ):
-        for shard in header.shards:
-            writer.write_batch(_shard_batch(folder / shard.file, shard.sha256))
+        for file, sha256 in files:
+            writer.write_batch(_shard_batch(file, sha256, advice))
 
 
-def _shard_batch(file: Path, sha256: str) -> pa.RecordBatch:
+def _shard_batch(file: Path, sha256: str, advice: str) -> pa.RecordBatch:
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise UserError(
-            f"{file} changed since it was written (its hash is not the header's): tokenize the corpus again"
-        )
+        raise UserError(f"{file} changed since it was written (its hash is not the header's): {advice}")
     return read_shard(content).to_batches()[0]

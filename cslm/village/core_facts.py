@@ -2,7 +2,7 @@
 
 A chain is what XS-CoT learns: the spoken question in language n, its text, its translation into the core language, the
 answer in the core language, and the answer in n. Chains are about core people that are no test, whose facts no other
-document in n tells, and about the people whose facts all languages tell.
+document in n tells, about the people whose facts all languages tell, and of free sentences that are said back.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from cslm.corpora.manifest import Utterance
 from cslm.village.dialogues import facts_of_answer
-from cslm.village.sentences import Question, Teller
+from cslm.village.sentences import FreeSentence, Question, Teller
 
 Record = dict[str, Any]
 Asked = dict[str, list[tuple[Question, Utterance]]]
@@ -41,6 +41,32 @@ def core_chains(core: Teller, tellers: list[Teller], kind: str, asked: Asked, an
                 "question": utterance.id,
                 "answer": answer.id,
                 **_four_texts(core, teller, question),
+            }
+
+
+def said_back_chains(
+    core: Teller,
+    tellers: list[Teller],
+    sentences: list[FreeSentence],
+    asked: dict[str, list[Utterance]],
+    answered: dict[str, list[Utterance]],
+) -> Iterator[Record]:
+    """Free sentences that are said back, through the core language: any name and value, which no memory of facts tells.
+
+    Entry ``i`` of ``asked`` and of ``answered`` is sentence ``i`` in every language.
+    """
+    for teller in tellers:
+        code = teller.language.language
+        if teller is core:
+            continue
+        for number, (question, answer) in enumerate(zip(asked[code], answered[code], strict=True)):
+            text, core_text = (sentences[number].texts[one.language.language] for one in (teller, core))
+            yield {
+                "id": f"{code}-chain-free-{number:06d}",
+                "kind": "free",
+                "question": question.id,
+                "answer": answer.id,
+                **_as_chain(core, code, (text, core_text, core_text, text)),
             }
 
 
@@ -78,13 +104,17 @@ def _about(core: Teller, question: Question) -> str:
 
 
 def _four_texts(core: Teller, teller: Teller, question: Question) -> Record:
-    code = teller.language.language
+    texts = teller.question(question), core.question(question), core.answer(question), teller.answer(question)
+    return _as_chain(core, teller.language.language, texts)
+
+
+def _as_chain(core: Teller, code: str, texts: tuple[str, str, str, str]) -> Record:
     return {
         "question_language": code,
-        "question_text": teller.question(question),
+        "question_text": texts[0],
         "core_language": core.language.language,
-        "core_question": core.question(question),
-        "core_answer": core.answer(question),
+        "core_question": texts[1],
+        "core_answer": texts[2],
         "answer_language": code,
-        "answer_text": teller.answer(question),
+        "answer_text": texts[3],
     }

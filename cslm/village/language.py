@@ -90,6 +90,18 @@ class AnswerForm:
 
 
 @dataclass
+class ContentFirst:
+    """Questions that begin with the name, and facts that begin with the value: what a compressed chain keeps."""
+
+    question_forms: list[QuestionForm]
+    """Ways to ask; the slot {phrase} stands first."""
+    phrases: dict[str, str]
+    """By attribute, what is asked; the slot {name} stands first."""
+    facts: dict[str, str] = field(default_factory=dict)
+    """By attribute, a first wording of the fact in which the slot {value} stands first."""
+
+
+@dataclass
 class Pattern:
     """A free sentence."""
 
@@ -181,6 +193,8 @@ class Language:
     """How words are handed to the synthesizer, where that is not how they are written."""
     tales: dict[str, list[Plot]] = field(default_factory=dict)
     """Aligned stories: the plots of each topic. They run parallel in all languages, as all lists do."""
+    content_first: ContentFirst | None = None
+    """Other wordings, for sizes that ask for them."""
     words: list[str] = field(default_factory=list)
     """Words of what is said, without names and values, each as often as it stands there; filled in by the reader."""
 

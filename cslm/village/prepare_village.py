@@ -20,7 +20,7 @@ from cslm.audio.espeak import Synthesizer
 from cslm.corpora.manifest import Utterance, write_manifest
 from cslm.errors import UserError
 from cslm.files.json_lines import write_json_lines
-from cslm.village.core_facts import core_chains, core_tests
+from cslm.village.core_facts import core_chains, core_tests, said_back_chains
 from cslm.village.dialogues import (
     fact_dialogues,
     free_dialogues,
@@ -46,6 +46,7 @@ from cslm.village.texts import (
     text_dialogues,
     translations,
 )
+from cslm.village.turn_dialogues import turn_dialogues, turn_tests
 from cslm.village.world import World, make_world
 
 
@@ -89,9 +90,15 @@ def prepare_village(output: Path, config: VillageConfig) -> None:
     _check_unheard(script, tellers)
     utterances = _record(script, output, config.num_workers or num_cores())
     _write_documents(output, tellers, size, free, script, utterances, config)
-    _write_core_documents(output, tellers, script, utterances)
+    _write_core_documents(output, tellers, free, script, utterances)
     _write_story_documents(output, stories)
     _write_card(output, config, size, tellers, casts, utterances, stories.speakers)
+
+
+def tellers_of(size: VillageSize, seed: int) -> list[Teller]:
+    """Those who tell of a village, a language each, as :func:`prepare_village` has them of this size and seed."""
+    config = VillageConfig(seed=seed)
+    return _tellers(size, _generator(config, 0), _generator(config, 1000))[0]
 
 
 def _generator(config: VillageConfig, stage: int) -> np.random.Generator:
@@ -165,22 +172,30 @@ def _write_documents(
 ) -> None:
     train = utterances["train"]
     asked, answered = _with_utterances(script.asked, train), _by_question(script.answered, train)
-    free_asked = {code: [train[name] for name in names] for code, names in script.free_asked.items()}
-    free_answered = {code: [train[name] for name in names] for code, names in script.free_answered.items()}
+    free_asked, free_answered = _by_name(script.free_asked, train), _by_name(script.free_answered, train)
     tested = _with_utterances(script.tested, utterances["dialogue_test"])
     free_rows = free_dialogues(tellers, free_asked, free_answered)
     write_json_lines([*fact_dialogues(tellers, asked, answered), *free_rows], output / "train_dialogues.jsonl")
     write_json_lines(test_dialogues(tellers, tested), output / "test_dialogues.jsonl")
+    if size.num_turn_dialogues:
+        rows = turn_dialogues(tellers, asked, answered, size, _generator(config, 9))
+        write_json_lines(rows, output / "turn_dialogues.jsonl")
+        write_json_lines(turn_tests(test_dialogues(tellers, tested), size), output / "turn_test_dialogues.jsonl")
     told = free.answer_voice + free.question_voice  # not the clauses: their random values contradict the facts
     told = [told[index] for index in _generator(config, 5).permutation(len(told))]
     write_json_lines(stories(tellers, size, told, _generator(config, 6)), output / "texts.jsonl")
     write_json_lines(instructions(tellers, size, _generator(config, 7)), output / "instructions.jsonl")
     write_json_lines(text_dialogues(tellers, size), output / "text_dialogues.jsonl")
-    write_json_lines(translations(tellers, size, free.training, _generator(config, 8)), output / "translations.jsonl")
+    alike = free.training + free.statements
+    write_json_lines(translations(tellers, size, alike, _generator(config, 8)), output / "translations.jsonl")
 
 
 def _write_core_documents(
-    output: Path, tellers: list[Teller], script: Script, utterances: dict[str, dict[str, Utterance]]
+    output: Path,
+    tellers: list[Teller],
+    free: FreeByUse,
+    script: Script,
+    utterances: dict[str, dict[str, Utterance]],
 ) -> None:
     core, train = _core(tellers), utterances["train"]
     if core is None:
@@ -189,6 +204,8 @@ def _write_core_documents(
     chains = [*core_chains(core, tellers, "shared", asked, answered)]
     asked, answered = _with_utterances(script.core_asked, train), _by_question(script.core_answered, train)
     chains += core_chains(core, tellers, "core", asked, answered)
+    free_asked, free_answered = _by_name(script.free_asked, train), _by_name(script.free_answered, train)
+    chains += said_back_chains(core, tellers, free.clauses, free_asked, free_answered)
     write_json_lines(chains, output / "chains.jsonl")
     tested = _with_utterances(script.core_tested, utterances["core_test"])
     write_json_lines(core_tests(core, tellers, tested), output / "core_test_dialogues.jsonl")
@@ -198,6 +215,10 @@ def _write_story_documents(output: Path, stories: StoryBook) -> None:
     if stories.lines:
         write_json_lines(stories.records(), output / "stories.jsonl")
         write_json_lines(stories.pairs(), output / "story_pairs.jsonl")
+
+
+def _by_name(names: dict[str, list[str]], spoken: dict[str, Utterance]) -> dict[str, list[Utterance]]:
+    return {code: [spoken[name] for name in own] for code, own in names.items()}
 
 
 def _with_utterances(

@@ -24,6 +24,8 @@ MANIFESTS = ("train", "asr_test", "asr_unheard_voice", "tts_test", "dialogue_tes
 
 _SHARE_CLAUSES_IN_TTS_TEST = 0.6
 """Of the free sentences in the test of the answer voice, those made of answer clauses."""
+_SHARE_WORDS_IN_TRANSLATIONS = 0.4
+"""Of the statements for translations, those of one to three words: a word is learnt there, and found in sentences."""
 
 
 @dataclass
@@ -37,6 +39,7 @@ class FreeByUse:
     asr_test: list[FreeSentence]
     unheard_test: list[FreeSentence]
     tts_test: list[FreeSentence]
+    statements: list[FreeSentence]
 
     @property
     def training(self) -> list[FreeSentence]:
@@ -71,6 +74,7 @@ def draw_free(tellers: list[Teller], size: VillageSize, generator: np.random.Gen
         source.reserve([text for question in told for text in (teller.question(question), teller.answer(question))])
     half = size.num_tts_test // 2
     num_clauses = round(_SHARE_CLAUSES_IN_TTS_TEST * half)
+    num_words = round(_SHARE_WORDS_IN_TRANSLATIONS * size.num_translated_statements)
     return FreeByUse(
         asr_test=list(source.mixed(size.num_asr_test // 2, True, IN_TESTS)),
         unheard_test=list(source.mixed(size.num_unheard_test // 2, True, IN_TESTS)),
@@ -79,6 +83,7 @@ def draw_free(tellers: list[Teller], size: VillageSize, generator: np.random.Gen
         answer_voice=list(source.mixed(size.num_other_answer_voice_sentences, False, IN_TRAINING)),
         question_voice=list(source.mixed(size.num_question_voice_sentences, True, IN_TRAINING)),
         short=list(source.short(size.num_short_sentences)),
+        statements=[*source.clauses(size.num_translated_statements - num_words, IN_TRAINING), *source.short(num_words)],
     )
 
 

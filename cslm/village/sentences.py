@@ -98,10 +98,10 @@ class Teller:
         """Clauses of the answer and their ends. The question alone decides them, so that they can be learnt."""
         form = self.language.answer_forms[(question.form + question.pair[1]) % self.size.num_answer_forms]
         fact = self.fact(question.pair, form.fact)
-        if self.size.num_answer_clauses == 1:
+        length = self.size.num_answer_clauses or self.language.question_forms[question.form].num_clauses
+        if length == 1:
             return [fact], ["sentence"]
         opening = [form.lead, fact] if form.lead is not None else [fact, form.tail]
-        length = self.language.question_forms[question.form].num_clauses
         rest = {2: [], 3: [form.closing], 4: form.middle, 5: [*form.middle, form.closing]}[length]
         clauses = [self.language.tell(clause) if clause != fact else fact for clause in (*opening, *rest) if clause]
         ends = ["clause" if index % 2 == 0 and index + 1 < length else "sentence" for index in range(length)]
@@ -135,8 +135,7 @@ class FreeSentences:
     def __init__(self, tellers: list[Teller], generator: np.random.Generator) -> None:
         self._tellers, self._generator = tellers, generator
         self._world, self._first = tellers[0].world, tellers[0]
-        self._heard_pairs = self._world.heard_pairs
-        self._asked_pairs = self._heard_pairs + self._world.core_pairs(False) + self._world.core_pairs(True)
+        self._asked_pairs = self._world.heard_pairs + self._world.core_pairs(False) + self._world.core_pairs(True)
         self._seen: set[str] = set()
 
     def reserve(self, texts: list[str]) -> None:
@@ -199,19 +198,23 @@ class FreeSentences:
         return pairs[self._any(len(pairs))]
 
     def _plan_clauses(self, drill: Drill) -> Plan:
-        count = 1 + int(self._generator.choice(3, p=_CLAUSES_PER_SENTENCE))
-        parts = [self._plan_clause(drill) for _ in range(count)]
+        bare = self._first.size.bare_clauses
+        count = 1 if bare else 1 + int(self._generator.choice(3, p=_CLAUSES_PER_SENTENCE))
+        parts = [self._plan_fact(drill) if bare else self._plan_clause(drill) for _ in range(count)]
         ends = ["clause" if index % 2 == 0 and index + 1 < count else "sentence" for index in range(count)]
         return lambda teller: teller.language.finish([part(teller) for part in parts], ends)
 
     def _plan_clause(self, drill: Drill) -> Plan:
         if self._generator.random() < 0.75:
-            pair, wording = self._any_pair(self._heard_pairs), self._any(len(self._first.tables[0].facts))
-            attribute = pair[1] if self._generator.random() >= drill.any_value else self._any(len(self._first.tables))
-            value = self._any(len(self._first.tables[attribute].values))
-            return lambda teller: teller.fact(pair, wording, teller.tables[attribute].values[value])
+            return self._plan_fact(drill)
         form, part = self._any(self._first.size.num_answer_forms), self._any(4)
         return lambda teller: teller.language.tell(_filler(teller.language, form, part))
+
+    def _plan_fact(self, drill: Drill) -> Plan:
+        pair, wording = self._any_pair(self._asked_pairs), self._any(len(self._first.tables[0].facts))
+        attribute = pair[1] if self._generator.random() >= drill.any_value else self._any(len(self._first.tables))
+        value = self._any(len(self._first.tables[attribute].values))
+        return lambda teller: teller.fact(pair, wording, teller.tables[attribute].values[value])
 
     def _plan_question(self) -> Plan:
         pairs = (self._any_pair(self._asked_pairs), self._any_pair(self._asked_pairs))

@@ -60,7 +60,10 @@ class VillageSize:
     num_values: int = 0
     """Values of each attribute; 0 takes all."""
     num_answer_clauses: int = 0
-    """1: every answer is the bare fact; 0: as many clauses as the question's form asks for, 2 to 5."""
+    """Of every answer, 1 to 5, the bare fact alone at 1; 0: as many as the question's form asks for, 2 to 5."""
+    content_first: bool = False
+    """Whether questions begin with the name, and facts with the value where a table has them so: what a chain keeps
+    that is compressed to the first words of its sentences. Needs ``content_first`` in every table."""
     core_language: str | None = None
     """The language (BCP 47) whose written documents alone tell the facts of the core people."""
     num_core_people: int = 0
@@ -72,6 +75,9 @@ class VillageSize:
     """Spoken test questions about them in each other language; 0 takes every pair with every question form."""
     num_training_stories: int = 0
     """Aligned stories of several sentences to learn from, each told in every language."""
+    num_translated_statements: int = 0
+    """Sentences of an answer's clauses, with any name and value, that translations alone are drawn from; 0 draws from
+    what is told and said. No core person is given a value of theirs: translations tell nothing."""
     num_held_out_stories: int = 0
     """Aligned stories for tests; who does what in them is in no story of training."""
     shortest_story: int = 3
@@ -82,6 +88,14 @@ class VillageSize:
     """Speakers of stories, each the same variant of the synthesizer in every language."""
     num_wrong_endings: int = 4
     """Test pairs of each kind that a held-out story gives: its ending against so many others."""
+    bare_clauses: bool = False
+    """Whether each of the free sentences made of an answer's clauses is one fact: one name and one value."""
+    num_turn_dialogues: int = 0
+    """Spoken dialogues of several turns to learn from, in each language that asks; with tests of such dialogues."""
+    longest_dialogue: int = 3
+    """Turns of a dialogue, at least 2."""
+    interrupted_fraction: float = 0.25
+    """Share of the answers in these dialogues, the last ones apart, that were stopped before their end."""
 
     def __post_init__(self) -> None:
         """Check what types cannot.
@@ -100,7 +114,21 @@ class VillageSize:
                 f"num_core_test_people {tested}, num_core_people {core}, num_people {self.num_people}: "
                 "each must be at most the next"
             )
-        if self.num_answer_clauses not in (0, 1):
-            raise UserError(f"num_answer_clauses {self.num_answer_clauses} must be 0 (by the question's form) or 1")
+        if core and core == self.num_people:
+            raise UserError(f"num_core_people is {core}, and so are num_people: some people must be told of by all")
+        if self.num_turn_dialogues < 0 or self.longest_dialogue < 2 or not 0 <= self.interrupted_fraction <= 1:
+            raise UserError(
+                f"num_turn_dialogues {self.num_turn_dialogues}, longest_dialogue {self.longest_dialogue}, "
+                f"interrupted_fraction {self.interrupted_fraction}: give 0 or more, 2 or more, and 0 to 1"
+            )
+        if not 0 <= self.num_answer_clauses <= 5:
+            raise UserError(f"num_answer_clauses {self.num_answer_clauses} must be 0 (by the question's form) to 5")
+        half_asked = ("num_asr_test", "num_unheard_test", "num_tts_test")
+        for name in half_asked if self.held_out_fraction == 0 else ():
+            if getattr(self, name):
+                raise UserError(
+                    f"{name} is {getattr(self, name)}, and half of them are held-out questions: there are none: "
+                    f"set held_out_fraction above 0, or {name} 0"
+                )
         if not 3 <= self.shortest_story <= self.longest_story <= 5:
             raise UserError(f"stories of {self.shortest_story} to {self.longest_story} sentences: must be 3 to 5")

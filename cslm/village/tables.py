@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+import re
+from dataclasses import replace
 from pathlib import Path
 
 from cslm.configuration import load_configuration
@@ -32,6 +33,8 @@ def load_language(name: str, size: VillageSize) -> Language:
     """
     path = _table_path(name, "language")
     language = load_configuration(Language, path)
+    if size.content_first:
+        language = _content_first(language, size, path)
     _check_lengths(language, size, path)
     _check_articles(language, path)
     _check_aloud(language, path)
@@ -41,6 +44,28 @@ def load_language(name: str, size: VillageSize) -> Language:
     _check_tales(language, path)
     language.words = _all_words(language, size)
     return language
+
+
+def _content_first(language: Language, size: VillageSize, path: Path) -> Language:
+    """The language with the wordings in which questions begin with the name, and facts with the value."""
+    wordings = language.content_first
+    missing = [] if wordings is None else sorted(set(size.attributes) - wordings.phrases.keys())
+    if wordings is None or missing:
+        found = f"no phrases of {', '.join(missing)}" if missing else "no wordings"
+        raise UserError(f"{path}: content_first has {found}; add them, or set content_first of the size to false")
+    first = [form.text.startswith("{phrase}") for form in wordings.question_forms]
+    first += [phrase.startswith("{name}") for phrase in wordings.phrases.values()]
+    first += [re.match(r"\{value(:\w+)?\}", fact) is not None for fact in wordings.facts.values()]
+    if not all(first):
+        raise UserError(
+            f"{path}: content_first: question forms begin with {{phrase}}, phrases with {{name}}, facts with {{value}}"
+        )
+    attributes = {}
+    for name in size.attributes:
+        if (table := language.attributes.get(name)) is not None:
+            fact = wordings.facts.get(name, table.facts[0])
+            attributes[name] = replace(table, phrase=wordings.phrases[name], facts=[fact, *table.facts[1:]])
+    return replace(language, question_forms=wordings.question_forms, attributes=language.attributes | attributes)
 
 
 def _table_path(name: str, kind: str) -> Path:
@@ -151,7 +176,7 @@ def _tales(language: Language) -> list[str]:
 
 
 def _all_words(language: Language, size: VillageSize) -> list[str]:
-    said = dataclasses.replace(
+    said = replace(
         language,
         attributes={name: language.attributes[name] for name in size.attributes},
         question_forms=language.question_forms[: size.num_question_forms],

@@ -16,6 +16,8 @@ Record = dict[str, Any]
 
 _PEOPLE_PER_STORY = 6
 _SENTENCES_PER_DOCUMENT = 4
+_SHARE_QUESTIONS = 0.25
+"""Of the translations, where the others are statements drawn for them."""
 
 
 def stories(
@@ -63,14 +65,19 @@ def text_dialogues(tellers: list[Teller], size: VillageSize) -> Iterator[Record]
 def translations(
     tellers: list[Teller], size: VillageSize, free: list[FreeSentence], generator: np.random.Generator
 ) -> Iterator[Record]:
-    """Sentence pairs: questions, answers, single facts and those free sentences that say the same thing."""
+    """Sentence pairs: questions, answers, single facts and those free sentences that say the same thing.
+
+    With ``num_translated_statements``, words, questions about anyone, and statements about anyone that need not be so;
+    where there is a core language, from and to it.
+    """
     alike = [sentence.texts for sentence in free if sentence.translated]
+    parallel = _parallel_statement if size.num_translated_statements else _parallel
     for source, target in product(tellers, tellers):
-        if source is target:
-            continue
         codes = (source.language.language, target.language.language)
+        if source is target or (size.num_translated_statements and size.core_language not in (None, *codes)):
+            continue
         for number in range(size.num_translations):
-            texts = _parallel(source, target, size, alike, generator)
+            texts = parallel(source, target, size, alike, generator)
             yield {
                 "id": f"{codes[0]}-{codes[1]}-translation-{number:06d}",
                 "source_language": codes[0],
@@ -159,5 +166,15 @@ def _parallel(
         wording = int(generator.integers(len(source.tables[question.pair[1]].facts)))
         told = [t.language.finish([t.fact(question.pair, wording)], ["sentence"]) for t in (source, target)]
         return told[0], told[1]
+    texts = alike[int(generator.integers(len(alike)))]
+    return texts[source.language.language], texts[target.language.language]
+
+
+def _parallel_statement(
+    source: Teller, target: Teller, size: VillageSize, alike: list[dict[str, str]], generator: np.random.Generator
+) -> tuple[str, str]:
+    if generator.random() < _SHARE_QUESTIONS:
+        question = _any_question(source.world.pairs, size, generator)
+        return source.question(question), target.question(question)
     texts = alike[int(generator.integers(len(alike)))]
     return texts[source.language.language], texts[target.language.language]

@@ -12,7 +12,7 @@ from cslm.batches.mixture import Mixture
 from cslm.batches.packed_row import packed_row
 from cslm.batches.stream import BatchSizes, BatchStream
 from cslm.batches.unit_noise import read_with_noise
-from cslm.sequences.sequence import Sequence, SequenceBuilder
+from cslm.sequences.sequence import COUNTS_OF_CLIPS, Sequence, SequenceBuilder
 from cslm.sequences.sequence_view import sequence_lines
 from tests.worlds.equal_batches import equal
 from tests.worlds.small_village import some_units
@@ -67,7 +67,10 @@ def test_clips_keep_their_places_when_documents_are_packed(form):
     assert row.clips.values.shape == (3, 7, 2) and row.clips.lengths.tolist() == [7, 4, 5]
     assert row.clips.values[1, :4].unique().tolist() == [2.0] and not row.clips.values[1, 4:].any()
     assert row.clips.languages == ("en", "en", "en")
-    assert row.counts() == {"targets": 3 * 8, "clips": 3} and row.num_slots == len(first) + len(without) + len(second)
+    brought = dict.fromkeys(COUNTS_OF_CLIPS, 0)
+    assert row.counts() == {"targets": 3 * 8, "clips": 3, **brought} and row.num_slots == len(first) + len(
+        without
+    ) + len(second)
     for start, stop in places:  # neither a target nor, but for the last place, what predicts one
         assert not set(range(start, stop)) & set((row.target_positions + 1).tolist())
 

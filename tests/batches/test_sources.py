@@ -21,6 +21,9 @@ from tests.worlds.real_templates import TEMPLATES
 from tests.worlds.small_village import CODEBOOK_SIZE, byte_level_tokenizer, small_tokenizer
 from tests.worlds.small_world import NUM_GROUPS, rows, write_lines
 
+OF_UNITS_OR_TEXT = [name for name, task in TASKS.items() if "manifest" not in task.reads]
+"""the other tasks read recordings (test_recording_sources.py)"""
+
 
 @pytest.fixture(scope="module")
 def sources(world, form):
@@ -32,7 +35,7 @@ def changed(world, name, **changes):
 
 
 def test_every_task_has_a_source(sources, world):
-    assert set(sources) == set(world) == set(TASKS)
+    assert set(sources) == set(world) == set(OF_UNITS_OR_TEXT)
     numbers = {name: source.num_documents for name, source in sources.items()}
     assert numbers["asr"] == numbers["interleaved"] == numbers["text"] == 2 * NUM_GROUPS
     assert numbers["tts"] == NUM_GROUPS
@@ -41,7 +44,7 @@ def test_every_task_has_a_source(sources, world):
     assert sources["translation"].languages == ["en", "zh"] and sources["instruction"].languages == ["en"]
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", OF_UNITS_OR_TEXT)
 def test_sequences_depend_on_index_and_seed_alone(sources, name):
     source = sources[name]
     for index in (0, source.num_documents - 1):
@@ -228,10 +231,20 @@ def kept_out(task: str) -> list[str]:
     return [field.name for field in dataclasses.fields(SourceConfig) if field.name not in read]
 
 
-GIVEN = {"store": "units", "documents": "d.jsonl", "speakers": ["a"], "order": "full", "spans": "heard"}
+GIVEN = {
+    "store": "units",
+    "documents": "d.jsonl",
+    "manifest": "m.jsonl",
+    "frames": "frames",
+    "speakers": ["a"],
+    "order": "full",
+    "spans": "heard",
+}
 GIVEN |= {"joined_tokens": 0, "switch_probability": 0.5, "shortest_run": 2}
 GIVEN |= {"span_words": 3.0, "num_sentences": 2, "unit_noise": 0.1, "control_tokens": ["<think>"]}
 GIVEN |= {"compression": CompressionConfig()}
+GIVEN |= {"targets": "targets", "text_words": 0.5, "text_documents": 0.5, "transcribing_weight": 1.0}
+GIVEN |= {"teacher_states": "states", "language_exponent": 0.5}
 
 
 @pytest.mark.parametrize(("task", "key"), [(task, key) for task in TASKS for key in kept_out(task)])
@@ -252,11 +265,22 @@ def test_the_fields_of_text_documents_are_those_that_corpora_are_prepared_with()
     assert named == TEXT_FIELDS
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: f"{path.parent.name}")
-def test_the_sources_of_every_recipe_read_the_keys_that_they_give(path):
-    sources = yaml.safe_load(path.read_text(encoding="utf-8")).get("sources") or {}
-    for name, values in sources.items():
-        check_keys(name, SourceConfig(**values))
+def sources_of_recipes():
+    """Name and keys of every source of every recipe."""
+    for path in sorted((ROOT / "recipes").rglob("*.yaml")):
+        for name, values in (yaml.safe_load(path.read_text(encoding="utf-8")).get("sources") or {}).items():
+            yield pytest.param(name, values, id=f"{path.parent.name}-{path.stem}-{name}")
+
+
+@pytest.mark.parametrize(("name", "values"), list(sources_of_recipes()))
+def test_the_sources_of_every_recipe_read_the_keys_that_they_give(name, values):
+    """And one key more, of another task, would be refused."""
+    found = SourceConfig(**values)
+    check_keys(name, found)
+    others = {"switch_probability": 0.5, "spans": "any"}
+    key = next(key for key in others if key not in TASKS[found.task].reads)
+    with pytest.raises(UserError, match=f"does not read {key}"):
+        check_keys(name, dataclasses.replace(found, **{key: others[key]}))
 
 
 def test_a_store_with_other_tags_is_filtered_and_written_by_the_one_of_its_language(tmp_path, form):

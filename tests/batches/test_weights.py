@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cslm.batches.source_config import SourceConfig
 from cslm.batches.weights import Caps, CapsConfig, WeightSchedule, is_never_drawn, mean_shares, stage_starts
+from cslm.configuration import parse_configuration
 from cslm.errors import UserError
 from tests.worlds.small_world import open_stream
 
@@ -116,3 +120,19 @@ def test_shares_of_a_stage_and_of_the_whole_are_exact_where_weights_take_steps()
     assert mean_shares(weights, None, 0.6, 0.76).tolist() == pytest.approx([0.0, 1.0])
     assert mean_shares(weights, None, 0.5, 0.7).tolist() == pytest.approx([0.5, 0.5])
     assert mean_shares([1.0, 3.0], None, 0.2, 0.3).tolist() == [0.25, 0.75]
+
+
+@dataclass
+class _Run:
+    """As a run names its sources."""
+
+    sources: dict[str, SourceConfig]
+    """by name"""
+
+
+@pytest.mark.parametrize("schedule", ["{values: [1, 0, 1], at: [0, 0.7, 0.5]}", "{values: [1, 0], shape: round}"])
+def test_a_schedule_that_is_none_was_a_traceback_on_the_command_line(schedule):
+    with pytest.raises(UserError, match="^a weight has "):
+        parse_configuration(_Run, ["--sources", f"{{a: {{task: text, weight: {schedule}}}}}"], "run")
+    (source,) = parse_configuration(_Run, ["--sources", "{a: {task: text, weight: 2}}"], "run").sources.values()
+    assert source.weight == 2.0

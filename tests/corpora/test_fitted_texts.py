@@ -29,6 +29,12 @@ def test_fields_messages_and_lines(tmp_path):
     assert list(fitted_texts([tmp_path / "c.txt"])) == ["Five.", "Six."]
 
 
+def test_what_a_chain_says_in_its_core_language_was_not_fitted_on(tmp_path):
+    four = {"question_text": "Wo?", "core_question": "Where?", "core_answer": "There.", "answer_text": "Da."}
+    (tmp_path / "chains.jsonl").write_text(json.dumps({"id": "a", "core_language": "en", **four}) + "\n")
+    assert list(fitted_texts([tmp_path / "chains.jsonl"])) == ["Wo?", "Where?", "There.", "Da."]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

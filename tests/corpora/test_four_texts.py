@@ -184,6 +184,38 @@ def test_a_recording_of_two_places_is_not_guessed(folder: Path) -> None:
     assert "may be de/0/0001.wav or de/1/0001.wav" in row["reason"]
 
 
+def test_a_path_of_the_folder_is_that_file_though_a_deeper_folder_has_its_name_too(folder: Path) -> None:
+    for name in ("hello.wav", "more/hello.wav"):
+        (folder / "audio" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "audio" / name).write_bytes(wav(0.5 if name == "hello.wav" else 0.9))
+    (folder / "de.list").write_text(
+        lines_of([("hello.wav", *ROWS[0][1:]), ("./more/hello.wav", *ROWS[1][1:])]), "utf-8"
+    )
+    assert seconds(prepare(folder, audio=folder / "audio")) == {"Wo wohnt Anna?": 0.5, "Was isst sie?": 0.9}
+
+
+def test_questions_are_kept_for_tests_the_same_in_every_language(folder: Path) -> None:
+    rows = [("de/1/0002.wav", f"Frage {n}?", f"Question {n}?", "Yes.", "Ja.") for n in range(40)]
+    french = [(*row[:1], f"Question {n} ?", *row[2:4], "Oui.") for n, row in enumerate(rows) if n % 3]
+    held_out, trained = {}, {}
+    for language, told in {"de": rows, "fr": french}.items():
+        keys = tuple(key.replace("_de", f"_{language}") for key in KEYS)
+        (folder / "x.list").write_text(lines_of(told, keys), "utf-8")
+        options = {"list_file": folder / "x.list", "audio": folder / "de.tar.gz", "language": language}
+        corpus = prepare(folder, language, **options, test_share=0.3)
+        held_out[language] = {row["core_question"] for row in records(corpus / "test_dialogues.jsonl")}
+        trained[language] = {row["core_question"] for row in records(corpus / "chains.jsonl")}
+        tests = records(corpus / "test_dialogues.jsonl")
+        assert [row["question"] for row in tests] == [row.id for row in read_manifest(corpus / "test.jsonl")]
+        assert {row["direction"] for row in tests} == {f"{language}-{language}"}
+        assert all(row["answer_reference"] == row["answer_text"] for row in tests)
+        assert len(held_out[language]) + len(trained[language]) == len(told)
+    assert held_out["fr"] == held_out["de"] & {row[2] for row in french} and held_out["fr"]
+    assert not held_out["de"] & trained["fr"]
+    with pytest.raises(UserError, match=r"keeps 0 of 3 questions for tests.*another --test_share"):
+        prepare(folder, "few", test_share=0.001)
+
+
 def test_what_is_not_there_is_one_line(folder: Path) -> None:
     with pytest.raises(UserError, match=r"fr\.list: no such list"):
         prepare(folder, list_file=folder / "fr.list")

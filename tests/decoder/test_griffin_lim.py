@@ -8,7 +8,7 @@ import torch
 from cslm.audio.log_mel import LogMel
 from cslm.decoder.decoder_config import DecoderConfig
 from cslm.decoder.griffin_lim import griffin_lim
-from cslm.decoder.vocoder import GriffinLimVocoder
+from cslm.decoder.griffin_lim_vocoder import GriffinLimVocoder
 
 
 def chirp(num_samples: int = 12 * 256) -> torch.Tensor:
@@ -52,7 +52,7 @@ def test_the_vocoder_keeps_the_log_mel_of_a_sound():
     config = DecoderConfig(num_griffin_lim_iterations=40)
     transform = LogMel(22050, 1024, 256, 80, 0.0, 8000.0)
     wanted = transform(chirp())
-    waveform = GriffinLimVocoder(config)(wanted[None], [len(wanted)], [torch.Generator().manual_seed(0)])
+    waveform = GriffinLimVocoder(config)(wanted[None], [len(wanted)], [0])[0]
     found = transform(waveform[0])[: len(wanted)]
     audible = wanted[2:-2] > wanted.max() - 4
     assert (found[2 : len(wanted) - 2] - wanted[2:-2]).abs()[audible].mean() < 0.25

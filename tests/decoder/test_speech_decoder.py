@@ -6,42 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from cslm.codecs.units import Units, merge_repeats
-from cslm.decoder.decoder_batches import DecoderStream
+from cslm.codecs.units import Units
 from cslm.decoder.speech_decoder import SpeechDecoder
 from cslm.errors import UserError
-from tests.worlds.tone_voices import CARD, FINGERPRINT, NUM_UNITS, frames_of, tone_hz
+from tests.worlds.tone_voices import CARD, FINGERPRINT, NUM_UNITS, random_units, tone_hz
 
 
 @pytest.fixture
 def decoder() -> SpeechDecoder:
     torch.manual_seed(0)
     return SpeechDecoder(CARD).eval()
-
-
-@pytest.fixture(scope="module")
-def trained(tone_data) -> SpeechDecoder:
-    """Three hundred steps are enough for tones."""
-    torch.manual_seed(0)
-    decoder = SpeechDecoder(CARD)
-    decoder.mel_mean.copy_(torch.from_numpy(tone_data.mels.mean))
-    decoder.mel_deviation.copy_(torch.from_numpy(tone_data.mels.deviation))
-    stream = DecoderStream(tone_data, decoder.grid, crop_frames=80, crops_per_step=4, crops_per_micro=4, seed=0)
-    optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-2)
-    position = {}
-    for _ in range(300):
-        step = stream.step(position, 0, 1)
-        optimizer.zero_grad()
-        (decoder(step.micro_batches[0]).weighted_sum / step.counts["mel_frames"]).backward()
-        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
-        optimizer.step()
-        position = step.position
-    return decoder.eval()
-
-
-def random_units(seed: int, num_units: int, durations: bool = True) -> Units:
-    units = merge_repeats(Units(frames_of(np.random.default_rng(seed), num_units)[:, None].astype(np.int64)))
-    return units if durations else Units(units.ids)
 
 
 def loudest_hz(waveform: np.ndarray) -> float:

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from cslm.codecs.families import FAMILIES
+from cslm.decoder.vocoders import VOCODERS
 from cslm.evaluation.ears import EARS
 from cslm.evaluation.scores import SCORES
 from cslm.model.extension import INITIALISATIONS
@@ -69,6 +70,7 @@ DICTIONARIES = {
     "docs/replies.md": CHAINS,
     "docs/scores.md": {**SCORES, **EARS},
     "docs/speech_tokenizers.md": FAMILIES,
+    "docs/streaming.md": VOCODERS,
     "docs/training_a_part.md": INITIALISATIONS,
     "recipes/README.md": [path.name for path in (ROOT / "recipes").glob("*.py")],
     "tokenizers/README.md": [path.stem for path in (ROOT / "tokenizers").glob("*.yaml")],

@@ -16,7 +16,7 @@ from cslm.audio.waveform import save_waveform
 from cslm.codecs.units import Units, merge_repeats
 from cslm.corpora.manifest import Utterance, write_manifest
 from cslm.errors import UserError
-from cslm.evaluation.aligned_sentences import alignment_scores, cosines, parallel_sentences
+from cslm.evaluation.aligned_sentences import alignment_scores, cosines, parallel_sentences, several_voices
 from cslm.evaluation.hidden_states import pooled_states
 from cslm.evaluation.score import main
 from cslm.evaluation.spoken_source import Listed
@@ -95,6 +95,18 @@ def test_a_sentence_may_be_compared_with_those_of_any_speaker(
     assert found["mean_over_layers"]["random"] == pytest.approx(1.5 / 3 / 4, abs=1e-4)
 
 
+def test_languages_that_say_too_little_together_are_left_out_and_named(
+    transparent: Path, sentences: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [StoreRow("ru-a", "ru", "", 0.1, merge_repeats(Units(np.array([[1], [2]]))), "mira", "a")]
+    facts = {"fingerprint": "unknown", "card": "x", "codebook_sizes": (NUM_UNITS,), "frame_rate_hz": 25.0}
+    write_store(tmp_path / "more", rows, **facts)
+    sentences["sets"]["test"]["stores"].append("more")
+    assert score(transparent, tmp_path, **sentences)["test"].keys() == {"en-fr"}
+    said = "test: fewer than two sentences are parallel between en-ru, fr-ru: left out"
+    assert said in capsys.readouterr().out
+
+
 def test_random_is_the_mean_over_every_other_sentence():
     """The closed form against two loops."""
     generator = np.random.default_rng(0)
@@ -158,12 +170,26 @@ def test_which_sentences_are_parallel():
         "en-fr": [("1", "2"), ("4", "6")],
     }
     assert list(parallel_sentences(listed, ["fr", "en"], "test")) == ["fr-en"]
+    assert parallel_sentences([*listed, one("9", "ru", "x")], None, "test") == found  # a third language stopped all
     with pytest.raises(
         UserError, match=r"test: fewer than two sentences are parallel between en-zh \(its groups have de"
     ):
         parallel_sentences(listed, ["en", "zh"], "test")
     with pytest.raises(UserError, match="its utterances have no group"):
         parallel_sentences([one("7", "en", None)], None, "test")
+
+
+def test_of_several_voices_the_first_was_taken_without_a_word() -> None:
+    named = [
+        ("1", "en", "x"),
+        ("2", "fr", "x"),
+        ("3", "fr", "x"),
+        ("4", "fr", "y"),
+        ("5", "fr", "y"),
+        ("6", "en", None),
+    ]
+    listed = [Listed(name, language, group, None, None) for name, language, group in named]
+    assert several_voices(listed) == {"fr": 2}
 
 
 def test_audio_of_a_manifest_is_aligned_and_an_endless_sentence_is_left_out_and_named(

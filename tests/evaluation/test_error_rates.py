@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import jiwer
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.models.whisper.english_normalizer import BasicTextNormalizer
 
 from cslm.evaluation.error_rates import normalize, rate_name, rate_scores, text_errors, unit_errors
 
@@ -22,6 +24,47 @@ from cslm.evaluation.error_rates import normalize, rate_name, rate_scores, text_
 )
 def test_text_is_compared_by_what_can_be_heard(text: str, language: str, expected: str) -> None:
     assert normalize(text, language) == expected
+
+
+ALIKE = [
+    ("en", "Hello, World!", "hello world"), ("en", "it’s Anna's dog", "It's Anna's dog."),
+    ("en", "the 'old' house", "the old house"), ("en", "well-known", "well known"),
+    ("en", "twenty-two dogs", "22 dogs"), ("en", "the colour", "the color"), ("en", "Mr. Smith", "mister smith"),
+    ("fr", "L’été, c’est beau !", "l'été c'est beau"), ("fr", "« Bonjour », dit-elle.", "bonjour dit elle"),
+    ("fr", "aujourd’hui", "aujourd'hui"),
+    ("de", "Die Straße ist groß.", "die straße ist groß"), ("de", "„Guten Tag“, sagte er.", "guten tag sagte er"),
+    ("de", "E-Mail", "e mail"), ("de", "Wie geht’s?", "wie geht's"),
+    ("zh", "你好，世界！", "你好世界"), ("zh", "安娜 是 面包师。", "安娜是面包师"), ("zh", "ＡＢＣ公司", "abc公司"),
+    ("zh", "《红楼梦》", "红楼梦"),
+    ("ja", "パン屋です。", "ﾊﾟﾝ屋です"), ("ja", "アンナは、パン屋です！", "アンナはパン屋です"),
+    ("ja", "か\u3099っこう", "がっこう"), ("ja", "「はい」と言った", "はいと言った"),
+]  # fmt: skip
+"""Language and two texts that sound alike."""
+UNLIKE = [
+    ("en", "He won't come.", "He will not come."), ("en", "uh, hello", "hello"),
+    ("en", "Anna (the baker) sings", "Anna sings"), ("en", "It's late", "its late"),
+    ("fr", "Où est-il ?", "ou est il"), ("fr", "J'ai (presque) fini", "J'ai fini"), ("fr", "pêcher", "pécher"),
+    ("de", "schön", "schon"), ("zh", "他（昨天）来了", "他来了"), ("ja", "カード", "カド"), ("ja", "はし", "ばし"),
+]  # fmt: skip
+"""Two that do not, or that are written so differently that one of them is wrong."""
+
+
+def test_no_library_tells_as_well_what_sounds_alike() -> None:
+    by_jiwer = jiwer.Compose(
+        [jiwer.ToLowerCase(), jiwer.RemovePunctuation(), jiwer.RemoveMultipleSpaces(), jiwer.Strip()]
+    )
+    by_whisper = BasicTextNormalizer()
+    ways = {
+        "ours": normalize,
+        "jiwer": lambda text, language: by_jiwer(text),
+        "whisper": lambda text, language: by_whisper(text).strip(),
+    }
+    right = {
+        name: sum(way(one, language) == way(other, language) for language, one, other in ALIKE)
+        + sum(way(one, language) != way(other, language) for language, one, other in UNLIKE)
+        for name, way in ways.items()
+    }
+    assert right == {"ours": 30, "jiwer": 22, "whisper": 24} and len(ALIKE) + len(UNLIKE) == 33
 
 
 def test_words_and_characters_are_counted_over_the_whole_set() -> None:

@@ -49,6 +49,15 @@ def test_the_script_tells_the_language() -> None:
     assert is_off_target("", "en") and script_share("123", "zh") == 0.0
 
 
+def test_halves_lie_between_whole_counts() -> None:
+    """scipy takes whole counts alone; ties of pairs count one half."""
+    for total in (1, 7, 300):
+        for count in range(total):
+            (low, high), (half_low, half_high) = wilson_interval(count, total), wilson_interval(count + 0.5, total)
+            next_low, next_high = wilson_interval(count + 1, total)
+            assert low < half_low < next_low and high < half_high < next_high
+
+
 def test_wilson_intervals() -> None:
     low, high = wilson_interval(8, 10)
     assert (round(low, 3), round(high, 3)) == (0.49, 0.943)

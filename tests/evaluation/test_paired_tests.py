@@ -7,11 +7,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cslm.evaluation.paired_tests import clustered_mean, document_clusters, mcnemar_exact, paired_difference
+from cslm.evaluation.paired_tests import (
+    clustered_mean,
+    document_clusters,
+    mcnemar_exact,
+    paired_difference,
+    ratio_interval,
+)
 
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def test_the_interval_of_a_ratio_is_what_drawing_by_hand_gives() -> None:
+    for count in (1, 2, 60):
+        given = np.random.default_rng(count)
+        sums, counts = given.integers(0, 4, count), given.integers(0, 9, count)
+        drawn = np.random.default_rng(7).integers(0, count, size=(1000, count))
+        rates = sums[drawn].sum(axis=1) / np.maximum(1, counts[drawn].sum(axis=1))
+        expected = np.quantile(rates, (0.025, 0.975))
+        assert ratio_interval(sums, counts, 1000, np.random.default_rng(7)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_difference_and_each_seeds_own_are_means_over_items():

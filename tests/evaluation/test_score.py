@@ -12,18 +12,25 @@ import pytest
 import soundfile
 import yaml
 
+from cslm import CSLMForCausalLM
 from cslm.audio.waveform import save_waveform
+from cslm.codecs.units import Units
 from cslm.corpora.manifest import Utterance, write_manifest
+from cslm.decoder.speech_stream import SpeechStream
 from cslm.errors import UserError
 from cslm.evaluation import ears, scores
 from cslm.evaluation.dialogue_score import dialogue_scores
 from cslm.evaluation.error_rates import text_errors
 from cslm.evaluation.score import main
-from cslm.evaluation.scored_model import spread
+from cslm.evaluation.score_config import ScoreConfig
+from cslm.evaluation.scored_model import ScoredModel, spread
 from cslm.files.json_lines import write_json_lines
-from cslm.generation.speech_tasks import SpeechTasks
+from cslm.generation.decoding import DecodingConfig
+from cslm.generation.processor import CSLMProcessor
+from cslm.generation.speech_tasks import Grammars
 from cslm.publishing.model_card import model_card
 from cslm.publishing.report import main as report
+from cslm.sequences.chunking import join_chunks
 from tests.worlds.tiny_checkpoint import SENTENCES, tone
 
 TEXTS = {"en": SENTENCES[:2], "zh": SENTENCES[2:]}
@@ -70,9 +77,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     """An untrained model seldom gets to speak by itself: it writes speech wherever it may write anything."""
-    of_kind = SpeechTasks._grammar
+    of_kind = Grammars.grammar
     swapped = {"anything": "speech"}
-    monkeypatch.setattr(SpeechTasks, "_grammar", lambda tasks, writes: of_kind(tasks, swapped.get(writes, writes)))
+    monkeypatch.setattr(Grammars, "grammar", lambda grammars, writes: of_kind(grammars, swapped.get(writes, writes)))
 
 
 def score(checkpoint: Path, run: Path, *more: str, **changed: Any) -> dict[str, Any]:
@@ -122,6 +129,65 @@ def test_the_replies_hold_what_the_scores_were_made_of(checkpoint: Path, run: Pa
         assert rate == 22050 and (len(waveform) > 0) == (reply["num_chunks"] > 0)
     assert sum("other_ear" in reply for reply in replies) == 2
     assert json.dumps(score(checkpoint, run)) == json.dumps(results)
+
+
+def test_the_answer_that_is_judged_is_the_one_that_a_listener_hears(checkpoint: Path, run: Path, speaks: None) -> None:
+    """Chunks were once spoken one by one, and so judged in another sound than that of a stream."""
+    score(checkpoint, run)
+    model = CSLMForCausalLM.from_pretrained(checkpoint)
+    decoding = DecodingConfig(max_new_tokens=30)
+    replies = [json.loads(text) for text in (run / "replies.jsonl").read_text(encoding="utf-8").splitlines()]
+    for line in replies:
+        reply = model.respond(
+            run / f"{line['id'][:-3]}.wav", line["answer_language"], line["question_language"], decoding
+        )
+        waveform, _ = soundfile.read(run / line["wav"], dtype="float32")
+        assert len(waveform) == len(reply.waveform) > 0
+        assert np.abs(waveform - reply.waveform).max() < 2e-4  # 16 bits, and rounding
+    assert max(line["num_chunks"] for line in replies) >= 1
+
+
+def test_chunks_are_cut_out_of_the_whole_answer(checkpoint: Path) -> None:
+    model = CSLMForCausalLM.from_pretrained(checkpoint)
+    scored = ScoredModel(ScoreConfig(str(checkpoint), "results.json"), model.tasks(), None, None)  # type: ignore[arg-type]
+    ids = np.random.default_rng(0).integers(0, 16, (30, 1))
+    parts = [Units(ids[:12]), Units(ids[12:20]), Units(ids[20:])]
+    (pieces, nothing) = scored.speak_in_chunks([parts, []], ["zh", "en"])
+    stream = SpeechStream(model.processor.speech_decoder(), "zh")
+    sounds = [*(stream.push(part) for part in parts), stream.finish()]
+    whole, ends = np.concatenate([sound.samples for sound in sounds]), [end for s in sounds for end in s.unit_ends]
+    assert nothing == [] and np.cumsum([len(piece) for piece, _ in pieces]).tolist() == [ends[11], ends[19], ends[29]]
+    assert np.abs(np.concatenate([piece for piece, _ in pieces]) - whole).max() < 1e-4
+
+
+def test_a_dialogue_that_follows_another_is_asked_behind_it(
+    checkpoint: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [json.loads(text) for text in (run / "test_dialogues.jsonl").read_text(encoding="utf-8").splitlines()]
+    first, second = {**rows[0], "id": "turn-0"}, {**rows[1], "id": "turn-1", "direction": "second turn"}
+    write_json_lines([*rows, first, {**second, "follows": "turn-0"}], run / "test_dialogues.jsonl")
+    asked: dict[str, Any] = {}
+    prompt = CSLMProcessor.question_prompt
+
+    def question_prompt(self: CSLMProcessor, *given: Any) -> Any:
+        if len(given[3]):
+            asked["past"] = given[3]
+        return prompt(self, *given)
+
+    monkeypatch.setattr(CSLMProcessor, "question_prompt", question_prompt)
+    score(checkpoint, run, scores={"dialogue": CONFIG["scores"]["dialogue"]})
+    lines = [json.loads(text) for text in (run / "replies.jsonl").read_text(encoding="utf-8").splitlines()]
+    answers = {line["id"]: line for line in lines}
+    (turn,) = asked["past"]
+    assert join_chunks([text for text, _ in turn.chunks]) == answers["turn-0"]["answer"]
+    assert turn.answer_language == first["answer_language"] and answers["turn-1"]["follows"] == "turn-0"
+    assert answers["turn-0"]["answer"] == answers[rows[0]["id"]]["answer"]
+    found = score(checkpoint, run, "--max_items", "1", scores={"dialogue": CONFIG["scores"]["dialogue"]})
+    numbers = {direction: one["n"] for direction, one in found["scores"]["dialogue"].items()}
+    assert numbers["second turn"] == 1 and numbers[first["direction"]] == 2  # with the turn before it
+    write_json_lines([{**second, "follows": "turn-0"}, first], run / "test_dialogues.jsonl")
+    with pytest.raises(UserError, match="line 1: follows 'turn-0'"):
+        score(checkpoint, run, scores={"dialogue": CONFIG["scores"]["dialogue"]})
 
 
 def test_what_was_heard_of_each_item_can_be_read(checkpoint: Path, run: Path) -> None:

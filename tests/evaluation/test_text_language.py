@@ -7,7 +7,15 @@ from collections.abc import Sequence
 import pytest
 
 from cslm.errors import UserError
-from cslm.evaluation.text_language import OTHER, open_identifier, tell_language
+from cslm.evaluation.text_language import OTHER, SURE, open_identifier, tell_language
+
+
+def test_a_library_alone_takes_a_language_that_is_none_of_those_for_one_of_them() -> None:
+    pytest.importorskip("py3langid", reason="the extra langid is not installed")
+    identifier, korean = open_identifier("py3langid", "here"), "안나는 이 마을의 빵집 주인입니다."
+    assert identifier.probabilities(korean, ["en", "zh"])[1] > SURE
+    assert tell_language(korean, ["en", "zh"], identifier) == OTHER
+
 
 LANGUAGES = ["en", "fr", "de", "ja", "zh"]
 

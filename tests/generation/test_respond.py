@@ -15,7 +15,7 @@ from cslm.audio.waveform import save_waveform
 from cslm.errors import UserError
 from cslm.generation.processor import CSLMProcessor
 from cslm.generation.respond import main
-from cslm.generation.speech_tasks import SpeechTasks
+from cslm.generation.speech_tasks import Grammars
 from tests.worlds.tiny_checkpoint import make_checkpoint, tone
 
 
@@ -28,8 +28,8 @@ def question(tmp_path: Path) -> Path:
 @pytest.fixture
 def speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     """An untrained model seldom gets to speak by itself."""
-    of_kind = SpeechTasks._grammar
-    monkeypatch.setattr(SpeechTasks, "_grammar", lambda tasks, writes: of_kind(tasks, "speech"))
+    of_kind = Grammars.grammar
+    monkeypatch.setattr(Grammars, "grammar", lambda grammars, writes: of_kind(grammars, "speech"))
 
 
 def test_it_writes_the_answer_and_what_it_says(
@@ -43,6 +43,17 @@ def test_it_writes_the_answer_and_what_it_says(
     assert rate == reply["sample_rate_hz"] == 22050 and len(waveform) > 0
     assert reply["answer_language"] == "zh" and reply["num_chunks"] == len(reply["segments"])
     assert "answer (zh)" in capsys.readouterr().out
+
+
+def test_it_keeps_when_each_part_was_known(checkpoint: Path, question: Path, tmp_path: Path, speaks: None) -> None:
+    output, times = tmp_path / "answer.wav", tmp_path / "times.json"
+    arguments = [str(checkpoint), str(question), "--output", str(output), "--time_line", str(times)]
+    main([*arguments, "--answer_language", "zh", "--decoding.max_new_tokens", "40"])
+    line = json.loads(times.read_text())
+    assert sum(lasts for _, lasts in line["sounds"]) == pytest.approx(soundfile.info(output).duration, abs=1e-3)
+    moments = [line["heard_sec"], *(came for came, _ in line["sounds"]), line["end_sec"]]
+    assert moments == sorted(moments) and line["num_ids"] <= 40
+    assert line["chunks"][0]["units_sec"]
 
 
 def test_nothing_is_written_after_an_error(checkpoint: Path, question: Path, tmp_path: Path) -> None:
@@ -64,8 +75,8 @@ def test_nothing_is_written_after_an_error(checkpoint: Path, question: Path, tmp
 def test_a_reply_that_is_cut_before_it_speaks_says_so_and_not_to_fine_tune_longer(
     checkpoint: Path, question: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of_kind = SpeechTasks._grammar
-    monkeypatch.setattr(SpeechTasks, "_grammar", lambda tasks, writes: of_kind(tasks, "text"))
+    of_kind = Grammars.grammar
+    monkeypatch.setattr(Grammars, "grammar", lambda grammars, writes: of_kind(grammars, "text"))
     monkeypatch.setattr(CSLMProcessor, "end_ids", property(lambda processor: (processor.vocabulary.sosp,)))
     arguments = [str(checkpoint), str(question), "--output", str(tmp_path / "answer.wav")]
     with pytest.raises(UserError, match=r"it was cut by decoding\.max_new_tokens 3.*raise max_new_tokens"):

@@ -14,9 +14,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessor, PreTrainedModel
 
 from cslm import CSLMForCausalLM
+from cslm.errors import UserError
 from cslm.generation import decoding as decoding_module
 from cslm.generation import forward_passes, speech_tasks
-from cslm.generation.decoding import DecodingConfig, ReplyRules, Step, decode, generate
+from cslm.generation.decoding import DecodingConfig, ReplyRules, RunningBatch, Step, decode, generate
 from cslm.generation.token_choice import TokenDraws, reply_generators
 from tests.worlds.tiny_checkpoint import tone
 from tests.worlds.tiny_models import tiny_model
@@ -133,6 +134,107 @@ def test_rows_of_replies_that_have_ended_leave_the_batch(passes: list[int], monk
     ends = sorted(-(-len(reply.ids) // 5) * 5 for reply in replies)
     longest = max(len(reply.ids) for reply in replies)
     assert passes == [sum(end > place for end in ends) for place in range(longest)]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_waiting_prompts_take_the_places_of_ended_replies_and_write_what_they_write_alone(
+    family: str, temperature: float, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding_module, "_STRETCH", 3)
+    model, numbers = FAMILIES[family](), np.random.default_rng(1)
+    many = [numbers.integers(10, 64, size=length) for length in (5, 40, 17, 3, 28, 9, 9, 33, 12)]
+    rules = ReplyRules(Everything(), [2, 7, 9, 11, 13, 20, 31, 44, 50, 51, 52, 53], 0)
+
+    def replies(batch_size: int) -> list[list[int]]:
+        decoding = DecodingConfig(40, temperature, 1.0, batch_size)
+        return [reply.ids for reply in generate(model, many, rules, decoding, torch.Generator().manual_seed(7))]
+
+    alone = replies(1)
+    assert len({len(ids) for ids in alone}) > 2
+    for batch_size in (2, 4):
+        passes.clear()
+        assert replies(batch_size) == alone
+        assert max(passes) <= batch_size and len(passes) < sum(len(ids) for ids in alone)
+
+
+def test_a_batch_that_goes_on_admits_and_drops(passes: list[int]) -> None:
+    model, decoding = tiny_model("llama"), DecodingConfig(max_new_tokens=20)
+    alone = [reply.ids for reply in generate(model, prompts(), RULES, decoding)]
+    assert min(len(ids) for ids in alone) > 9
+    batch, written = RunningBatch(model, RULES, decoding), {0: [], 1: [], 2: []}
+
+    def take(step: Step) -> None:
+        for number, token_id in zip(step.prompts, step.ids, strict=True):
+            written[number].append(token_id)
+
+    take(batch.admit(batch.read([0], prompts()[:1])))
+    for _ in range(3):
+        take(batch.step())
+    take(batch.admit(batch.read([1, 2], prompts()[1:])))
+    take(batch.step())
+    batch.drop(0)
+    batch.drop(0)
+    assert batch.num_open == 2 and batch.num_ended == 1
+    batch.make_room()
+    passes.clear()
+    while batch.num_open:
+        take(batch.step())
+    assert set(passes) <= {1, 2} and written[0] == alone[0][:5] and [written[1], written[2]] == alone[1:]
+
+
+def test_prompts_that_cannot_be_read_left_the_batch_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, decoding = tiny_model("llama"), DecodingConfig(max_new_tokens=8)
+    alone = generate(model, prompts()[:1], RULES, decoding)[0].ids
+    batch = RunningBatch(model, RULES, decoding)
+    written = batch.admit(batch.read([0], prompts()[:1])).ids
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="memory"):
+        patched.setattr(forward_passes.ForwardPasses, "next_logits", _out_of_memory)
+        batch.read([1, 2], prompts()[1:])
+    assert batch.num_open == 1
+    while batch.num_open:
+        written += batch.step().ids
+    assert written == alone
+
+
+def _out_of_memory(_: object) -> torch.Tensor:
+    raise RuntimeError("out of memory")
+
+
+class Evens(LogitsProcessor):
+    """A grammar of even ids."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores.masked_fill(torch.arange(scores.shape[1]) % 2 == 1, float("-inf"))
+
+
+@pytest.mark.parametrize("temperature", [1e-38, 1e-45, 1e-7, 1e-4])
+def test_a_tiny_temperature_drew_the_last_row_of_the_padding(temperature: float) -> None:
+    """Scores divided by it were no numbers, and the last id was drawn, whatever the grammar said."""
+    model, rules = tiny_model("llama"), ReplyRules(Evens(), [2], 0)
+    greedy = generate(model, prompts(), rules, DecodingConfig(max_new_tokens=10))
+    drawn = generate(model, prompts(), rules, DecodingConfig(10, temperature), torch.Generator().manual_seed(1))
+    assert [reply.ids for reply in drawn] == [reply.ids for reply in greedy]
+    assert all(token_id % 2 == 0 for reply in drawn for token_id in reply.ids)
+
+
+@pytest.mark.parametrize("temperature", [float("inf"), float("nan"), -1.0])
+def test_a_temperature_that_is_no_number_is_refused(temperature: float) -> None:
+    with pytest.raises(UserError, match="temperature must be 0 or more"):
+        DecodingConfig(temperature=temperature)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_id_that_the_grammar_forbids_is_never_written(temperature: float) -> None:
+    """Where scores are no numbers, or all are forbidden, the first or last id was taken for an answer."""
+
+    class Nothing(LogitsProcessor):
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            return torch.full_like(scores, float("-inf"))
+
+    rules = ReplyRules(Nothing(), [2], 0)
+    with pytest.raises(AssertionError, match="forbids"):
+        generate(tiny_model("llama"), prompts(), rules, DecodingConfig(5, temperature))
 
 
 def test_nothing_is_computed_before_it_is_asked_for_nor_after_the_iterator_is_closed(passes: list[int]) -> None:

@@ -98,7 +98,7 @@ def test_a_row_with_nothing_to_learn_still_runs_backward():
     model = LanguageModelLoss(tiny_model(attention="document"), num_groups=3)
     row = packed_row([1], trained=0.0)
     output = model(row)
-    assert (output.weighted_sum.item(), row.counts()) == (0.0, {"targets": 0, "clips": 0})
+    assert output.weighted_sum.item() == 0.0 and not any(row.counts().values())
     output.weighted_sum.backward()
     assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
 

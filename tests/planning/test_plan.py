@@ -63,6 +63,14 @@ def test_a_run_does_what_was_planned(world, capsys):
     assert found["parameters"] == pytest.approx(weights / 4, rel=0.05)
 
 
+def test_a_negative_weight_was_not_named(world):
+    config = pretrain_config(world)
+    name = next(iter(config["sources"]))
+    config["sources"][name]["weight"] = -0.5
+    with pytest.raises(UserError, match=f"the weight of the source {name} is -0.5"):
+        planned(write_config(world / "negative.yaml", config))
+
+
 def test_the_operations_are_those_that_the_run_counts(world):
     config = pretrain_config(world, peak_tflops=1.0, log_every=1, max_tokens=3000) | {"output": "counted"}
     path = write_config(world / "counted.yaml", config)

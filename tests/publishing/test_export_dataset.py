@@ -84,6 +84,31 @@ def heard(manifest: Path) -> dict[str, np.ndarray]:
     }
 
 
+def test_an_empty_file_was_left_out_without_a_word(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "stories.jsonl").write_text("")
+    export(folder)
+    assert "left out: stories.jsonl: holds no line" in capsys.readouterr().out
+
+
+def test_audio_of_an_aligned_corpus_was_written_twice(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its manifest.jsonl has all utterances, and those for training and for tests stand in files of their own too."""
+    everything = list(read_manifest(folder / "train.jsonl"))
+    (folder / "asr_test.jsonl").unlink()
+    (folder / "train.jsonl").unlink()
+    write_manifest(everything, folder / "manifest.jsonl")
+    write_manifest(everything[:3], folder / "story_train.jsonl")
+    write_manifest(everything[3:], folder / "story_test.jsonl")
+    output = export(folder)
+    assert {path.name[:-14] for path in (output / "data" / "utterances").iterdir()} == {"story_train", "story_test"}
+    assert "left out: manifest.jsonl: every utterance of it is in story_test.jsonl, story_train.jsonl" in (
+        capsys.readouterr().out
+    )
+    write_manifest(everything[4:], folder / "story_test.jsonl")  # one is in the manifest alone
+    output = export(folder, output="again")
+    parts = {path.name[:-14] for path in (output / "data" / "utterances").iterdir()}
+    assert parts == {"train", "story_train", "story_test"}
+
+
 def test_datasets_opens_it_with_an_audio_feature(folder: Path, tmp_path: Path) -> None:
     output = export(folder)
     rows = datasets.load_dataset(str(output), "utterances", split="train", cache_dir=str(tmp_path / "cache"))

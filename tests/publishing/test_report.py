@@ -122,6 +122,46 @@ def test_what_a_run_does_not_have_is_left_out(tmp_path: Path) -> None:
     assert "unseen_speakers, en (WER)" in page and "Speaking" not in page and "<audio" not in page
 
 
+LINE = {
+    "heard_sec": 0.02,
+    "before_answer_sec": [0.1, 0.2],
+    "chunks": [{"text_sec": [0.3], "units_sec": [0.5]}, {"text_sec": [0.6], "units_sec": [0.9]}],
+    "sounds": [[0.55, 0.4], [1.25, 0.5]],
+    "end_sec": 1.3,
+    "num_ids": 60,
+}
+
+
+def test_a_streamed_reply_is_drawn_moment_by_moment(run: Path) -> None:
+    (run / "answers" / "en-en.time_line.json").write_text(json.dumps({**LINE, "chunks": LINE["chunks"][:1]}))
+    (run / "answers" / "en-zh.time_line.json").write_text(json.dumps(LINE))
+    main([str(run)])
+    page = (run / "report.html").read_text(encoding="utf-8")
+    section = page.split("A streamed reply, moment by moment: ")[1].split("</section>")[0]
+    assert section.startswith("en-zh")  # it has more chunks
+    assert "60 ids in 1.30 s. The first sound comes after 0.55 s; 0.90 s are spoken" in section
+    assert "waits 1 times, 0.30 s in all" in section
+    rows = re.findall(r'text-anchor="end">([^<]+)</text>', section)
+    assert rows == ["before the answer", "chunk 1", "chunk 2", "sound comes", "sound is heard"]
+    titles = re.findall(r"<title>([^<]+)</title>", section)
+    assert titles[:3] == ["text before the answer: 0.02 to 0.20 s", "text of a chunk: 0.20 to 0.30 s",
+                          "its units: 0.30 to 0.50 s"]  # fmt: skip
+    assert titles[-2:] == ["heard: 0.55 to 0.95 s", "heard: 1.25 to 1.75 s"]
+    edges = [float(x) for x in re.findall(r'<rect class="sound" x="([0-9.]+)"', section)]
+    assert edges[0] == edges[2] < edges[1] == edges[3]
+
+
+def test_a_time_line_without_sound_and_one_that_is_none(run: Path) -> None:
+    silent = {**LINE, "sounds": []}
+    (run / "answers" / "en-zh.time_line.json").write_text(json.dumps(silent))
+    main([str(run)])
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "60 ids in 1.30 s, without sound." in page and "sound is heard" not in page
+    (run / "answers" / "en-zh.time_line.json").write_text('{"end_sec": 1.0}')
+    with pytest.raises(UserError, match=r"en-zh\.time_line\.json holds no time line"):
+        main([str(run)])
+
+
 def test_a_run_without_scores_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"results\.json"):
         main([str(tmp_path)])

@@ -20,6 +20,7 @@ from cslm.configuration import parse_configuration
 from cslm.evaluation.score import parse_score_configuration
 from cslm.planning.planned_data import plan_sources, planned_accounts
 from cslm.sequences.tasks import TASKS
+from cslm.synthesis.aligned import AlignedConfig
 from cslm.synthesis.stories import StoriesConfig
 from cslm.synthesis.topic_pairs import TopicPairsConfig
 from cslm.training import pretrain
@@ -176,8 +177,8 @@ def test_the_commands_of_the_pages_run(place, monkeypatch, capsys):
 
 def test_the_commands_that_make_stories_have_the_options_that_there_are():
     made = [words for words in commands("recipes/cross_lingual_interleaving/README.md") if "prepare-corpus" in words]
-    kinds = {"stories": StoriesConfig, "topic_pairs": TopicPairsConfig}
+    kinds = {"stories": StoriesConfig, "aligned": AlignedConfig, "topic_pairs": TopicPairsConfig}
     told = [words for words in made if words[2] in kinds and "--help" not in words]
-    assert [words[2] for words in told] == ["stories", "topic_pairs"]
+    assert [words[2] for words in told] == ["stories", "aligned", "topic_pairs"]
     for words in told:
         parse_configuration(kinds[words[2]], words[4:], words[2])

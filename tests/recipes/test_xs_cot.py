@@ -11,8 +11,12 @@ import torch
 
 from cslm import CSLMForCausalLM, cli
 from cslm.codecs.units import Units
+from cslm.configuration import parse_configuration
+from cslm.evaluation.score import parse_score_configuration
 from cslm.generation.decoding import DecodingConfig
 from cslm.training import pretrain
+from cslm.training.finetune import FinetuneConfig
+from cslm.training.pretrain import PretrainConfig
 from tests.recipes.conftest import ROOT
 from tests.worlds.small_village import some_units
 from tests.worlds.tiny_chains import make_chains
@@ -81,6 +85,11 @@ def test_what_the_page_names_is_there():
     for words in commands:
         assert words[0] == "cslm" and words[1] in cli.VERBS
         assert all((ROOT / word).is_file() for word in words if word.endswith(".yaml") and word.startswith("recipes"))
+        if words[1] == "score":  # the page once said --checkpoint, which there is not
+            assert parse_score_configuration(words[2:]).checkpoint.startswith("DATA/")
+        elif words[1] in ("pretrain", "finetune"):
+            config_class = PretrainConfig if words[1] == "pretrain" else FinetuneConfig
+            assert parse_configuration(config_class, words[2:], words[1]).sources
     assert {path.name for path in RECIPE.glob("*.yaml")} == set(re.findall(r"^\| `(\w+\.yaml)`", page, re.MULTILINE))
 
 

@@ -157,3 +157,25 @@ def test_a_folder_of_the_other_stack_opens(root, tmp_path):
     ids = encoder.encode("Anna works, 安娜。")
     assert ids == json.loads((folder / "expected.json").read_text())
     assert encoder.decode(ids) == "Anna works, 安娜。"
+
+
+def test_what_is_always_a_piece_is_one_id_though_no_text_holds_it(tmp_path):
+    """An ellipsis that only training writes took three ids, one a full stop."""
+    texts = ["Wait. Stop. Go on. " * 20, "だめ。いい。" * 20]
+    train_text_tokenizer(texts, 400, tmp_path / "without")
+    made = train_text_tokenizer(texts, 400, tmp_path / "with", ["..."])
+    for told, count in ((AutoTokenizer.from_pretrained(tmp_path / "without"), 3), (made, 1)):
+        for text in ("Wait...", "いい..."):
+            ids = told(text)["input_ids"]
+            assert sum("." in token for token in told.convert_ids_to_tokens(ids)) == count
+            assert told.decode(ids) == text
+    again = AutoTokenizer.from_pretrained(tmp_path / "with")
+    assert again("Go on...")["input_ids"] == made("Go on...")["input_ids"]
+    assert again.decode(again("Wait....")["input_ids"]) == "Wait...."
+    assert len(again) == len(set(again.get_vocab().values())) <= 400
+
+
+@pytest.mark.parametrize("always", [["a b"], [""]])
+def test_a_piece_with_a_space_is_refused(tmp_path, always):
+    with pytest.raises(UserError, match="a piece has no space in it"):
+        train_text_tokenizer(["Wait."], 400, tmp_path / "tokenizer", always)

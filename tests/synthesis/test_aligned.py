@@ -115,6 +115,67 @@ def test_rows_that_cannot_be_used_are_listed(prompts, tmp_path):
     assert "the text is empty" in (tmp_path / "out" / "rejected.jsonl").read_text()
 
 
+def write_told(path, language, generator, rows):
+    """A manifest of one language: id, and what else a row has."""
+    utterances = []
+    for name, facts in rows.items():
+        speak(path.parent / language / f"{name}.wav", generator)
+        utterances.append(Utterance(name, f"{language}/{name}.wav", f"text {name}", language, **facts))
+    write_manifest(utterances, path)
+
+
+def test_a_story_was_for_training_in_one_language_and_for_tests_in_another(tmp_path, generator):
+    for language in ("en", "fr"):
+        rows = {f"s{number}": {"document": f"{language}-{number // 2}", "place": number % 2} for number in range(24)}
+        write_told(tmp_path / f"{language}.jsonl", language, generator, rows)
+    given = ["--manifests", f"[{tmp_path}/en.jsonl, {tmp_path}/fr.jsonl]", "--test_share", "0.5"]
+    prepare_corpus("aligned", tmp_path / "out", given)
+    parts = [
+        {(one.group, one.language) for one in read_manifest(tmp_path / "out" / f"story_{name}.jsonl")}
+        for name in ("train", "test")
+    ]
+    assert all(parts) and not {group for group, _ in parts[0]} & {group for group, _ in parts[1]}
+    assert sum(map(len, parts)) == 48
+
+
+def test_groups_of_manifests_were_not_looked_at(tmp_path, generator):
+    write_told(tmp_path / "en.jsonl", "en", generator, {"a": {"group": "g"}, "a2": {"group": "g"}, "b": {}})
+    write_told(tmp_path / "fr.jsonl", "fr", generator, {"x": {"group": "g"}, "b": {}})
+    given = ["--manifests", f"[{tmp_path}/en.jsonl, {tmp_path}/fr.jsonl]"]
+    prepare_corpus("aligned", tmp_path / "out", given)
+    groups = [(one.language, one.group) for one in read_manifest(tmp_path / "out" / "manifest.jsonl")]
+    assert groups == [("en", "g"), ("en", "g"), ("en", None), ("fr", "g"), ("fr", None)]
+    (tmp_path / "pairs.tsv").write_text("en\tfr\nb\tb\n")
+    prepare_corpus("aligned", tmp_path / "paired", [*given, "--pairs", str(tmp_path / "pairs.tsv")])
+    groups = [(one.language, one.group) for one in read_manifest(tmp_path / "paired" / "manifest.jsonl")]
+    assert groups == [("en", None), ("en", None), ("en", "000001"), ("fr", None), ("fr", "000001")]
+    (tmp_path / "none.tsv").write_text("")
+    with pytest.raises(UserError, match="none.tsv: is empty; its header names the languages"):
+        prepare_corpus("aligned", tmp_path / "none", [*given, "--pairs", str(tmp_path / "none.tsv")])
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("{zh: ROOT/en.tsv, zh_CN: ROOT/fr.tsv}", "--tables names one language twice: zh, zh_CN"),
+        ("{en: ROOT/en.tsv, fr: ROOT/no.tsv}", r"no\.tsv: no such table of fr; correct --tables"),
+        ("{en: ROOT/en.tsv, fr: ROOT/alone.tsv}", r"alone: no such folder.*--audio_dirs '\{fr: \.\.\.\}' names it"),
+    ],
+)
+def test_tables_that_cannot_be_read_were_a_traceback_or_another_options_fault(prompts, tmp_path, given, says):
+    (tmp_path / "alone.tsv").write_text("id\ttext\n")
+    with pytest.raises(UserError, match=says):
+        prepare_corpus("aligned", tmp_path / "out", ["--tables", given.replace("ROOT", str(prompts))])
+
+
+@pytest.mark.parametrize(("share", "kept"), [("1", "3 of 3"), ("0.0001", "0 of 3")])
+def test_a_part_without_a_story_was_an_empty_file(prompts, tmp_path, share, kept):
+    (prompts / "en.tsv").write_text("id\ttext\n" + "".join(f"dir/say-{number}\ta\n" for number in (1, 2, 4)))
+    (prompts / "fr.tsv").write_text("id\ttext\n" + "".join(f"dir/say-{number}\ta\n" for number in (1, 2, 4)))
+    with pytest.raises(UserError, match=f"keeps {kept} stories or groups for tests, and both parts need"):
+        prepare_corpus("aligned", tmp_path / "out", [*tables(prompts), "--test_share", share])
+
+
 @pytest.mark.parametrize("given", [[], ["--manifests", "[a.jsonl]", "--tables", "{en: a.tsv}"]])
 def test_manifests_or_tables_and_not_both(tmp_path, given):
     with pytest.raises(UserError, match="give either --manifests or --tables"):

@@ -157,11 +157,34 @@ def test_columns_have_the_names_that_are_given(tmp_path):
 
 def test_a_file_that_is_no_list_of_objects_is_one_line(tmp_path):
     (tmp_path / "pairs.jsonl").write_text("{")
-    with pytest.raises(UserError, match=r"pairs\.jsonl: cannot be read"):
+    with pytest.raises(UserError, match=r"pairs\.jsonl, line 1: not JSON"):
+        list(read_instruction_pairs(InstructionPairsConfig(str(tmp_path / "pairs.jsonl"))))
+    (tmp_path / "pairs.jsonl").write_text("[{")
+    with pytest.raises(UserError, match=r"pairs\.jsonl: cannot be read .*; a list of objects is wanted"):
         list(read_instruction_pairs(InstructionPairsConfig(str(tmp_path / "pairs.jsonl"))))
     (tmp_path / "pairs.csv").write_text("instruction,output\n")
     with pytest.raises(UserError, match=r"is read as \.json, \.jsonl or \.parquet"):
         list(read_instruction_pairs(InstructionPairsConfig(str(tmp_path / "pairs.csv"))))
+
+
+@pytest.mark.parametrize("as_lines", [True, False])
+def test_one_row_that_is_no_text_put_quotes_around_all_others(tmp_path, as_lines):
+    rows = [{"instruction": "Who is there?", "input": "", "output": "Nobody."}]
+    rows += [{"instruction": 5, "output": "x"}, {"instruction": "Half \ud83d?", "output": "x"}]
+    name = "pairs.jsonl" if as_lines else "pairs.json"
+    content = "\n".join(map(json.dumps, rows)) if as_lines else json.dumps([*rows, "x"], indent=1)
+    (tmp_path / name).write_text(content)
+    found = list(read_instruction_pairs(InstructionPairsConfig(str(tmp_path / name))))
+    assert found[0] == InstructionPair("000000", "Who is there?", "Nobody.")
+    reasons = ["its instruction is a int, not text", "holds half of a Unicode character (\\ud83d)"]
+    reasons += [] if as_lines else ["is a str, not an object"]
+    assert [one.reason for one in found[1:]] == reasons
+
+
+def test_an_empty_file_of_pairs_was_a_traceback(tmp_path):
+    (tmp_path / "pairs.json").write_text("\n")
+    with pytest.raises(UserError, match="pairs.json: is empty; a list of objects is wanted"):
+        list(read_instruction_pairs(InstructionPairsConfig(str(tmp_path / "pairs.json"))))
 
 
 def test_a_text_of_another_language_is_told():

@@ -147,7 +147,9 @@ def test_rocstories_have_no_wrong_endings_of_their_own(tables, tmp_path):
     ("content", "says"),
     [
         ("a,b\n1,2\n", "is none of those of StoryCloze and ROCStories"),
+        ("", "is empty; a table of StoryCloze or ROCStories is wanted"),
         (",".join(CLOZE) + "\n1,a,b,c,d,e,f,3\n", "line 2: AnswerRightEnding is '3'"),
+        (",".join(CLOZE) + "\n1,a,b,c,d,e,e ,1\n", "line 2: both endings are 'e'; correct or remove the line"),
         (",".join(CLOZE) + "\n1,a,b,,d,e,f,1\n", "line 2: InputSentence3 is empty"),
         (",".join(CLOZE) + "\n1,a,b,c,d,e,f,1\n1,a,b,c,d,e,f,2\n", "line 3: the id '1' stands in line 2 too"),
     ],
@@ -219,6 +221,36 @@ def test_pairs_of_stories_that_are_spoken_already(manifest, tmp_path):
     assert all((tmp_path / "out" / one.audio).is_file() for one in kept.values())
     info = soundfile.info(tmp_path / "out" / "slamkit" / "topic-en-fr" / "0_correct.wav")
     assert info.frames == 900 + 1000
+
+
+@pytest.mark.parametrize("french", ["other documents", "groups alone"])
+def test_stories_that_groups_alone_link_were_refused(french, manifest, tmp_path):
+    """Training joins them: documents of two languages with the same groups, or groups that one language has alone."""
+    changed = []
+    for one in read_manifest(manifest):
+        one.group = f"{one.document}-{one.place}"
+        if one.language == "fr":
+            one.document = f"conte-{one.document}" if french == "other documents" else None
+            one.place = one.place + 10 if french == "other documents" else None
+        changed.append(one)
+    write_manifest(changed, manifest)
+    given = ["--manifests", f"[{manifest}]", "--longest_beginning", "1", "--pairs.recordings_hz", "8000"]
+    assert prepare_corpus("topic_pairs", tmp_path / "out", given)
+    pairs = rows(tmp_path / "out" / "story_pairs.jsonl")
+    assert len(pairs) == 16 and {pair["direction"] for pair in pairs} == {"en-en", "en-fr", "fr-en", "fr-fr"}
+    across = next(pair for pair in pairs if pair["direction"] == "en-fr")
+    (before,), after = across["prefix"], across["ending"]
+    assert before.replace("en", "fr")[:-1] == after[:-1]  # of one story
+
+
+def test_a_kind_twice_wrote_each_pair_twice_under_one_id(manifest, tmp_path):
+    given = ["--manifests", f"[{manifest}]", "--pairs.kinds", "[topic, topic]", "--languages", "[en_US, fr-FR]"]
+    assert prepare_corpus("topic_pairs", tmp_path / "out", given)
+    pairs = rows(tmp_path / "out" / "story_pairs.jsonl")
+    assert len({pair["id"] for pair in pairs}) == len(pairs)
+    assert {pair["direction"] for pair in pairs} == {"en-en", "en-fr", "fr-en", "fr-fr"}
+    with pytest.raises(UserError, match="--manifests names none: give those of the stories"):
+        prepare_corpus("topic_pairs", tmp_path / "none", ["--manifests", "[]"])
 
 
 def test_stories_that_are_not_whole_are_left_out_and_listed(manifest, tmp_path, capsys):

@@ -99,6 +99,8 @@ def test_every_stage_in_order_and_never_twice(checkout):
     assert set(results["seconds"]) == {"install", *STAGES, "total"}
     assert results["seed"] == 0 and results["cores"] >= 1
     assert results["seconds"]["total"] == pytest.approx(sum(results["seconds"][name] for name in ["install", *STAGES]))
+    last = done.stdout.splitlines()[-1]
+    assert "cslm serve runs/village/finetune" in last and "http://127.0.0.1:8000/" in last
 
     again = run(checkout)
     assert again.returncode == 0
@@ -191,7 +193,7 @@ def test_installs_once_and_with_the_constraints(checkout):
     calls = [line for line in (checkout / "pip.txt").read_text().splitlines() if " install " in line]
     assert len(calls) == 2
     assert "--index-url https://example.org/simple torch" in calls[0]
-    assert "--extra-index-url https://example.org/simple --editable .[tts,ear]" in calls[1]
+    assert "--extra-index-url https://example.org/simple --editable .[tts,ear,serve]" in calls[1]
     assert all("--constraint .venv/constraints.txt" in call for call in calls)
     assert run(checkout).returncode == 0
     assert (checkout / "pip.txt").read_text().count(" install ") == 2

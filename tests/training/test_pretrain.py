@@ -13,7 +13,6 @@ from cslm.errors import UserError
 from cslm.model.compiled_layers import compile_layers
 from cslm.training import finetune, language_model, pretrain
 from tests.training.processes import ROOT, finish, start
-from tests.worlds.flat_training import training_config
 from tests.worlds.tiny_world import make_world, pretrain_config, text_lm_config, write_config
 
 
@@ -202,14 +201,6 @@ def test_a_chat_template_that_is_given_goes_with_the_model(world):
     assert AutoTokenizer.from_pretrained(world / "templated").chat_template == template
     with pytest.raises(UserError, match=r"nowhere\.jinja: there is no such file"):
         run(world, {**pretrain_config(world), "output": "other", "chat_template": "nowhere.jinja"})
-
-
-@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 3), (24, 4)])
-def test_beside_an_accelerator_cores_that_are_left_read_ahead(monkeypatch, cores, workers):
-    monkeypatch.setattr(language_model, "runs_on_cpu", lambda: False)
-    monkeypatch.setattr(language_model, "share_of_cores", lambda: cores)
-    assert language_model._loader_workers(training_config(max_steps=1)) == workers
-    assert language_model._loader_workers(training_config(max_steps=1, loader_workers=0)) == 0
 
 
 def test_compiled_layers_learn_the_same(world, monkeypatch):

@@ -55,6 +55,10 @@ def test_where_it_stops_and_what_it_runs_on_may_change(tmp_path):
 def test_a_folder_without_a_step_is_free_for_another_configuration(tmp_path):
     write_configuration(tmp_path, Config())
     check_output(tmp_path, Config(name="b"))
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+    write_begun(tmp_path, Config())
+    with pytest.raises(UserError, match="name"):  # once there is a step, it is not
+        check_output(tmp_path, Config(name="b"))
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

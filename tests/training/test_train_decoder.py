@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from transformers import FastSpeech2ConformerHifiGan, FastSpeech2ConformerHifiGanConfig
 
+from cslm.codecs.units import Units
 from cslm.configuration import load_configuration
-from cslm.decoder.speech_decoder import GROUPS, SpeechDecoder
+from cslm.decoder.speech_decoder import GROUPS, VOCODER_GROUP, SpeechDecoder
 from cslm.errors import UserError
 from cslm.training.train_decoder import TrainDecoderConfig, main
 from tests.training.processes import finish, start
@@ -66,6 +69,36 @@ def test_it_leaves_a_decoder(world):
     assert set(row["groups"]) == set(GROUPS) and row["consumed"] == {"decoder": 4 * 4 * 16}
     assert load_configuration(TrainDecoderConfig, output / "config.yaml").crop_frames == 16
     assert not (output / ".mels").exists()
+
+
+def test_a_vocoder_is_trained_with_the_rest(world):
+    run(world, "--output", "harmonic", "--decoder.vocoder", "harmonic", "--decoder.vocoder_width", "16")
+    decoder = SpeechDecoder.from_pretrained(world / "harmonic", FINGERPRINT)
+    row = json.loads((world / "harmonic" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert set(row["groups"]) == {*GROUPS, VOCODER_GROUP} and decoder.vocoder.gains.weight.abs().sum() > 0
+    assert len(decoder.decode(Units(np.array([[1], [2]]), np.array([3, 4])), "en")) == 7 * 882
+
+
+def test_the_vocoder_that_others_trained_goes_into_the_decoder(world):
+    torch.manual_seed(1)
+    model = FastSpeech2ConformerHifiGan(
+        FastSpeech2ConformerHifiGanConfig(
+            upsample_initial_channel=8, upsample_rates=[16, 16], upsample_kernel_sizes=[16, 18],
+            resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1]],
+        )
+    )  # fmt: skip
+    model.save_pretrained(world / "hifigan")
+    given = ("--output", "with_hifigan", "--decoder.vocoder", "hifigan", "--decoder.vocoder_model")
+    run(world, *given, "hifigan", "--training.max_steps", "1")
+    decoder = SpeechDecoder.from_pretrained(world / "with_hifigan")
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(decoder.vocoder.model.state_dict()[name], value, rtol=0, atol=0)
+    assert "hifigan/" not in (world / "with_hifigan" / "config.json").read_text()
+    assert decoder.card.decoder.vocoder_model is None
+    with pytest.raises(UserError, match=r"decoder.vocoder_model: nothing cannot be read|no folder nothing"):
+        run(world, *given, "nothing", "--output", "without")
+    with pytest.raises(UserError, match="decoder.vocoder is hifigan and decoder.vocoder_model None"):
+        run(world, "--output", "without", "--decoder.vocoder", "hifigan")
 
 
 def test_a_finished_run_says_so(world, capsys):

@@ -8,10 +8,12 @@ from collections import Counter
 import pytest
 import yaml
 
+from cslm import cli
 from cslm.corpora.manifest import read_manifest
 from cslm.files.json_lines import read_json_lines
 from cslm.synthesis.prepare_corpus import prepare_corpus
 from cslm.village.tables import VILLAGE_DATA
+from tests.recipes.conftest import ROOT
 
 pytest.importorskip("espeakng_loader", reason="the extra tts is not installed")
 
@@ -158,3 +160,76 @@ def test_it_tells_the_stories_of_the_topics_that_it_has(corpus):
     assert all(len(row["texts"]["en"]) == len(row["texts"]["it"]) for row in rows)
     told = " ".join(text for row in rows for text in row["texts"]["it"])
     assert "il lucertola" not in told.lower() and "la criceto" not in told.lower()
+
+
+XLI, XS_COT = ROOT / "recipes" / "village" / "xli", ROOT / "recipes" / "village" / "xs_cot"
+TINY = ["--training.max_steps", "3", "--training.tokens_per_step", "300", "--training.tokens_per_micro_batch", "512"]
+TINY += ["--training.device.num_threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def root(corpus):
+    """The folder of the hamlet, with a card that heard its stories, and units."""
+    root = corpus.parent
+    stories, card = str(corpus / "story_train.jsonl"), str(root / "card.yaml")
+    fitted = ["--config", str(XLI / "tokenizer.yaml"), "--codebook_size", "32", "--output", card]
+    cli.dispatch(["fit-tokenizer", stories, *fitted])
+    for store, manifests in {
+        "units": [str(corpus / "train.jsonl"), stories],
+        "test_units": [str(corpus / "story_test.jsonl")],
+    }.items():
+        output = ["--tokenizer", card, "--output", str(root / store), "--num_workers", "1"]
+        cli.dispatch(["tokenize-corpus", *manifests, *output])
+    return root
+
+
+def run(verb, root, folder, names, *more):
+    """A verb of the village's recipe, on the hamlet."""
+    files = [part for name in names for part in ("--config", str(folder / f"{name}.yaml"))]
+    cli.dispatch([verb, *more, *files, "--data_root", str(root)])
+
+
+def scores_of(root, name):
+    return json.loads((root / name / "results.json").read_text(encoding="utf-8"))["scores"]
+
+
+def test_its_stories_are_interleaved_learnt_and_scored_across_languages(root):
+    languages = ["--sources.interleaved.languages", "[en, it]"]
+    run("pretrain", root, XLI, ["train", "interleaved"], "--output", "xli", *languages, *TINY)
+    assert json.loads((root / "xli" / "finished.json").read_text())["accounts"].keys() == {"en", "it"}
+    output = [str(root / "xli"), "--output", str(root / "xli_scores" / "results.json")]
+    pairs = {
+        "stories": {"pairs": "corpus/story_pairs.jsonl", "stores": ["test_units"]}
+    }  # of one topic there are no topic pairs
+    run("score", root, XLI, ["alignment"], *output, "--max_items", "4", "--scores.pairs.manifests", json.dumps(pairs))
+    by_kind = scores_of(root, "xli_scores")["pairs"]["stories"]
+    for found in by_kind.values():
+        assert found.keys() == {"en-en", "en-it", "it-en", "it-it"}
+        assert all(one["n"] == 4 and "left_out" not in one for one in found.values())
+
+
+def test_chains_asked_in_it_are_learnt_and_its_answers_scored(root, capsys):
+    small = [*TINY, "--training.schedule.warmup_steps", "0"]
+    run("pretrain", root, XS_COT, ["text_lm"], "--text_tokenizer.languages", "[en, it]", *small)
+    heard = ["--sources.asr.languages", "[it]"]
+    run("pretrain", root, XS_COT, ["pretrain"], *heard, "--sources.heard.languages", "[it]", *small)
+    capsys.readouterr()
+    run(
+        "inspect",
+        root,
+        XS_COT,
+        ["train", "xs_cot"],
+        *heard,
+        "--source",
+        "questions",
+        "--count",
+        "1",
+        "--output",
+        "xs_cot",
+    )
+    assert "[question]" in capsys.readouterr().out
+    run("finetune", root, XS_COT, ["train", "xs_cot"], "--output", "xs_cot", *heard, *small)
+    output = [str(root / "xs_cot"), "--output", str(root / "xs_cot_scores" / "results.json")]
+    quick = ["--max_items", "2", "--scores.dialogue.decoding.max_new_tokens", "30"]
+    run("score", root, XS_COT, ["score"], *output, *quick, "--scores.dialogue.timed_items", "0")
+    assert scores_of(root, "xs_cot_scores")["dialogue"]["it-it"]["n"] == 2

@@ -76,3 +76,9 @@ def open_data(folder: Path, mels: Path) -> DecoderData:
     rows, voices = choose_rows(store, VOICES, None, seed=0)
     cache = prepare_mels(store, rows, folder / "manifest.jsonl", mels, TINY, num_workers=1)
     return DecoderData(store, rows, voices, cache)
+
+
+def random_units(seed: int, num_units: int, durations: bool = True) -> Units:
+    """Merged units in the order of the tones, with their durations or without."""
+    units = merge_repeats(Units(frames_of(np.random.default_rng(seed), num_units)[:, None].astype(np.int64)))
+    return units if durations else Units(units.ids)

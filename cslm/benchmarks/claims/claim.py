@@ -20,7 +20,9 @@ class Claim:
     """what is claimed, of what, in one sentence"""
     arms: tuple[str, ...]
     """what stands side by side, the baseline first"""
-    measure: Callable[[Stages, int], Iterable[Row]]
-    """the rows of one seed, from start to end: what exists of its stages is not made again"""
+    measure: Callable[[Stages, int, tuple[str, ...]], Iterable[Row]]
+    """the rows of one seed and some arms, from start to end: what exists of its stages is not made again"""
     figures: Callable[[Rows], list[Figure]]
     """the figures of the rows of all seeds"""
+    curve_arms: tuple[str, ...] = ()
+    """arms that draw a curve beside the figures: measured on the first seed alone"""

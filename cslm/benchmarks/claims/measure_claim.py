@@ -18,6 +18,7 @@ from cslm.benchmarks.claims.rows import Row, read_rows, write_rows
 from cslm.benchmarks.claims.stages import Stages
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
+from cslm.files.written_yaml import path_of
 
 
 def measure_claim(name: str, seeds: Sequence[int], output: Path, runs: Path) -> list[Figure]:
@@ -40,7 +41,7 @@ def measure_claim(name: str, seeds: Sequence[int], output: Path, runs: Path) -> 
     rows: list[Row] = []
     for seed in seeds:
         stages = Stages(runs.resolve() / claim.world / f"seed{seed}")
-        rows += claim.measure(stages, seed)
+        rows += claim.measure(stages, seed, claim.arms + (claim.curve_arms if seed == seeds[0] else ()))
         print(f"{stages.folder}: stages of {sum(stages.seconds().values()) / 60:.1f} minutes in all", flush=True)
         write_claim(name, claim, rows, output)  # what is measured is there even if the next seed never is
     return figures_again(output)
@@ -53,7 +54,7 @@ def write_claim(name: str, claim: Claim, rows: Sequence[Row], output: Path) -> N
     content = {
         "claim": name,
         "sentence": claim.sentence,
-        "arms": list(claim.arms),
+        "arms": [*claim.arms, *claim.curve_arms],
         "seeds": sorted({row.seed for row in kept}),
         "figures": [_plain(figure) for figure in claim.figures(Rows(kept))],
     }
@@ -85,8 +86,8 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="claims.py", description=__doc__)
     parser.add_argument("--claim", required=True, metavar="NAME", help=", ".join(CLAIMS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="worlds to measure it in (default: 0)")
-    parser.add_argument("--output", type=Path, required=True, help="JSON file of the figures, the rows beside it")
-    parser.add_argument("--runs", type=Path, default=Path("runs/claims"), help="what arms and claims share")
+    parser.add_argument("--output", type=path_of, required=True, help="JSON file of the figures, the rows beside it")
+    parser.add_argument("--runs", type=path_of, default=Path("runs/claims"), help="what arms and claims share")
     given = parser.parse_args(arguments)
     Console().print(table_of(measure_claim(given.claim, given.seeds, given.output, given.runs)))
 

@@ -38,9 +38,10 @@ class Stages:
         Raises:
             UserError: the stage stopped, or was done before with other settings.
         """
+        names = {str(path): path.name for path in settings}  # their contents count, not where they lie
         told = {
             "verb": verb,
-            "arguments": list(arguments),
+            "arguments": [names.get(argument, argument) for argument in arguments],
             "settings": {path.name: path.read_text(encoding="utf-8") for path in settings},
         }
         mark, log = (self.folder / _MARKS / f"{name}{suffix}" for suffix in (".json", ".log"))

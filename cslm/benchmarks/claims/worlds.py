@@ -44,16 +44,22 @@ def make_units(stages: Stages, seed: int, world: str, stores: Mapping[str, str])
         stages.run(store, "tokenize-corpus", [manifest, "--tokenizer", "card.yaml", "--output", store])
 
 
-def train(stages: Stages, seed: int, world: str, verb: str, name: str, settings: Sequence[str]) -> None:
-    """Train the stage ``name`` with some settings of the world, the later ones winning, into the folder of its name."""
+def train(
+    stages: Stages, seed: int, world: str, verb: str, name: str, settings: Sequence[str], stop: int | None = None
+) -> None:
+    """Train the stage ``name`` with some settings of the world, the later ones winning, into the folder of its name.
+
+    With ``stop`` only up to this step of the same schedule: a later stop, or none, goes on from there.
+    """
     files = [settings_file(world, setting) for setting in settings]
     given = ["--data_root", ".", "--output", name, "--training.seed", str(seed)]
-    stages.run(name, verb, [*told_by(files), *given], files)
+    stops = [] if stop is None else ["--training.max_steps", str(stop)]
+    stages.run(name if stop is None else f"{name}_{stop}", verb, [*told_by(files), *given, *stops], files)
 
 
-def score(stages: Stages, world: str, arm: str, settings: str) -> Path:
-    """Score an arm with some settings of the world; returns the folder of the scores."""
-    file, folder = settings_file(world, settings), f"{arm}_{settings}"
+def score(stages: Stages, world: str, arm: str, settings: str, suffix: str = "") -> Path:
+    """Score an arm with some settings of the world; returns the folder of the scores, whose name ends in ``suffix``."""
+    file, folder = settings_file(world, settings), f"{arm}_{settings}{suffix}"
     given = ["--data_root", ".", "--output", f"{folder}/results.json"]
     stages.run(folder, "score", [arm, *told_by([file]), *given], [file])
     return stages.folder / folder

@@ -7,33 +7,38 @@ chain removed altogether learn from the same documents in as many tokens, from o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from cslm.benchmarks.claims.claim import Claim
-from cslm.benchmarks.claims.figures import (
-    Figure,
-    Rows,
-    difference,
-    mean,
-    relative_gain_figure,
-    share_of_gap,
-    shown,
-)
 from cslm.benchmarks.claims.rows import Row
+from cslm.benchmarks.claims.shortest_delay import shortest_delays
 from cslm.benchmarks.claims.stages import Stages
+from cslm.benchmarks.claims.tenth import tenth_of
 from cslm.benchmarks.claims.text_ceiling import text_ceiling
-from cslm.benchmarks.claims.worlds import make_units, score, train
+from cslm.benchmarks.claims.worlds import make_units, score, settings_file, train
+from cslm.benchmarks.claims.xs_cot_figures import (
+    CEILING,
+    COMPRESSED,
+    DIRECT,
+    EXPLICIT,
+    FLOOR,
+    HEARD,
+    LANGUAGES,
+    LESS_COMPRESSED,
+    LITTLE,
+    REMOVED,
+    TRANSCRIPT,
+    delay_figures,
+    gain_figures,
+    little_data_figures,
+)
+from cslm.evaluation.error_rates import normalize
 from cslm.evaluation.facts import states_fact
-from cslm.files.json_lines import read_json_lines
+from cslm.files.json_lines import read_json_lines, write_json_lines
+from cslm.sequences.word_groups import check_words
 
-LANGUAGES = ("fr", "de", "ja")
-DIRECT, TRANSCRIPT, EXPLICIT, COMPRESSED, REMOVED = (
-    "direct", "transcript_then_answer", "xs_cot", "compressed", "removed",
-)  # fmt: skip
-CEILING = "english text"
 WORLD = "xs_cot"
+_CHAINS, _TENTH = "corpus/chains.jsonl", "corpus/chains_tenth.jsonl"
 
 
 def pretrained(stages: Stages, seed: int) -> None:
@@ -44,23 +49,38 @@ def pretrained(stages: Stages, seed: int) -> None:
 
 
 def answered(stages: Stages, seed: int, arm: str) -> list[dict[str, Any]]:
-    """The replies of an arm, trained and scored if it is not yet; each says ``about`` whom and what it is."""
+    """The replies of an arm, trained and scored if it is not yet; each says what was ``asked``, and ``about`` whom."""
     train(stages, seed, WORLD, "finetune", arm, ("train", arm))
-    about = {row["id"]: row["about"] for row in _tests(stages)}
+    tests = {row["id"]: {"about": row["about"], "asked": row["question_text"]} for row in _tests(stages)}
     return [
-        {**reply, "about": about[reply["id"]]} for reply in _lines(score(stages, WORLD, arm, "score") / "replies.jsonl")
+        {**reply, **tests[reply["id"]]}
+        for reply in _lines(stages, f"{score(stages, WORLD, arm, 'score').name}/replies.jsonl")
     ]
 
 
 def reply_rows(seed: int, arm: str, replies: list[dict[str, Any]]) -> Iterator[Row]:
-    """Accuracy of each answer by its fact, and the tokens and milliseconds before it, where there is one."""
+    """Accuracy of each answer by its fact, and the tokens and milliseconds before it, where there is one.
+
+    Of chains that write the question down whole, whether that is right too.
+    """
     for reply in replies:
         code, item = reply["answer_language"], f"{reply['about']}/{reply['id']}"
         right = states_fact(reply["answer"], reply["fact"], reply["wrong_facts"], code)
         yield Row(arm, seed, item, f"accuracy {code}", float(right))
+        if arm in (EXPLICIT, LITTLE):
+            heard = reply["texts"].get("question_text", "")
+            yield Row(
+                arm, seed, item, f"{HEARD} {code}", float(normalize(heard, code) == normalize(reply["asked"], code))
+            )
         for name in ("token_delay", "ms_to_answer"):
             if reply.get(name) is not None:
                 yield Row(arm, seed, item, f"{name} {code}", float(reply[name]))
+
+
+def write_tenth(stages: Stages, seed: int) -> None:
+    """A tenth of the spoken pairs of each language, drawn by the seed, in the order of all."""
+    found = tenth_of(_lines(stages, _CHAINS), lambda chain: str(chain["question_language"]), seed)
+    write_json_lines(found, stages.folder / _TENTH)
 
 
 def _ceiling_rows(stages: Stages, seed: int) -> Iterator[Row]:
@@ -68,82 +88,63 @@ def _ceiling_rows(stages: Stages, seed: int) -> Iterator[Row]:
     tests = _tests(stages)
     found = text_ceiling(stages.folder / "pretrain", tests, stages.folder / "text_answers.json")
     for row in tests:
-        item = f"{row['about']}/{row['id']}"
-        yield Row(CEILING, seed, item, f"accuracy {row['answer_language']}", float(found[str(row["id"])]))
+        yield Row(CEILING, seed, _item(row), f"accuracy {row['answer_language']}", float(found[str(row["id"])]))
+
+
+def _floor_rows(stages: Stages, seed: int) -> Iterator[Row]:
+    """The tokens before the answer where the true chain of each question is written as short as it may become."""
+    tests = _tests(stages)
+    found = shortest_delays(stages.folder / COMPRESSED, settings_file(WORLD, COMPRESSED), tests)
+    for row, delay in zip(tests, found, strict=True):
+        yield Row(FLOOR, seed, _item(row), f"token_delay {row['answer_language']}", float(delay))
 
 
 def _measure(stages: Stages, seed: int, arms: tuple[str, ...]) -> Iterator[Row]:
+    if {COMPRESSED, LESS_COMPRESSED, REMOVED} & set(arms):
+        check_words("phrases", LANGUAGES)  # said before the first stage, not after half an hour
     pretrained(stages, seed)
-    yield from _ceiling_rows(stages, seed)
+    if LITTLE in arms and not (stages.folder / _TENTH).is_file():
+        write_tenth(stages, seed)
     for arm in arms:
-        yield from reply_rows(seed, arm, answered(stages, seed, arm))
+        if arm == CEILING:
+            yield from _ceiling_rows(stages, seed)
+        elif arm == FLOOR:
+            yield from _floor_rows(stages, seed)
+        else:
+            yield from reply_rows(seed, arm, answered(stages, seed, arm))
 
 
-def _gain_figures(rows: Rows) -> list[Figure]:
-    figures = []
-    for code in LANGUAGES:
-        metric = f"accuracy {code}"
-        name = f"{code}: explicit against direct, relative"
-        figures.append(relative_gain_figure(name, rows, metric, EXPLICIT, DIRECT, 0.45))
-        above = difference(rows, metric, EXPLICIT, TRANSCRIPT)
-        met = above.low > 0 and above.signs_agree
-        name = f"{code}: explicit - transcript then answer"
-        figures.append(Figure(name, above.value, (above.low, above.high), "lower end above 0", met))
-        ceiling = mean(rows, metric, CEILING).value
-        closed = share_of_gap(rows, metric, EXPLICIT, DIRECT, ceiling)
-        figures.append(Figure(f"{code}: share of the gap to English text that is closed", closed, None, "", None))
-    return figures + _accuracies(rows, (DIRECT, TRANSCRIPT, EXPLICIT, CEILING))
-
-
-def _delay_figures(rows: Rows) -> list[Figure]:
-    figures = []
-    for code in LANGUAGES:
-        explicit = mean(rows, f"token_delay {code}", EXPLICIT).value
-        saved = difference(rows, f"token_delay {code}", COMPRESSED, EXPLICIT)
-        relative, ends = saved.value / explicit, (saved.low / explicit, saved.high / explicit)
-        figures.append(
-            Figure(
-                f"{code}: token delay, relative", relative, ends, "-60% or less", relative <= -0.6 and saved.signs_agree
-            )
-        )
-        lost = difference(rows, f"accuracy {code}", COMPRESSED, EXPLICIT)
-        share = lost.value / mean(rows, f"accuracy {code}", EXPLICIT).value
-        name = f"{code}: accuracy, relative to explicit"
-        figures.append(Figure(name, share, None, "-2% or more", share >= -0.02))
-        figures.append(shown(f"{code}: semi-implicit - explicit, points", lost))
-    for arm in (EXPLICIT, COMPRESSED, REMOVED):
-        for code in LANGUAGES:
-            for name in ("token_delay", "ms_to_answer"):
-                if rows.has(f"{name} {code}", arm):
-                    figures.append(shown(f"{arm}, {code}, {name}", mean(rows, f"{name} {code}", arm)))
-    return figures + _accuracies(rows, (EXPLICIT, COMPRESSED, REMOVED))
-
-
-def _accuracies(rows: Rows, arms: tuple[str, ...]) -> list[Figure]:
-    return [
-        shown(f"{arm}, {code}, accuracy", mean(rows, f"accuracy {code}", arm)) for arm in arms for code in LANGUAGES
-    ]
+def _item(test: dict[str, Any]) -> str:
+    return f"{test['about']}/{test['id']}"
 
 
 def _tests(stages: Stages) -> list[dict[str, Any]]:
-    return _lines(stages.folder / "corpus" / "core_test_dialogues.jsonl")
+    return _lines(stages, "corpus/core_test_dialogues.jsonl")
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [record for _, record in read_json_lines(path)]
+def _lines(stages: Stages, name: str) -> list[dict[str, Any]]:
+    return [record for _, record in read_json_lines(stages.folder / name)]
 
 
 GAIN = Claim(
     WORLD,
     "The explicit chain through English against direct answers, for facts that English text alone tells.",
-    (DIRECT, TRANSCRIPT, EXPLICIT),
-    partial(_measure, arms=(DIRECT, TRANSCRIPT, EXPLICIT)),
-    _gain_figures,
+    (DIRECT, TRANSCRIPT, EXPLICIT, CEILING),
+    _measure,
+    gain_figures,
 )
 DELAY = Claim(
     WORLD,
     "The semi-implicit chain answers sooner than the explicit one and loses little.",
-    (EXPLICIT, COMPRESSED, REMOVED),
-    partial(_measure, arms=(EXPLICIT, COMPRESSED, REMOVED)),
-    _delay_figures,
+    (EXPLICIT, COMPRESSED, FLOOR),
+    _measure,
+    delay_figures,
+    (LESS_COMPRESSED, REMOVED),
+)
+LITTLE_DATA = Claim(
+    WORLD,
+    "The explicit chain with a tenth of the spoken pairs against direct answers with all of them.",
+    (DIRECT, LITTLE, EXPLICIT),
+    _measure,
+    little_data_figures,
 )

@@ -18,7 +18,7 @@ from cslm.errors import UserError
 def claim_in(world, seen):
     """A claim whose baseline gets every other item right, and whose method gets all."""
 
-    def measure(stages, seed):
+    def measure(stages, seed, arms):
         seen.append(stages.folder)
         for arm, step in (("baseline", 2), ("method", 1)):
             yield from (Row(arm, seed, f"story/{item}", "accuracy", float(item % step == 0)) for item in range(20))
@@ -38,9 +38,9 @@ def test_claims_of_two_worlds_in_one_folder_of_runs_were_refused_as_other_settin
     assert [str(folder.relative_to(tmp_path)) for folder in seen] == [
         "runs/xli/seed0", "runs/xli/seed1", "runs/xs_cot/seed0", "runs/xs_cot/seed1",
     ]  # fmt: skip
-    assert {name: claim_of(name).world for name in CLAIMS} == {
-        name: "xli" if name.startswith("xli") else "xs_cot" for name in CLAIMS
-    }
+    worlds = {"xli": "xli", "xs": "xs_cot", "lad": "prompt", "mtbi": "prompt"}
+    expected = {name: worlds[name.split("_")[0]] for name in CLAIMS} | {"xs_cot_prompt": "prompt"}
+    assert {name: claim_of(name).world for name in CLAIMS} == expected
 
 
 def test_the_file_holds_arms_seeds_and_figures_and_its_rows_give_them_again(tmp_path, monkeypatch):

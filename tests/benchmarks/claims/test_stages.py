@@ -36,3 +36,14 @@ def test_a_folder_of_another_set_up_is_refused(tmp_path):
         stages.run("version", "--version", [], [settings])
     with pytest.raises(UserError, match="done with other verb"):
         stages.run("version", "--help", [])
+
+
+def test_a_checkout_that_had_moved_was_taken_for_another_set_up(tmp_path, monkeypatch):
+    stages = Stages(tmp_path)
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        settings = tmp_path / place / "arm.yaml"
+        settings.write_text("weight: 1\n")
+        monkeypatch.setattr("cslm.benchmarks.claims.stages.sys.executable", "true")
+        stages.run("arm", "pretrain", ["--config", str(settings)], [settings])
+    assert list(stages.seconds()) == ["arm"]

@@ -25,7 +25,8 @@ def pair(kind, direction, number, is_right):
 @pytest.fixture
 def scored(stages):
     """Interleaved: 80 % across, 90 % within; mixed: 50 % and 90 %; restored: 75 % and 90 %."""
-    shares = {"mixed": (0.5, 0.9), "interleaved": (0.8, 0.9), "restored": (0.75, 0.9)}
+    shares = {"mixed": (0.5, 0.9), "interleaved": (0.8, 0.9), "restored": (0.75, 0.9),
+              "joined": (0.6, 0.7)}  # fmt: skip
     for arm, (across, within) in shares.items():
         share = {direction: across if direction in ("en-fr", "fr-en") else within for direction in DIRECTIONS}
         rows = [
@@ -37,7 +38,7 @@ def scored(stages):
         (stages.folder / f"{arm}_pairs").mkdir(parents=True)
         write_json_lines(rows, stages.folder / f"{arm}_pairs" / "pairs.jsonl")
         (stages.folder / f"{arm}_alignment").mkdir()
-        gap = {"mixed": 0.02, "interleaved": 0.1, "restored": 0.1}[arm]
+        gap = 0.02 if arm == "mixed" else 0.1
         rows = [
             {"set": "stories", "languages": "en-fr", "group": f"g{number}", "document": f"story-{number // 3}",
              "parallel": [0.5, 0.5 + gap], "random": [0.5, 0.5]}
@@ -48,7 +49,9 @@ def scored(stages):
 
 
 def figures_of(claim, stages):
-    return {figure.name: figure for figure in claim.figures(Rows(claim.measure(stages, 7)))}
+    return {
+        figure.name: figure for figure in claim.figures(Rows(claim.measure(stages, 7, claim.arms + claim.curve_arms)))
+    }
 
 
 def test_across_languages_topics_alone_count(scored):
@@ -58,10 +61,11 @@ def test_across_languages_topics_alone_count(scored):
         assert gain.value == pytest.approx(0.3) and gain.met is True and gain.interval[0] > 0.12
         assert found[f"interleaved, {direction}, accuracy"].value == pytest.approx(0.8), "cloze pairs are another test"
         assert found[f"interleaved, {direction}, ending only"].value == 0.5
+        assert found[f"joined, {direction}, accuracy"].value == pytest.approx(0.6)
 
 
 def test_arms_share_corpus_card_and_units_and_nothing_is_made_for_one_alone(scored):
-    list(CROSS.measure(scored, 7))
+    list(CROSS.measure(scored, 7, CROSS.arms))
     assert scored.seen[:7] == ["corpus", "card", "units", "test_units", "mixed", "mixed_pairs", "interleaved"]
     assert scored.told["corpus"][1][-1] == scored.told["card"][1][-1] == scored.told["mixed"][1][-1] == "7"
     mixed, interleaved = (scored.told[arm][1] for arm in ("mixed", "interleaved"))
@@ -73,7 +77,8 @@ def test_arms_share_corpus_card_and_units_and_nothing_is_made_for_one_alone(scor
 
 def test_what_a_last_stage_restores_and_keeps(scored):
     found = figures_of(MONO, scored)
-    assert found["en-en: restored - mixed"].value == 0 and found["en-en: restored - mixed"].met is True
+    within = found["within a language: restored - mixed"]
+    assert within.value == 0 and within.met is True and found["fr-fr: restored - mixed"].value == 0
     assert found["en-fr: share of the gain that is kept"].value == pytest.approx(0.25 / 0.3)
     assert found["en-fr: share of the gain that is kept"].met is True
 
@@ -93,4 +98,4 @@ def test_endings_of_no_story_were_drawn_together_as_one(scored):
     ]  # fmt: skip
     for arm in ("mixed", "interleaved"):
         write_json_lines(rows, scored.folder / f"{arm}_alignment" / "alignment.jsonl")
-    assert len({row.cluster for row in ALIGNMENT.measure(scored, 7)}) == 5
+    assert len({row.cluster for row in ALIGNMENT.measure(scored, 7, ALIGNMENT.arms)}) == 5

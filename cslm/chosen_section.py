@@ -30,11 +30,12 @@ def chosen_section(config: Any, where: str) -> tuple[str, Any]:
     return given[0], getattr(config, given[0])
 
 
-def open_chosen(config: Any, where: str, ways: Mapping[str, str]) -> Any:
+def open_chosen(config: Any, where: str, ways: Mapping[str, str], *arguments: Any) -> Any:
     """What the one section that is not null makes, imported now.
 
     Args:
         ways: by section, ``module:Class`` of what is made from its settings.
+        arguments: what else it is made from.
 
     Raises:
         UserError: as :func:`chosen_section`, or what it names is not there.
@@ -42,4 +43,4 @@ def open_chosen(config: Any, where: str, ways: Mapping[str, str]) -> Any:
     """
     name, section = chosen_section(config, where)
     module, _, attribute = ways[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)(section)
+    return getattr(importlib.import_module(module), attribute)(section, *arguments)

@@ -1,0 +1,66 @@
+"""Documents drawn by language: each language as often as the number of its documents to an exponent says.
+
+Every block of draws holds its quota of each language, in an order drawn for that block, and each language goes through
+its documents epoch by epoch: a draw is a pure function of (seed, number), at a cost that does not depend on the number.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from cslm.batches.order import mix, permuted_draw, permuted_index
+from cslm.errors import UserError
+
+BLOCK = 1024
+
+
+class LanguageBalance:
+    """Which document comes at a draw."""
+
+    def __init__(self, languages: npt.NDArray[np.int32], exponent: float) -> None:
+        """Reckon the quotas.
+
+        Args:
+            languages: number of the language of each document, ``(documents,)``.
+            exponent: 1 draws every document alike, 0 every language alike.
+        """
+        counts = np.bincount(languages)
+        present = np.flatnonzero(counts)
+        self._documents = [np.flatnonzero(languages == language) for language in present.tolist()]
+        shares = counts[present].astype(np.float64) ** exponent
+        self.quotas = _quotas(shares / shares.sum())
+        """draws of each language that there is, in the order of their numbers, in a block"""
+        self._firsts = np.concatenate(([0], np.cumsum(self.quotas)))
+
+    def draw(self, number: int, seed: int) -> int:
+        """The document of a draw, counted from 0 over the training."""
+        block, place = divmod(number, BLOCK)
+        slot = permuted_index(seed, block, place, BLOCK)
+        language = int(np.searchsorted(self._firsts, slot, side="right")) - 1
+        turn = block * int(self.quotas[language]) + slot - int(self._firsts[language])
+        documents = self._documents[language]
+        return int(documents[permuted_draw(mix(seed, language), turn, len(documents))])
+
+
+def check_exponent(name: str, exponent: float) -> None:
+    """Make sure that a source can be drawn so.
+
+    Raises:
+        UserError: an exponent that is not from 0 to 1.
+    """
+    if not 0 <= exponent <= 1:
+        raise UserError(
+            f"the source {name} has language_exponent {exponent}: give 1 (as there are documents) to 0 (all alike)"
+        )
+
+
+def _quotas(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Whole numbers that sum to a block, at least one of each, by largest remainder."""
+    assert len(shares) <= BLOCK, f"{len(shares)} languages"
+    quotas = np.maximum(1, np.floor(shares * BLOCK).astype(np.int64))
+    while quotas.sum() < BLOCK:
+        quotas[np.argmax(shares * BLOCK - quotas)] += 1
+    while quotas.sum() > BLOCK:
+        quotas[np.argmax(np.where(quotas > 1, quotas - shares * BLOCK, -np.inf))] -= 1
+    return quotas

@@ -1,0 +1,1 @@
+"""Speech recognizers that are trained from nothing: what hears for a small world, and where a Q-Former begins."""

@@ -1,0 +1,38 @@
+"""``merge``: one whole folder of a speech prompt's checkpoint and the frozen parts that it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cslm.configuration import parse_configuration
+from cslm.errors import UserError
+from cslm.model.speech_prompt.prompt_checkpoint import holds_prompt, merge_prompt
+
+
+@dataclass
+class MergeConfig:
+    """What is merged, and where it goes."""
+
+    checkpoint: str
+    """folder of a run of train-prompt"""
+    output: str
+    """folder that is made"""
+
+
+def merge(config: MergeConfig) -> None:
+    """Write the whole folder.
+
+    Raises:
+        UserError: no checkpoint of a speech prompt, an output that is there, or frozen parts that are others.
+    """
+    folder = Path(config.checkpoint)
+    if not holds_prompt(folder):
+        raise UserError(f"{folder} is no checkpoint of train-prompt: what other runs write is whole already")
+    merge_prompt(folder, Path(config.output))
+    print(f"{config.output}: connector, encoder and language model", flush=True)
+
+
+def main(arguments: list[str]) -> None:
+    """``merge CHECKPOINT OUTPUT``"""
+    merge(parse_configuration(MergeConfig, arguments, "merge", ("checkpoint", "output")))

@@ -1,0 +1,82 @@
+"""XS-CoT on the speech prompt: the answer is read out of a chain in words, and its delay is counted in tokens."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cslm.benchmarks.claims import prompt_world
+from cslm.benchmarks.claims import xs_cot_prompt as module
+from cslm.benchmarks.claims.figures import Rows
+from cslm.benchmarks.claims.xs_cot_prompt import CHAIN
+from cslm.files.json_lines import write_json_lines
+from tests.worlds.small_village import small_tokenizer
+
+LANGUAGES = ("zh", "fr", "de", "ja")
+PEOPLE = 30
+RIGHT = {"direct": 6, "transcript_then_answer": 12, "xs_cot": 24, "compressed": 24}
+LONG = "Question: Que fait {name} ?\nTranslation: What does {name} do?\nThought: {name} bakes.\nAnswer: {answer}"
+SHORT = "Question: Que...\nTranslation: What...\nThought: {name}...\nAnswer: {answer}"
+TWO = "Question: Que fait {name} ?\nAnswer: {answer}"
+WRITTEN = {"direct": "{answer}", "transcript_then_answer": TWO, "xs_cot": LONG, "compressed": SHORT}
+
+
+@pytest.fixture
+def scored(stages, tmp_path, monkeypatch):
+    """Direct: 6 of 30 people; transcript, then answer: 12; both chains: 24; in English text: 27."""
+    monkeypatch.setattr(prompt_world, "write_prompt_documents", lambda *given: None)
+    tokenizer = small_tokenizer(tmp_path / "text")
+    monkeypatch.setattr(module.AutoTokenizer, "from_pretrained", lambda folder: tokenizer)
+    for arm, right in RIGHT.items():
+        lines = []
+        for code in LANGUAGES:
+            for number in range(PEOPLE):
+                name, value = f"Mira{number}x", "boulanger" if number < right else "forgeron"
+                answer = WRITTEN[arm].format(name=name, answer=f"{name} est {value}.")
+                lines.append({"id": f"{code}-{number}", "about": f"{name}, job", "answer_language": code,
+                              "answer": answer, "fact": [name, "boulanger"], "wrong_facts": ["forgeron"]})  # fmt: skip
+        (stages.folder / f"{arm}_chain_score").mkdir(parents=True)
+        write_json_lines(lines, stages.folder / f"{arm}_chain_score" / "spoken_questions.jsonl")
+    tests = [{"id": f"{code}-{number}", "about": f"Mira{number}x, job", "answer_language": code, "core_language": "en",
+              "core_question": f"What does Mira{number}x do?", "core_fact": [f"Mira{number}x", "baker"],
+              "core_wrong_facts": ["smith"]} for code in LANGUAGES for number in range(PEOPLE)]  # fmt: skip
+    (stages.folder / "corpus").mkdir()
+    write_json_lines(tests, stages.folder / "corpus" / "core_test_dialogues.jsonl")
+    answers = [
+        [test["core_question"], "en", answer_in_english(test, number % PEOPLE)] for number, test in enumerate(tests)
+    ]
+    (stages.folder / "english_answers.json").write_text(json.dumps(answers))
+    return stages
+
+
+def answer_in_english(test, number):
+    return f"{test['core_fact'][0]} is a {'baker' if number < 27 else 'smith'}."
+
+
+def test_the_answer_stands_behind_its_label_and_its_delay_is_what_stands_before(scored):
+    rows = Rows(CHAIN.measure(scored, 7, CHAIN.arms))
+    found = {figure.name: figure for figure in CHAIN.figures(rows)}
+    for code in LANGUAGES:
+        gain = found[f"{code}: explicit against direct, relative"]
+        assert gain.value == pytest.approx(3.0) and gain.met is True
+        above = found[f"{code}: explicit - transcript then answer"]
+        assert above.value == pytest.approx(0.4) and above.met is True
+        assert found[f"english text, accuracy {code}"].value == pytest.approx(0.9)
+        assert found[f"{code}: share of the gap to English text that is closed"].value == pytest.approx(18 / 21)
+        assert found[f"{code}: accuracy, relative to explicit"].value == 0
+        assert rows.of(f"token_delay {code}", "direct")[0].value <= 1, "a space at most"
+        delays = [rows.of(f"token_delay {code}", arm)[0].value for arm in ("xs_cot", "compressed")]
+        assert delays[0] > delays[1] > 8, "the labels are left"
+        saved = found[f"{code}: token delay, relative"]
+        assert saved.value == pytest.approx(delays[1] / delays[0] - 1, abs=0.05) and saved.met is False
+
+
+def test_arms_learn_by_lora_from_the_same_documents(scored):
+    list(CHAIN.measure(scored, 7, CHAIN.arms))
+    arms = [scored.read[arm] for arm in RIGHT]
+    assert all(arm.lora is not None and arm.sources["questions"].documents == "corpus/chains.jsonl" for arm in arms)
+    assert len({arm.training.max_tokens for arm in arms}) == 1
+    orders = [arm.sources["questions"].order for arm in arms]
+    assert orders[1:] == ["transcript_then_answer_labels", "xs_cot_labels", "xs_cot_labels"]
+    assert [arm.sources["questions"].compression is not None for arm in arms] == [False, False, False, True]

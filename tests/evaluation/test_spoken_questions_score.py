@@ -1,0 +1,60 @@
+"""Spoken questions through the verb ``score``: the text before a recording, exact match, a table for each language."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from cslm.encoders.encoder_config import EncoderConfig, WhisperEncoderConfig
+from cslm.encoders.runtime import Runtime
+from cslm.errors import UserError
+from cslm.evaluation.score import main
+from cslm.evaluation.scores import score_tables
+from cslm.evaluation.spoken_questions_score import SpokenQuestionsScore, _before, _line
+from cslm.model.speech_prompt.connector_config import ConnectorConfig, StackedConfig
+from cslm.model.speech_prompt.prompt_checkpoint import save_prompt
+from cslm.model.speech_prompt.prompt_parts import open_parts
+from cslm.model.speech_prompt.prompt_settings import PromptSettings
+from cslm.model.speech_prompt.speech_prompt import trained_names
+from tests.worlds.asr_models import write_whisper
+from tests.worlds.heard_world import write_heard_world
+from tests.worlds.tiny_llm import make_llm
+
+
+def test_spoken_questions_are_answered_and_counted(tmp_path):
+    root = write_heard_world(tmp_path / "world")
+    encoder = EncoderConfig(whisper=WhisperEncoderConfig(str(write_whisper(root / "whisper"))))
+    settings = PromptSettings(encoder, ConnectorConfig(stacked=StackedConfig()), llm=str(make_llm(root / "llm")))
+    parts = open_parts(settings, settings.llm, Runtime())
+    state = parts.prompt.state_dict()
+    save_prompt(
+        settings, parts.tokenizer, parts.hashes, {it: state[it] for it in trained_names(parts.prompt)}, root / "p"
+    )
+    given = {"questions": "manifest.jsonl", "dialogues": "dialogues.jsonl", "decoding": {"max_new_tokens": 4}}
+    path = root / "score.yaml"
+    config = {"data_root": str(root), "max_items": 5, "scores": {"spoken_questions": given}}
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    main([str(root / "p"), "--config", str(path), "--output", str(root / "out/results.json")])
+    results = json.loads((root / "out/results.json").read_text())
+    found = results["scores"]["spoken_questions"]
+    assert found["en"]["n"] == found["all"]["n"] == 5 and 0 <= found["all"]["exact_match"] <= 1
+    lines = [json.loads(line) for line in (root / "out/spoken_questions.jsonl").read_text().splitlines()]
+    assert len(lines) == 5 and all(isinstance(line["answer"], str) for line in lines)
+    (table,) = score_tables(results)
+    assert "word for word" in table.html
+
+
+def test_an_answer_is_right_by_its_words():
+    row = {"answers": ["the Red house", "red house"], "answer_language": "en"}
+    assert _line(row, "The red house.")["exact_match"] and not _line(row, "a red house")["exact_match"]
+    assert _line(row, "It is a red house!")["contains"] and not _line(row, "a redder house")["contains"]
+    chinese = {"answers": ["红 房子"], "answer_language": "zh"}
+    assert _line(chinese, "红房子。")["exact_match"]
+    assert _before({"instruction": "A passage."}) == "A passage.\n" and _before({}) == ""
+
+
+def test_files_are_needed():
+    with pytest.raises(UserError, match="scores.spoken_questions.questions is not given"):
+        SpokenQuestionsScore(dialogues="d.jsonl")

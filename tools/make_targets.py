@@ -1,0 +1,11 @@
+"""What a frozen language model answers to transcripts: ``python tools/make_targets.py MANIFEST --llm M --output S``."""
+
+from __future__ import annotations
+
+import sys
+
+from cslm.errors import exit_with_status
+from cslm.synthesis.make_targets import main
+
+if __name__ == "__main__":
+    exit_with_status(lambda: main(sys.argv[1:]))
