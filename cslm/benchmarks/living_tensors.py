@@ -6,6 +6,7 @@ import gc
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor
 
 
 def living_bytes() -> int:
@@ -20,8 +21,8 @@ def living_bytes() -> int:
 
 
 def _note(tensor: Tensor, found: dict[int, int]) -> None:
-    if tensor.layout != torch.strided:
-        return
+    if tensor.layout != torch.strided or is_batchedtensor(tensor):
+        return  # what vmap sees is a wrapper without a storage: the tensor that it wraps is counted itself
     storage = tensor.untyped_storage()
     if storage.device.type != "meta":
         found[storage.data_ptr()] = storage.nbytes()
