@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,14 +31,15 @@ class Conversation:
     heard is left out. Where the model does not speak, or its answer is read and not heard, what was written is kept.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, past: Sequence[PastTurn] = ()) -> None:
         """Begin.
 
         Args:
             model: what ``CSLMForCausalLM.from_pretrained`` returns.
+            past: turns to go on from.
         """
         self._model = model
-        self._before: list[PastTurn] = []
+        self._before = list(past)
         self._lock = threading.Lock()
         self._last = _Answer(None, is_heard=True)
         self._told: dict[str, int] = {}  # what was said of answers that have not begun

@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket
 
 from cslm.serving.audio_routes import speech, transcriptions
 from cslm.serving.chat_completions import chat_completions
+from cslm.serving.chat_messages import GivenAnswers
 from cslm.serving.guard import HEADERS, SUBPROTOCOL, Guard
 from cslm.serving.http_replies import ClientGoneError
 from cslm.serving.page_files import PAGE, PageFiles
@@ -61,6 +62,7 @@ def build_app(
     app = Starlette(routes=routes, middleware=[Middleware(Guard, **guard)], exception_handlers=handlers)
     app.router.redirect_slashes = False
     app.state.served, app.state.name, app.state.created, app.state.num_sessions = served, name, int(time.time()), 0
+    app.state.given_answers = GivenAnswers(served.limits)
     return app
 
 

@@ -1,4 +1,4 @@
-"""``/v1/chat/completions``: a spoken question in a WAV file, answered with text and speech, whole or as it comes."""
+"""``/v1/chat/completions``: a question in sound, alone or behind others, is answered in text and speech."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from cslm.generation.conversation import Conversation
 from cslm.generation.events import AnswerSamples, AnswerText, QuestionHeard, ReplyEnd, ReplyEvent
+from cslm.serving.chat_messages import ChatMessages, GivenAnswers
 from cslm.serving.hearing import hear_wav
 from cslm.serving.http_replies import PiecesResponse, unless_gone
 from cslm.serving.places import Place
 from cslm.serving.realtime_session import AUTO, known_language
-from cslm.serving.received_audio import read_base64
 from cslm.serving.refusals import (
     MOST_SEED,
     Refusal,
@@ -49,7 +50,7 @@ _KNOWN |= {"top_p", "seed", "stream_options", "cslm", *_UNREAD}
 
 @dataclass(frozen=True)
 class _Asked:
-    wav: bytes
+    messages: ChatMessages
     wishes: Wishes
     audio_format: str | None
     """``wav`` or ``pcm16``; None for text alone"""
@@ -59,7 +60,7 @@ class _Asked:
 
 
 async def chat_completions(request: Request) -> Any:
-    """Answer one question.
+    """Answer the last question.
 
     Raises:
         Refusal: something that is not done here, or cannot be.
@@ -67,11 +68,12 @@ async def chat_completions(request: Request) -> Any:
     served: ServedModel = request.app.state.served
     served.places.check_room()
     content = await read_json(request, served.limits, with_sound=True)
-    asked = await asyncio.to_thread(_read, content, served)
+    given: GivenAnswers = request.app.state.given_answers
+    asked = await asyncio.to_thread(_read, content, served, given)
     place, is_handed_on = served.places.take(), False
     try:
-        question = await unless_gone(request, hear_wav(served, asked.wav, "input_audio.data"))
-        answer = _Answer(served, request.app.state.name, asked, question, place)
+        question = await unless_gone(request, hear_wav(served, asked.messages.wav, "input_audio.data"))
+        answer = _Answer(served, request.app.state.name, asked, question, place, given)
         if asked.is_streamed:
             is_handed_on = True
             return PiecesResponse(answer.pieces(), "text/event-stream; charset=utf-8", place)
@@ -85,10 +87,13 @@ async def chat_completions(request: Request) -> Any:
 class _Answer:
     """One completion."""
 
-    def __init__(self, served: ServedModel, name: str, asked: _Asked, question: HeardQuestion, place: Place) -> None:
+    def __init__(
+        self, served: ServedModel, name: str, asked: _Asked, question: HeardQuestion, place: Place, given: GivenAnswers
+    ) -> None:
         self._served, self._name, self._asked, self._question, self._place = served, name, asked, question, place
+        self._given, self._conversation = given, Conversation(served, asked.messages.past)
         self._id, self._created = f"chatcmpl-{secrets.token_hex(8)}", int(time.time())
-        self._audio_id, self._told_audio = f"audio_{secrets.token_hex(8)}", False
+        self._audio_id = f"audio_{secrets.token_hex(16)}"
         decoder = served.processor.decoder
         speaks = served.processor.speaks and asked.wishes.with_sound
         self._sound = SentSound(decoder.sample_rate_hz) if speaks and decoder is not None else None
@@ -108,11 +113,12 @@ class _Answer:
             raise broken()
         if self._sound is not None:
             sound += pcm16(self._sound.finish())
+        expires_at = self._keep(text)
         message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
         if self._asked.audio_format is not None:
             data = wav_file(sound) if self._asked.audio_format == "wav" else sound
             audio = {"id": self._audio_id, "data": base64.b64encode(data).decode("ascii"), "transcript": text}
-            message |= {"content": None, "audio": {**audio, "expires_at": self._created}}
+            message |= {"content": None, "audio": {**audio, "expires_at": expires_at}}
         choice = {"index": 0, "message": message, "finish_reason": _reason(end), "logprobs": None}
         cslm = {"question": end.reply.question, "texts": end.reply.texts}
         return {**self._head("chat.completion"), "choices": [choice], "usage": self._usage(end), "cslm": cslm}
@@ -120,10 +126,12 @@ class _Answer:
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Server-sent events."""
         yield self._chunk({"role": "assistant", "content": None if self._asked.audio_format else ""})
+        text = ""
         try:
             async with contextlib.aclosing(self._events()) as events:
                 async for event in events:
-                    for delta in self._deltas(event):
+                    text += event.text if isinstance(event, AnswerText) else ""
+                    for delta in self._deltas(event, text):
                         yield self._chunk(delta)
                     if isinstance(event, ReplyEnd):
                         yield self._chunk({}, _reason(event))
@@ -136,15 +144,23 @@ class _Answer:
     def _events(self) -> AsyncGenerator[ReplyEvent, None]:
         since = time.monotonic()
         return events_of(
-            lambda: self._served.stream(
-                self._question, self._asked.wishes, self._place, clock=lambda: time.monotonic() - since
+            lambda: self._conversation.stream(
+                self._question,
+                is_heard=False,  # it is given whole, and kept so
+                wishes=self._asked.wishes,
+                place=self._place,
+                clock=lambda: time.monotonic() - since,
             ),
             self._place,
             self._served.threads,
             self._served.limits.reply_timeout_sec,
         )
 
-    def _deltas(self, event: ReplyEvent) -> Iterator[dict[str, Any]]:
+    def _keep(self, text: str) -> int:
+        audio_id = None if self._asked.audio_format is None else self._audio_id
+        return self._given.keep(self._asked.messages, self._conversation.past, text, audio_id)
+
+    def _deltas(self, event: ReplyEvent, text: str) -> Iterator[dict[str, Any]]:
         with_audio = self._asked.audio_format is not None
         if isinstance(event, QuestionHeard) and with_audio:
             yield {"audio": {"id": self._audio_id, "transcript": ""}}
@@ -152,9 +168,11 @@ class _Answer:
             yield {"audio": {"transcript": event.text}} if with_audio else {"content": event.text}
         elif isinstance(event, AnswerSamples) and self._sound is not None:
             yield from _sound_delta(pcm16(self._sound.push(event.samples)))
-        elif isinstance(event, ReplyEnd) and with_audio:
-            yield from _sound_delta(b"" if self._sound is None else pcm16(self._sound.finish()))
-            yield {"audio": {"expires_at": self._created}}
+        elif isinstance(event, ReplyEnd):
+            expires_at = self._keep(text)
+            if with_audio:
+                yield from _sound_delta(b"" if self._sound is None else pcm16(self._sound.finish()))
+                yield {"audio": {"expires_at": expires_at}}
 
     def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
@@ -186,7 +204,7 @@ def _reason(end: ReplyEnd) -> str:
     return "stop" if end.is_whole else "length"
 
 
-def _read(content: dict[str, Any], served: ServedModel) -> _Asked:
+def _read(content: dict[str, Any], served: ServedModel, given: GivenAnswers) -> _Asked:
     refuse_unless(content, _UNREAD, "the request")
     refuse_unknown(content, _KNOWN, "the request")
     is_streamed = field_of(content, "stream", bool, False)
@@ -217,7 +235,7 @@ def _read(content: dict[str, Any], served: ServedModel) -> _Asked:
         integer_of(content, "seed", 0, 0, MOST_SEED),
         audio_format is not None,
     )
-    return _Asked(_question(content, served), wishes, audio_format, is_streamed, _tells_usage(content, is_streamed))
+    return _Asked(given.read(content), wishes, audio_format, is_streamed, _tells_usage(content, is_streamed))
 
 
 def _tells_usage(content: dict[str, Any], is_streamed: bool) -> bool:
@@ -249,23 +267,3 @@ def _wanted_audio(
         raise Refusal("unsupported_format", f"audio.format must be {' or '.join(formats)} here", param="format")
     voice = field_of(audio, "voice", str, AUTO)
     return None if voice == AUTO else known_language(voice, served, "voice", spoken=True), audio_format
-
-
-def _question(content: dict[str, Any], served: ServedModel) -> bytes:
-    """The WAV file of the one message."""
-    messages = field_of(content, "messages", list, [])
-    if len(messages) != 1 or not isinstance(messages[0], dict):
-        message = f"there are {len(messages)} messages: give one, and use /v1/realtime for several turns"
-        raise Refusal("unsupported_messages", message, param="messages")
-    refuse_unknown(messages[0], {"role", "content"}, "messages[0]")
-    parts = messages[0].get("content")
-    part = parts[0] if isinstance(parts, list) and len(parts) == 1 and isinstance(parts[0], dict) else {}
-    if messages[0].get("role") != "user" or part.get("type") != "input_audio":
-        message = "the message must be the user's, with one part input_audio: this model is asked by speech"
-        raise Refusal("unsupported_messages", message, param="messages")
-    refuse_unknown(part, {"type", "input_audio"}, "content")
-    audio = field_of(part, "input_audio", dict, {})
-    refuse_unknown(audio, {"data", "format"}, "input_audio")
-    if audio.get("format") != "wav":
-        raise Refusal("unsupported_format", "input_audio.format must be wav", param="format")
-    return read_base64(field_of(audio, "data", str, ""), served.limits.max_body_bytes, "input_audio.data")

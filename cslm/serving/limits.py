@@ -42,6 +42,8 @@ class LimitsConfig:
     """a WebSocket is closed after so long"""
     max_turns: int = 32
     """turns of a conversation that the model is told of; the oldest are left out"""
+    num_kept_answers: int = 256
+    """answers of chats that clients may go on from, each for ``session_timeout_sec``; the oldest are forgotten"""
     max_errors: int = 100
     """a WebSocket is closed after so many refused events with none between them that was not"""
 
@@ -51,7 +53,7 @@ class LimitsConfig:
         Raises:
             UserError: a value out of range, by name.
         """
-        may_be_zero = {"num_waiting", "max_turns"}
+        may_be_zero = {"num_waiting", "max_turns", "num_kept_answers"}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value < 0 or (value == 0 and field.name not in may_be_zero):

@@ -62,7 +62,7 @@ async def read_json(request: Request, limits: LimitsConfig, with_sound: bool) ->
     """The JSON object of a request.
 
     Args:
-        with_sound: whether it may hold a recording, which alone may be large.
+        with_sound: whether it may hold recordings, which alone may be large.
 
     Raises:
         Refusal: another type of content, no such object, or a large one.
@@ -75,7 +75,7 @@ async def read_json(request: Request, limits: LimitsConfig, with_sound: bool) ->
 
 
 def parse_object(content: bytes, limits: LimitsConfig) -> dict[str, Any]:
-    """A JSON object, small but for one string in base64, and nested within reason.
+    """A JSON object, small but for strings in base64, and nested within reason.
 
     Raises:
         Refusal: anything else.
@@ -103,7 +103,7 @@ def _check_size(content: bytes, most: int) -> None:
         return
     plain = content.replace(b"\\/", b"/")  # as some programs write base64
     num_escapes = len(content) - len(plain)
-    sound = max((found.end() - found.start() for found in _SOUND.finditer(plain)), default=0)
+    sound = sum(found.end() - found.start() for found in _SOUND.finditer(plain))
     if len(plain) - sound > most or num_escapes > len(content) // 16:
         raise Refusal("request_too_large", f"the JSON has more than {most} bytes beside its sound: send less", 413)
 

@@ -13,6 +13,7 @@ import numpy as np
 import openai
 import pytest
 
+from cslm.generation.conversation import Conversation
 from cslm.generation.decoding import DecodingConfig
 from tests.worlds.served import LIMITS, asked, base64_of, pcm, serving, wav
 from tests.worlds.tiny_checkpoint import tone
@@ -79,6 +80,50 @@ def test_chat_in_text_alone(client: openai.OpenAI, speaking: Any) -> None:
     assert said.content == offline(speaking).answer and said.audio is None
     pieces = client.chat.completions.create(**asked(stream=True), **extra)
     assert "".join(piece.choices[0].delta.content or "" for piece in pieces) == said.content
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize("with_sound", [False, True])
+def test_a_chat_goes_on_from_the_answers_that_were_given(
+    client: openai.OpenAI, speaking: Any, with_sound: bool, is_streamed: bool
+) -> None:
+    """The third question is asked behind two answers, as in a conversation of this process."""
+    own = {"extra_body": {"cslm": {"question_language": "en", "answer_language": "zh"}}}
+    sound = {"modalities": ["text", "audio"], "audio": {"voice": "zh", "format": "pcm16"}} if with_sound else {}
+    conversation, messages, read = Conversation(speaking), [], []
+    for seconds in (0.6, 0.8, 0.5):
+        data = wav(tone(seconds, 16000))
+        messages += asked(wav_file=data)["messages"]
+        text, name, num_read = _answered(client, is_streamed, messages=messages, **sound, **own)
+        messages.append({"role": "assistant", **({"audio": {"id": name}} if with_sound else {"content": text})})
+        samples = np.frombuffer(data, "<i2", offset=44).astype(np.float32) / 32768
+        events = list(
+            conversation.stream(
+                (samples, 16000), is_heard=False, answer_language="zh", question_language="en", decoding=SHORT
+            )
+        )
+        assert text == events[-1].reply.answer
+        read.append(num_read)
+    assert read[0] < read[1] < read[2]
+
+
+def _answered(client: openai.OpenAI, is_streamed: bool, **given: Any) -> tuple[str, str | None, int]:
+    """Text, name of the sound, and how many ids were read."""
+    body = {"model": "tiny", **given}
+    if not is_streamed:
+        said = client.chat.completions.create(**body)
+        message = said.choices[0].message
+        if message.audio is None:
+            return message.content, None, said.usage.prompt_tokens
+        return message.audio.transcript, message.audio.id, said.usage.prompt_tokens
+    text, name, num_read = "", None, 0
+    for chunk in client.chat.completions.create(**body, stream=True, stream_options={"include_usage": True}):
+        for choice in chunk.choices:
+            audio = (choice.delta.model_dump().get("audio")) or {}
+            text += (choice.delta.content or "") + (audio.get("transcript") or "")
+            name = audio.get("id") or name
+        num_read = chunk.usage.prompt_tokens if chunk.usage else num_read
+    return text, name, num_read
 
 
 def test_two_languages_of_one_answer_are_refused(client: openai.OpenAI) -> None:

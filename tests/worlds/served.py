@@ -79,7 +79,7 @@ def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def asked(**fields: Any) -> dict[str, Any]:
-    """The body of a chat completion that asks by a tone."""
-    part = {"type": "input_audio", "input_audio": {"data": base64_of(wav()), "format": "wav"}}
+def asked(wav_file: bytes | None = None, **fields: Any) -> dict[str, Any]:
+    """The body of a chat completion that asks by a tone, or by a file."""
+    part = {"type": "input_audio", "input_audio": {"data": base64_of(wav_file or wav()), "format": "wav"}}
     return {"model": "tiny", "messages": [{"role": "user", "content": [part]}], **fields}
