@@ -36,8 +36,10 @@ def test_the_python_of_the_page_asks_and_is_answered(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("question.wav").write_bytes(wav())
-    (program,) = blocks(PAGE, "python")
-    exec(program.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"), {})
+    names: dict[str, Any] = {}
+    for program in blocks(PAGE, "python"):  # the second goes on from the first
+        exec(program.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"), names)
+    assert names["reply"].usage.prompt_tokens > 10 and names["reply"].choices[0].message.audio.id != names["answer"].id
     assert capsys.readouterr().out.endswith("\n")
     with wave.open("answer.wav") as file:
         assert file.getframerate() == 24000 and file.getnframes() > 0
