@@ -37,9 +37,10 @@ class FirstChunk:
     _text: int = 0
 
     def wrote(self, seconds: float, before_answer: bool, is_unit: bool) -> None:
-        """An id was written, in so many seconds."""
-        self.writing_sec += seconds
-        self.num_ids += 1
+        """An id was written, in so many seconds; those before the answer may have been foretold, and say nothing."""
+        if not before_answer:
+            self.writing_sec += seconds
+            self.num_ids += 1
         if is_unit:
             self.longest_text = max(self.longest_text, self._text)
         self._text = 0 if before_answer or is_unit else self._text + 1

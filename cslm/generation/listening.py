@@ -13,12 +13,14 @@ from typing import Any, NamedTuple, TypeGuard, cast
 
 import numpy as np
 import soxr
+import torch
 from numpy.typing import NDArray
 
 from cslm.audio.waveform import RESAMPLER_QUALITY
 from cslm.codecs.codec import reach_of
 from cslm.codecs.units import Units
 from cslm.errors import UserError
+from cslm.generation.decoding import context_length
 from cslm.generation.forward_passes import ForwardPasses
 from cslm.generation.processor import Audio, CSLMProcessor, mono_float
 from cslm.sequences.prompts import PastTurn
@@ -30,6 +32,7 @@ AudioPieces = Iterable[tuple[NDArray[Any], int]]
 Question = Audio | AudioPieces
 
 _READ_AT_ONCE = 8  # ids that are worth a forward pass of their own
+_GUESSED_AT_ONCE = 6  # ids of the transcript that are written in advance, whenever more was read
 
 
 def comes_in_pieces(question: Question) -> TypeGuard[AudioPieces]:
@@ -109,21 +112,49 @@ class Listener:
         return as_written(Units(self._rows), self._processor.vocabulary)
 
 
+class Beginning(NamedTuple):
+    """What is known of a prompt before the question is over."""
+
+    prompt: NDArray[np.int32]
+    """as it would be if the question ended here: ``(num_ids,)``"""
+    num_certain: int
+    """ids of it that nothing to come can change"""
+    writes_transcript: bool
+    """whether the reply begins with the transcript of the question"""
+
+
 class ReadAhead:
-    """The beginning of one prompt, read by the model piece by piece."""
+    """The beginning of one prompt, read by the model piece by piece; and the beginning of the reply, as it may be.
+
+    A reply that begins with the transcript can be foretold while the question is spoken. At the end one forward pass
+    checks what was foretold (as in speculative decoding, Leviathan et al. 2023), so that the ids are those of a reply
+    to the whole question, and a long transcript does not make the answer later.
+    """
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self._passes: ForwardPasses | None = None
         self._read: NDArray[np.int32] = np.zeros(0, np.int32)
+        self._foretold: list[int] = []
 
     @property
     def num_ids(self) -> int:
         """Ids that were read."""
         return len(self._read)
 
-    def read(self, ids: NDArray[np.int32]) -> None:
-        """Read the ids ``(num_ids,)`` of the beginning as far as it is known, if enough of them are new."""
+    @property
+    def foretold(self) -> tuple[int, ...]:
+        """Ids with which the reply may begin."""
+        return tuple(self._foretold)
+
+    @torch.inference_mode()
+    def read(self, beginning: Beginning, foretells: bool = True) -> None:
+        """Read what is certain, if enough of it is new.
+
+        Args:
+            foretells: whether there is time to foretell the reply too: some passes more.
+        """
+        ids = beginning.prompt[: beginning.num_certain]
         if len(ids) - len(self._read) < _READ_AT_ONCE:
             return
         assert np.array_equal(ids[: len(self._read)], self._read), "what was read is no longer the beginning"
@@ -133,17 +164,35 @@ class ReadAhead:
             self._passes.extend(ids[len(self._read) :])
         self._passes.read_ahead()
         self._read = ids
+        if foretells and beginning.writes_transcript and self._passes.can_guess:
+            self._foretell(self._passes, beginning.prompt)
+
+    def _foretell(self, passes: ForwardPasses, prompt: NDArray[np.int32]) -> None:
+        """Go on from what was foretold before, as far as it still is the most likely, and some ids further."""
+        before, found, left = self._foretold, list[int](), _GUESSED_AT_ONCE
+        passes.extend(prompt[len(self._read) :])
+        passes.guess(before)
+        while left and len(prompt) + len(found) < (context_length(self._model) or math.inf):
+            found.append(int(passes.next_logits().argmax()))
+            passes.append(torch.tensor(found[-1:]))
+            left -= found != before[: len(found)]
+        self._foretold = found
+        passes.rewind(len(self._read))
 
     def fits(self, prompt: NDArray[np.int32]) -> bool:
         """Whether what was read is the beginning of this prompt."""
         return len(prompt) > len(self._read) and np.array_equal(prompt[: len(self._read)], self._read)
 
+    @torch.inference_mode()
     def begun(self, prompt: NDArray[np.int32]) -> ForwardPasses | None:
         """The passes, which know the whole prompt now; None where nothing of it was read."""
         if self._passes is None:
             return None
         assert np.array_equal(prompt[: len(self._read)], self._read), "what was read is no beginning of the prompt"
         self._passes.extend(prompt[len(self._read) :])
+        if self._foretold:
+            room = (context_length(self._model) or math.inf) - len(prompt)
+            self._passes.guess([token_id for place, token_id in enumerate(self._foretold) if place < room])
         return self._passes
 
 
@@ -176,18 +225,19 @@ def hear(
         units = listener.push(waveform, rate)
         if question_language is not None and len(units):
             asked = (question_language, answer_language or question_language)
-            ahead.read(certain_beginning(processor, units, *asked, past))
+            ahead.read(beginning_of(processor, units, *asked, past))
     return Heard(listener.finish(), ahead if ahead.num_ids else None)
 
 
-def certain_beginning(
+def beginning_of(
     processor: CSLMProcessor,
     units: Units,
     question_language: str,
     answer_language: str,
     past: Sequence[PastTurn] = (),
-) -> NDArray[np.int32]:
-    """The beginning ``(num_ids,)`` of the prompt of a question that goes on behind these units."""
+) -> Beginning:
+    """What is known of the prompt of a question that goes on behind these units."""
     prompt = processor.question_prompt(units, question_language, answer_language, past)
     places = [place for place, token_id in enumerate(prompt.tolist()) if processor.vocabulary.is_unit(token_id)]
-    return prompt[: places[-1] + 1]
+    writes_transcript = processor.chain.segments[0].field == "question_text"
+    return Beginning(prompt, places[-1] + 1, writes_transcript)

@@ -142,6 +142,12 @@ class Engine:
         """Whether it works."""
         return self._error is None and self._thread.is_alive()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for a step: asked on its thread, by a call."""
+        with self._changed:
+            return not (self._waiting or self._calls or any(running.is_open for running in self._running))
+
     def write(
         self,
         place: Place,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cslm.codecs.units import Units
 from cslm.errors import UserError
 from cslm.generation.decoding import context_length
-from cslm.generation.listening import Listener, ReadAhead, certain_beginning
+from cslm.generation.listening import Listener, ReadAhead, beginning_of
 from cslm.sequences.prompts import PastTurn
 from cslm.serving.received_audio import PCM_RATE_HZ
 from cslm.serving.refusals import Refusal
@@ -86,13 +86,12 @@ class SpokenQuestion:
         if asked is None or ahead is None:
             return
         answered = self._wishes.answer_language or asked
-        beginning = await self._hear(
-            lambda: certain_beginning(self._served.processor, units, asked, answered, self._past)
-        )
+        beginning = await self._hear(lambda: beginning_of(self._served.processor, units, asked, answered, self._past))
         context = context_length(self._served.model)
-        if context is None or len(beginning) < context:
+        if context is None or len(beginning.prompt) < context:
             try:
-                await asyncio.wrap_future(self._served.engine.call(lambda: ahead.read(beginning)))
+                engine = self._served.engine
+                await asyncio.wrap_future(engine.call(lambda: ahead.read(beginning, foretells=engine.is_idle)))
             except EngineError:
                 self._ahead = None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cslm import CSLMForCausalLM
 from cslm.codecs.card import save_card
@@ -16,7 +17,8 @@ from cslm.codecs.mel_kmeans import MelKMeans, MelKMeansParameters
 from cslm.errors import UserError
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.events import QuestionHeard, ReplyEnd
-from cslm.generation.listening import Listener
+from cslm.generation.forward_passes import ForwardPasses
+from cslm.generation.listening import Listener, ReadAhead, beginning_of
 from tests.worlds.tiny_checkpoint import NUM_UNITS, tone
 
 BOUNDED = MelKMeansParameters(fixed_level=1, mean_share=0.0, num_warps=1, change_penalty=0.0)
@@ -94,6 +96,54 @@ def test_what_is_left_to_read_at_the_end_does_not_grow_with_the_question(bounded
         heard = next(bounded.stream(pieces, "en", "en", SHORT))
         left.append(len(bounded.processor.question_prompt(heard.units, "en", "en")) - heard.num_read_ahead)
     assert left[1] <= left[0] + 8
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_what_was_foretold_of_the_transcript_changes_no_id(
+    bounded: CSLMForCausalLM, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    """Whatever is foretold: what comes true, what does so for a while, and what never does."""
+    waveform, decoding = speech(3.2, 16000), DecodingConfig(max_new_tokens=30, temperature=temperature)
+    *_, whole = bounded.stream((waveform, 16000), "zh", "en", decoding)
+    right = list(whole.ids)
+    for guess in (right[:-1], right[:9] + [right[0]] * 5, [right[3], right[4]], right + [right[0]] * 9):
+        monkeypatch.setattr(ReadAhead, "_foretell", lambda self, *_, guess=guess: setattr(self, "_foretold", guess))
+        heard, *_, end = bounded.stream(in_pieces(waveform, 16000, 1600), "zh", "en", decoding)
+        assert end.ids == whole.ids and heard.num_read_ahead > 0
+
+
+def test_a_transcript_that_was_foretold_takes_one_pass_for_all_that_came_true(bounded: CSLMForCausalLM) -> None:
+    listener, ahead, num_passes = Listener(bounded.processor), ReadAhead(bounded), 0
+
+    def count(*_: object) -> None:
+        nonlocal num_passes
+        num_passes += 1
+
+    for piece in in_pieces(speech(3.2, 16000), 16000, 1600):
+        units = listener.push(*piece)
+        if len(units):
+            ahead.read(beginning_of(bounded.processor, units, "en", "zh"))
+    prompt = bounded.processor.question_prompt(listener.finish(), "en", "zh")
+    assert len(ahead.foretold) >= 6  # of another prompt: in an untrained model little of it comes true
+    alone = ForwardPasses(bounded, [prompt])
+    right = [_next(alone) for _ in range(12)]
+    for came_true in (0, 5, 12):
+        guess = right[:came_true] + [right[0] + 1] * (12 - came_true)
+        ahead._foretold = guess
+        begun, hook = ahead.begun(prompt), bounded.register_forward_pre_hook(count)
+        assert begun is not None
+        num_passes = 0
+        assert [_next(begun) for _ in right] == right
+        hook.remove()
+        assert num_passes == max(1, 12 - came_true)
+        begun.rewind(ahead.num_ids)
+
+
+def _next(passes: ForwardPasses) -> int:
+    with torch.inference_mode():
+        token_id = int(passes.next_logits().argmax())
+        passes.append(torch.tensor([token_id]))
+    return token_id
 
 
 def test_others_wait_for_the_end_and_say_so(model: CSLMForCausalLM, bounded: CSLMForCausalLM) -> None:

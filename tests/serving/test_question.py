@@ -34,8 +34,8 @@ def bounded(speaking: Any) -> Any:
 def test_it_is_read_while_it_is_spoken(bounded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     read, original = threading.Event(), ReadAhead.read
 
-    def reading(self: ReadAhead, ids: Any) -> None:
-        original(self, ids)
+    def reading(self: ReadAhead, *given: Any, **more: Any) -> None:
+        original(self, *given, **more)
         if self.num_ids:
             read.set()
 
@@ -66,8 +66,8 @@ def test_a_reading_ahead_that_failed_took_the_question_with_it(
     """Now all of the prompt is read when the question is over."""
     failed, original = threading.Event(), getattr(ReadAhead, name)
 
-    def failing(self: ReadAhead, ids: Any) -> None:
-        original(self, ids)
+    def failing(self: ReadAhead, *given: Any, **more: Any) -> None:
+        original(self, *given, **more)
         failed.set()
         raise RuntimeError("out of memory")
 

@@ -38,10 +38,13 @@ def speaking_model(folder: Path) -> Any:
         likelier[token_id] = following
 
     def lead(_: object, __: object, given: dict[str, torch.Tensor], output: dict[str, torch.Tensor]) -> None:
-        wanted = likelier[given["input_ids"][:, -1]]
-        rows = (wanted > 0).nonzero()[:, 0]
-        output["logits"][rows, -1, wanted[rows]] += 20.0
-        output["logits"][given["input_ids"][:, -1] == words[-1], -1, processor.end_ids[0]] += 10.0
+        logits = output["logits"]
+        before = given["input_ids"][:, -logits.shape[1] :]
+        wanted = likelier[before]
+        rows, places = (wanted > 0).nonzero(as_tuple=True)
+        logits[rows, places, wanted[rows, places]] += 20.0
+        rows, places = (before == words[-1]).nonzero(as_tuple=True)
+        logits[rows, places, processor.end_ids[0]] += 10.0
 
     model.register_forward_hook(lead, with_kwargs=True)
     processor.name = "tiny"
