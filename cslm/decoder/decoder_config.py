@@ -50,6 +50,8 @@ class DecoderConfig:
     """channels of the vocoder's net (harmonic)"""
     num_vocoder_blocks: int = 3
     """convolution blocks of the vocoder's net (harmonic)"""
+    num_vocoder_corrections: int = 2
+    """times that the bands of what was made are measured and set right (harmonic): nearer to the log-mel, heard later"""
     num_griffin_lim_iterations: int = 24
     """iterations of Griffin-Lim"""
     griffin_lim_momentum: float = 0.99
@@ -74,6 +76,7 @@ class DecoderConfig:
             UserError: a value out of range, by name.
         """
         least = {"num_flow_steps": 0, "num_condition_blocks": 0, "num_griffin_lim_iterations": 0, "temperature": 0}
+        least |= {"num_vocoder_corrections": 0}
         least |= {"griffin_lim_momentum": 0, "f_min": 0}
         for name, value in dataclasses.asdict(self).items():
             if isinstance(value, int | float) and value < least.get(name, 1):

@@ -4,7 +4,8 @@ A net of convolutions alone cannot write the phase of a steady tone, which goes 
 still. So pitch is predicted, an oscillator turns at that pitch (the carried phase), and the net only says how loud
 harmonics and noise are in every bin, starting from the inverted mel filters. As in DDSP (Engel et al. 2020) the sound
 is learnt through spectra at several resolutions; as in iSTFTNet (Kaneko et al. 2022) an inverse STFT makes the
-samples. What a sample depends on is bounded but for the oscillator, whose phase is one number to carry.
+samples. Spectra that overlap do not add up to what each of them was meant to be, so the bands of the sound are measured
+and set right, some times, as Griffin-Lim does with magnitudes: here the phases are good before. What a sample depends on is bounded but for the oscillator, whose phase is one number to carry.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from cslm.audio.log_mel import mel_filters
+from cslm.audio.log_mel import LOG_FLOOR, mel_filters
 from cslm.audio.pitch import HIGHEST_HZ, LOWEST_HZ, pitch
 from cslm.decoder.convolution import ResidualConvolution, length_mask
 from cslm.decoder.decoder_config import DecoderConfig
@@ -22,6 +23,7 @@ from cslm.decoder.frame_noise import NORMAL, frame_noise
 
 _LOUDEST = 4.0  # e-folds that the net may move a bin up or down
 _QUIETEST = 1e-5
+_MOST_CORRECTED = 2.0  # e-folds of a band at a time
 
 
 class HarmonicVocoder(nn.Module):
@@ -33,6 +35,7 @@ class HarmonicVocoder(nn.Module):
         super().__init__()
         self.hop_length, self.length = config.hop_length, config.n_fft
         self.sample_rate_hz, self.lead = config.sample_rate_hz, 2 * config.num_vocoder_blocks
+        self.num_corrections = config.num_vocoder_corrections
         width, num_bins = config.vocoder_width, config.n_fft // 2 + 1
         self.inputs = nn.Linear(config.num_bands, width)
         self.blocks = nn.ModuleList(ResidualConvolution(width, 5) for _ in range(config.num_vocoder_blocks))
@@ -43,15 +46,19 @@ class HarmonicVocoder(nn.Module):
         nn.init.constant_(self.gains.bias, math.log(0.5))
         filters = mel_filters(config.sample_rate_hz, config.n_fft, config.num_bands, config.f_min, config.f_max)
         self.register_buffer("inverse", torch.linalg.pinv(filters), persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("shares", filters.T / filters.sum(dim=1).clamp(min=_QUIETEST), persistent=False)
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
 
     inverse: Tensor  # (bands, bins)
+    filters: Tensor  # (bins, bands)
+    shares: Tensor  # (bands, bins): of each band in a bin, 1 over all bands where there is one
     window: Tensor  # (n_fft,)
 
     @property
     def reach(self) -> int:
-        """Frames on each side that a sample depends on: the net, the STFT of the source and the inverse STFT."""
-        return self.lead + 2 * (self.length // self.hop_length)
+        """Frames on each side that a sample depends on: the net, the next pitch, each STFT with its inverse."""
+        return self.lead + 1 + (1 + self.num_corrections) * (self.length // self.hop_length)
 
     def forward(
         self,
@@ -68,12 +75,14 @@ class HarmonicVocoder(nn.Module):
         batch, num_frames, _ = log_mel.shape
         mask = length_mask(torch.tensor(lengths, device=log_mel.device), num_frames).to(log_mel)
         hz, _, gains = self.analyse(log_mel, mask)
+        ends = torch.tensor(lengths, device=hz.device)[:, None] - 1
+        hz = torch.where(mask[..., 0] > 0, hz, hz.gather(1, ends.clamp(min=0)))  # pitch goes to the next frame's
         start = 0 if carried is None else min(self.lead, num_frames - 1)
         phases = _phases(hz, self.hop_length / self.sample_rate_hz, start, carried)
         noise = torch.zeros(batch, num_frames, self.hop_length)
         for row, (seed, length) in enumerate(zip(seeds, lengths, strict=True)):
             noise[row, :length] = frame_noise(seed, _SOURCE, first_frame, length, self.hop_length)
-        return self.sound(log_mel, hz, phases, gains, noise.to(log_mel)), phases
+        return self.sound(log_mel, hz, phases, gains, noise.to(log_mel), mask), phases
 
     def analyse(self, log_mel: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pitch in Hz (batch, frames), logits of being voiced (the same), and log gains (batch, frames, 2, bins)."""
@@ -86,24 +95,39 @@ class HarmonicVocoder(nn.Module):
         gains = self.gains(hidden).unflatten(-1, (2, -1))
         return hz, voiced, _LOUDEST * torch.tanh(gains / _LOUDEST)
 
-    def sound(self, log_mel: Tensor, hz: Tensor, phases: Tensor, gains: Tensor, noise: Tensor) -> Tensor:
+    def sound(self, log_mel: Tensor, hz: Tensor, phases: Tensor, gains: Tensor, noise: Tensor, mask: Tensor) -> Tensor:
         """Waveforms (batch, frames * hop_length).
 
         Args:
             hz, phases: (batch, frames) of the oscillator.
             gains: (batch, frames, 2, bins) logarithms, of harmonics and of noise.
             noise: (batch, frames, hop_length) standard normal.
+            mask: (batch, frames, 1), 0 for frames behind the end of an item, which are silent.
         """
         spread = self.window.square().sum().sqrt()  # of a source of power 1 in a bin
-        envelope = (log_mel.exp() @ self.inverse).clamp(min=_QUIETEST) / spread
+        envelope = (log_mel.exp() @ self.inverse).clamp(min=_QUIETEST) / spread * mask
         harmonic = _oscillate(hz, phases, self.hop_length, self.sample_rate_hz).to(log_mel)
         harmonics, breath = (
-            self._spectra(source.flatten(1)) * (envelope * gains[:, :, place].exp())
+            self.spectra((source * mask).flatten(1)) * (envelope * gains[:, :, place].exp())
             for place, source in enumerate((harmonic, noise))
         )
-        return self._waveform(harmonics + breath)
+        waveform = self._waveform(harmonics + breath)
+        for _ in range(self.num_corrections):
+            waveform = self._corrected(waveform, log_mel, mask)
+        return waveform
 
-    def _spectra(self, waveform: Tensor) -> Tensor:
+    def log_mel_of(self, spectra: Tensor) -> Tensor:
+        """Natural log-mel (batch, frames, bands) of spectra."""
+        power = spectra.real.square() + spectra.imag.square()
+        return ((power + 1e-12).sqrt() @ self.filters).clamp(min=LOG_FLOOR).log()
+
+    def _corrected(self, waveform: Tensor, log_mel: Tensor, mask: Tensor) -> Tensor:
+        """The waveform with each band of each frame as loud as it was wanted, its fine structure as it was."""
+        spectra = self.spectra((waveform.unflatten(-1, (-1, self.hop_length)) * mask).flatten(1))
+        missing = (log_mel - self.log_mel_of(spectra)).clamp(-_MOST_CORRECTED, _MOST_CORRECTED)
+        return self._waveform(spectra * ((missing @ self.shares).exp() * mask))
+
+    def spectra(self, waveform: Tensor) -> Tensor:
         """(batch, frames, bins) of waveforms (batch, frames * hop): frame ``m`` is centred at ``m * hop``."""
         padded = nn.functional.pad(waveform, (self.length // 2, self.length // 2 - self.hop_length))
         return torch.fft.rfft(padded.unfold(-1, self.length, self.hop_length) * self.window)
@@ -158,7 +182,8 @@ def _oscillate(hz: Tensor, phases: Tensor, hop_length: int, sample_rate_hz: int)
 def vocoder_errors(vocoder: HarmonicVocoder, log_mel: Tensor, waveform: Tensor, mask: Tensor, noise: Tensor) -> Tensor:
     """What the vocoder gets wrong of true log-mel (batch, frames, bands): (batch, frames).
 
-    Distances of log spectra at three resolutions, of the log of the pitch where there is one, and of being voiced.
+    Distances of log spectra at three resolutions, of log-mel, of the log of the pitch where there is one, and of being
+    voiced.
 
     Args:
         waveform: (batch, frames, hop_length).
@@ -176,8 +201,8 @@ def vocoder_errors(vocoder: HarmonicVocoder, log_mel: Tensor, waveform: Tensor, 
     # the true pitch turns the oscillator: spectra teach loudness, and nothing wrong about pitch
     given = torch.where(is_voiced > 0, true_hz, hz.detach())
     phases = _phases(given, vocoder.hop_length / vocoder.sample_rate_hz, 0, None)
-    made = vocoder.sound(log_mel, given, phases, gains, noise)
-    errors = wrong_pitch + 0.1 * wrong_voice
+    made = vocoder.sound(log_mel, given, phases, gains, noise, mask)
+    errors = wrong_pitch + 0.1 * wrong_voice + (vocoder.log_mel_of(vocoder.spectra(made)) - log_mel).abs().mean(dim=-1)
     for length in (512, 1024, 2048):
         errors = errors + _spectral_distance(made, sound, length, vocoder.hop_length, num_frames)
     return errors
