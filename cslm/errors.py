@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 _USER_FAULTS = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN)
@@ -26,6 +27,9 @@ class StoppedError(Exception):
 STOPPED_STATUS = 75
 """Exit status of a run that was asked to stop: EX_TEMPFAIL of ``sysexits.h``, try again."""
 
+INTERRUPTED_STATUS = 130
+"""Exit status after Ctrl+C, as shells have it: 128 and the number of SIGINT."""
+
 
 class MissingExtraError(UserError):
     """A package that an optional feature needs is not installed."""
@@ -34,13 +38,22 @@ class MissingExtraError(UserError):
         super().__init__(f"{purpose} needs the package {package}: pip install 'cslm[{extra}]'")
 
 
+def meant(given: str, known: Iterable[str]) -> str:
+    """A question that offers the nearest of the names that are known, to go behind a wrong one; or nothing."""
+    near = difflib.get_close_matches(given, list(known), 1, 0.7)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message that says something: those of libraries fill pages, and some are empty."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def exit_with_status(command: Callable[[], None]) -> None:
-    """Run a command and set the exit status: 0 done, 2 the user can mend it, 1 the machine failed, 75 asked to stop."""
+    """Run a command and set the exit status: 0 done, 2 the user can mend it, 1 the machine failed, 75 asked to stop.
+
+    After Ctrl+C it is 130.
+    """
     try:
         command()
     except UserError as error:
@@ -50,6 +63,9 @@ def exit_with_status(command: Callable[[], None]) -> None:
     except StoppedError as stopped:
         print(f"stopped: {stopped}", file=sys.stderr)
         raise SystemExit(STOPPED_STATUS) from None
+    except KeyboardInterrupt:
+        print("stopped by Ctrl+C: what was finished is kept; the same command goes on or begins again", file=sys.stderr)
+        raise SystemExit(INTERRUPTED_STATUS) from None
     except OSError as error:
         if error.errno in _USER_FAULTS and error.filename:
             print(f"error: {error.filename}: {error.strerror}: give another path, or mend this one", file=sys.stderr)
