@@ -6,7 +6,8 @@ import importlib
 import sys
 
 import cslm
-from cslm.errors import UserError, exit_with_status, meant
+from cslm.errors import UserError, exit_with_status
+from cslm.mistyped import meant
 
 # verb -> (module whose ``main`` runs it, what it does). The modules are imported only when used.
 VERBS = {

@@ -11,7 +11,6 @@ import itertools
 import json
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -21,10 +20,11 @@ import docstring_parser
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
-from cslm.errors import UserError, meant
+from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
 from cslm.files.shipped_files import find_shipped
 from cslm.files.written_yaml import Written, as_meant, as_written, expand_path, hint_inside, read_written
+from cslm.mistyped import meant, meant_setting
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -32,14 +32,6 @@ if TYPE_CHECKING:
     Config = TypeVar("Config", bound=DataclassInstance)
 else:
     Config = TypeVar("Config")
-
-
-_UNKNOWN = re.compile(
-    r"unrecognized arguments: --(?P<flag>[\w.]+)"
-    r"|does not accept option '(?P<key>[^']+)'"
-    r"|Option '(?P<option>[^']+)' is not accepted"
-)
-"""How the parser says that it does not know a setting: on the command line, in a section, in a dictionary of them."""
 
 
 class _Parser(ArgumentParser):
@@ -71,34 +63,9 @@ def parse_configuration(
         namespace = parser.instantiate(parsed)
     except ValueError as error:
         said = str(_of_user(error)).replace(f'Parser key "config": {program}: ', "")
-        said += _suggestion(said, config_class)
+        said += meant_setting(said, config_class)
         raise UserError(f"{said} (read: {', '.join(files)})" if files else said) from error
     return config_class(**{field.name: namespace[field.name] for field in dataclasses.fields(config_class)})
-
-
-def _suggestion(said: str, config_class: type[DataclassInstance]) -> str:
-    """The setting that is nearest to the one which the parser does not know; nothing where it says something else."""
-    found = _UNKNOWN.search(said)
-    if found is None:
-        return ""
-    given = next(name for name in found.groups() if name)
-    keys = set(_all_keys(config_class))
-    if found["flag"]:
-        return meant(f"--{given}", [f"--{key}" for key in keys])
-    return meant(given, keys if "." in given else {key.split(".")[-1] for key in keys})
-
-
-def _all_keys(config_class: Any, prefix: str = "") -> Iterator[str]:
-    """Every setting, dotted as ``section.key``; of a dictionary of sections, those of one without its name."""
-    for name, hint in get_type_hints(config_class).items():
-        if get_origin(hint) is ClassVar:
-            continue
-        yield f"{prefix}{name}"
-        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-        for kind in kinds:
-            section = get_args(kind)[1] if get_origin(kind) is dict else kind
-            if dataclasses.is_dataclass(section):
-                yield from _all_keys(section, f"{prefix}{name}.")
 
 
 def _of_user(error: BaseException) -> UserError:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 _USER_FAULTS = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN)
@@ -36,12 +35,6 @@ class MissingExtraError(UserError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package {package}: pip install 'cslm[{extra}]'")
-
-
-def meant(given: str, known: Iterable[str]) -> str:
-    """A question that offers the nearest of the names that are known, to go behind a wrong one; or nothing."""
-    near = difflib.get_close_matches(given, list(known), 1, 0.7)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def first_line(error: BaseException) -> str:

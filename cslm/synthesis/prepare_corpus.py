@@ -14,8 +14,9 @@ import yaml
 
 from cslm.configuration import parse_configuration, save_configuration, to_plain
 from cslm.corpora.intake import check_rejected_share
-from cslm.errors import UserError, meant
+from cslm.errors import UserError
 from cslm.files.written_yaml import expand_path
+from cslm.mistyped import meant
 
 CORPORA = {
     "village": "cslm.village.prepare_village:prepare_village",

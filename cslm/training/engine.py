@@ -68,13 +68,9 @@ def start_processes(num_threads: int | None = None) -> tuple[int, int]:
 
 def _taken_port(error: torch.distributed.DistNetworkError) -> Exception:
     """What to say where the port at which processes meet is another program's; ``error`` itself where it is not."""
-    port = os.environ.get("MASTER_PORT")
-    if "EADDRINUSE" not in str(error):
-        return error
-    return UserError(
-        f"port {port}, at which the processes of a run meet, is taken, by another run perhaps: "
-        "give another one, deepspeed --master_port PORT (torchrun: --master-port)"
-    )
+    place = f"port {os.environ.get('MASTER_PORT')}, at which the processes of a run meet,"
+    said = f"{place} is taken, by another run perhaps: give another one, deepspeed --master_port PORT"
+    return UserError(said) if "EADDRINUSE" in str(error) else error
 
 
 def _check_launcher() -> None:
