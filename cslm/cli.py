@@ -7,6 +7,7 @@ import sys
 
 import cslm
 from cslm.errors import UserError, exit_with_status
+from cslm.mistyped import meant
 
 # verb -> (module whose ``main`` runs it, what it does). The modules are imported only when used.
 VERBS = {
@@ -68,7 +69,9 @@ def dispatch(arguments: list[str]) -> None:
     elif verb in VERBS:
         importlib.import_module(VERBS[verb][0]).main(arguments[1:])
     else:
-        raise UserError(f"cslm: there is no verb {arguments[0]!r}: choose one of {', '.join(VERBS)}")
+        raise UserError(
+            f"cslm: there is no verb {arguments[0]!r}{meant(verb, VERBS)}: choose one of {', '.join(VERBS)}"
+        )
 
 
 def usage() -> str:

@@ -24,6 +24,7 @@ from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
 from cslm.files.shipped_files import find_shipped
 from cslm.files.written_yaml import Written, as_meant, as_written, expand_path, hint_inside, read_written
+from cslm.mistyped import meant, meant_setting
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -62,6 +63,7 @@ def parse_configuration(
         namespace = parser.instantiate(parsed)
     except ValueError as error:
         said = str(_of_user(error)).replace(f'Parser key "config": {program}: ', "")
+        said += meant_setting(said, config_class)
         raise UserError(f"{said} (read: {', '.join(files)})" if files else said) from error
     return config_class(**{field.name: namespace[field.name] for field in dataclasses.fields(config_class)})
 
@@ -211,7 +213,9 @@ def _find_configuration(name: str, program: str, config_class: type[DataclassIns
         if str(key).split(".")[0] not in known:
             if str(key) in names:
                 raise UserError(f"{path}: {key} is now {names[str(key)]}: write it there")
-            raise UserError(f"{path}: unknown key {key!r}: known are {', '.join(sorted(known))}")
+            raise UserError(
+                f"{path}: unknown key {key!r}{meant(str(key), known)}: known are {', '.join(sorted(known))}"
+            )
     plain = as_written(content)
     for former, new in names.items():
         if _has(plain, former):

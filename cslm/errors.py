@@ -26,6 +26,9 @@ class StoppedError(Exception):
 STOPPED_STATUS = 75
 """Exit status of a run that was asked to stop: EX_TEMPFAIL of ``sysexits.h``, try again."""
 
+INTERRUPTED_STATUS = 130
+"""Exit status after Ctrl+C, as shells have it: 128 and the number of SIGINT."""
+
 
 class MissingExtraError(UserError):
     """A package that an optional feature needs is not installed."""
@@ -40,7 +43,10 @@ def first_line(error: BaseException) -> str:
 
 
 def exit_with_status(command: Callable[[], None]) -> None:
-    """Run a command and set the exit status: 0 done, 2 the user can mend it, 1 the machine failed, 75 asked to stop."""
+    """Run a command and set the exit status: 0 done, 2 the user can mend it, 1 the machine failed, 75 asked to stop.
+
+    After Ctrl+C it is 130.
+    """
     try:
         command()
     except UserError as error:
@@ -50,6 +56,9 @@ def exit_with_status(command: Callable[[], None]) -> None:
     except StoppedError as stopped:
         print(f"stopped: {stopped}", file=sys.stderr)
         raise SystemExit(STOPPED_STATUS) from None
+    except KeyboardInterrupt:
+        print("stopped by Ctrl+C: what was finished is kept; the same command goes on or begins again", file=sys.stderr)
+        raise SystemExit(INTERRUPTED_STATUS) from None
     except OSError as error:
         if error.errno in _USER_FAULTS and error.filename:
             print(f"error: {error.filename}: {error.strerror}: give another path, or mend this one", file=sys.stderr)

@@ -82,6 +82,22 @@ def test_a_script_sets_the_exit_status(tmp_path):
     assert "none.jsonl" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_mistyped_verb_was_refused_without_the_one_that_was_meant(capsys):
+    assert leave(["tokenise-corpus"]) == 2
+    assert "'tokenise-corpus' (did you mean tokenize-corpus?)" in capsys.readouterr().err
+
+
+def test_ctrl_c_was_a_traceback(capsys):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as leaving:
+        exit_with_status(interrupted)
+    assert leaving.value.code == 130
+    printed = capsys.readouterr().err
+    assert printed.startswith("stopped by Ctrl+C: ") and printed.count("\n") == 1
+
+
 def test_users_get_one_line(capsys):
     def mistaken() -> None:
         raise UserError("the file\n  a.wav is empty")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,27 @@ def test_slips_are_refused_by_name(tmp_path, text, named):
 def test_slips_on_the_command_line(given):
     with pytest.raises(UserError, match="max_step|outp|surplus"):
         parse_configuration(RunConfig, ["--output", "a", *given], "run")
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "offered"),
+    [
+        ("outptu: a", [], "output"),
+        ("output: a\nspeed: {learning_rat: 1}", [], "learning_rate"),
+        ("output: a\nsources: {asr: {task: asr, wieght: 2}}", [], "weight"),
+        ("output: a", ["--sped.max_steps", "3"], "--speed.max_steps"),
+        ("output: a", ["--speed.max_step", "3"], "--speed.max_steps"),
+    ],
+)
+def test_a_mistyped_key_was_refused_without_the_one_that_was_meant(tmp_path, text, given, offered):
+    with pytest.raises(UserError, match=re.escape(f"(did you mean {offered}?)")):
+        load_configuration(RunConfig, write(tmp_path, text), *given)
+
+
+def test_nothing_is_offered_for_a_key_that_is_near_to_none(tmp_path):
+    with pytest.raises(UserError) as error:
+        load_configuration(RunConfig, write(tmp_path, "output: a\nspeed: {zzz: 1}"))
+    assert "did you mean" not in str(error.value)
 
 
 def test_a_missing_file_is_named():

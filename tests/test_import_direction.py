@@ -28,7 +28,8 @@ MAY_IMPORT_TRAINING = {"training", "planning", "benchmarks"}
 ROOT_MODULES = {
     "errors": set(),
     "ranges": {"errors"},
-    "configuration": {"errors", "files"},
+    "mistyped": set(),
+    "configuration": {"errors", "mistyped", "files"},
     "chosen_section": {"errors"},
 }
 FREE = {"__init__", "__main__", "cli"}

@@ -92,7 +92,9 @@ def find_card(path_or_name: str | os.PathLike[str]) -> Path:
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml") or os.sep in given:
-        raise UserError(f"there is no speech-tokenizer card {path}: fit one with tools/fit_tokenizer.py")
+        raise UserError(
+            f"there is no speech-tokenizer card {path}: fit one with tools/fit_tokenizer.py, or mend the path"
+        )
     for folder in shipped_folders("tokenizers"):
         if (folder / f"{given}.yaml").is_file():
             return folder / f"{given}.yaml"

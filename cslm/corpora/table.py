@@ -78,13 +78,16 @@ def prepare_table(output: Path, config: TableConfig) -> None:
         language_tag(config.language)
     intake, places = Intake("rows"), _places(config)
     utterances = [u for table in _tables(config) for u in _utterances(table, output, config, places, intake)]
-    num_found = sum(os.path.isfile(output / utterance.audio) for utterance in utterances)
+    missing = [utterance for utterance in utterances if not os.path.isfile(output / utterance.audio)]
     intake.finish(output, config.table)
-    if not num_found:
+    if len(missing) == len(utterances):
+        first = os.path.normpath(output / missing[0].audio)
         where = os.path.join(config.audio_dir, config.path_template)
-        raise UserError(f"{config.table}: {len(utterances)} rows, but no file at {where}; correct --path_template")
-    if num_found < len(utterances):
-        print(f"{config.table}: {len(utterances) - num_found} of {len(utterances)} rows have no audio file")
+        told = f"{len(utterances)} rows, but no file at {where}; the first is looked for at {first}"
+        raise UserError(f"{config.table}: {told}; correct --path_template")
+    if missing:
+        told = f"{len(missing)} of {len(utterances)} rows have no audio file, {missing[0].id} is the first"
+        print(f"{config.table}: {told}; tokenizing lists them all")
     write_manifest(utterances, output / "manifest.jsonl")
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,11 +56,7 @@ def choose_rows(
         if names is not None:
             chosen = chosen[np.isin(speakers[chosen].astype(str), list(names))]
         if len(chosen) == 0:
-            known = sorted({str(name) for name in speakers[languages == spoken[index]]})
-            raise UserError(
-                f"voices.{language} is {names}, but {store.path} has no such utterance; "
-                f"its speakers of {language}: {', '.join(known[:20]) or 'none'}"
-            )
+            raise UserError(_no_voice(store, language, names, languages, speakers))
         if max_utterances is not None and len(chosen) > max_utterances:
             generator = np.random.default_rng([seed, index])
             chosen = np.sort(generator.choice(chosen, max_utterances, replace=False))
@@ -67,6 +64,24 @@ def choose_rows(
         indices.append(np.full(len(chosen), index))
     order = np.argsort(np.concatenate(rows), kind="stable")
     return np.concatenate(rows)[order].astype(np.int64), np.concatenate(indices)[order]
+
+
+def _no_voice(
+    store: UnitStore, language: str, names: Sequence[str] | None, languages: NDArray[Any], speakers: NDArray[Any]
+) -> str:
+    """What to say of a voice of which the store has nothing."""
+    spoken = languages == language_tag(language)
+    if not spoken.any():
+        there = sorted({str(tag) for tag in languages})
+        return (
+            f"voices names the language {language}, and {store.path} has {', '.join(there)}: "
+            f"name those that the model shall speak, --voices '{{{there[0]}: null}}'"
+        )
+    known = sorted({str(name) for name in speakers[spoken]})
+    return (
+        f"voices.{language} is {names}, but {store.path} has no such utterance; "
+        f"its speakers of {language}: {', '.join(known[:20])}"
+    )
 
 
 def prepare_mels(

@@ -66,6 +66,9 @@ def open_bytes(name: str) -> IO[bytes]:
     Raises:
         UserError: it cannot be opened.
     """
+    if os.path.isdir(name):
+        inside = os.path.join(name, "manifest.jsonl")
+        raise UserError(f"{name}: is a folder; name the file{f', {inside}' if os.path.isfile(inside) else ' in it'}")
     try:
         if name.endswith(_GZIPPED):
             return cast(IO[bytes], fsspec.open(name, "rb", compression="gzip").open())

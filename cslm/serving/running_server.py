@@ -157,5 +157,5 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         why = os.strerror(error.errno or 0)
-        raise UserError(f"port {port} of {host} cannot be listened on ({why}): give another") from error
+        raise UserError(f"port {port} of {host} cannot be listened on ({why}): give another, --port PORT") from error
     return listening

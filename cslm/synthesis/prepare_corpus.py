@@ -16,6 +16,7 @@ from cslm.configuration import parse_configuration, save_configuration, to_plain
 from cslm.corpora.intake import check_rejected_share
 from cslm.errors import UserError
 from cslm.files.written_yaml import expand_path
+from cslm.mistyped import meant
 
 CORPORA = {
     "village": "cslm.village.prepare_village:prepare_village",
@@ -64,7 +65,7 @@ def prepare_corpus(name: str, output: Path, options: Sequence[str] = ()) -> bool
             left out than ``max_rejected_share`` allows, and then the corpus is made all the same.
     """
     if name not in CORPORA:
-        raise UserError(f"there is no corpus {name!r}; choose one of {', '.join(CORPORA)}")
+        raise UserError(f"there is no corpus {name!r}{meant(name, CORPORA)}; choose one of {', '.join(CORPORA)}")
     module_name, function_name = CORPORA[name].split(":")
     function = getattr(importlib.import_module(module_name), function_name)
     config = parse_configuration(get_type_hints(function)["config"], options, f"prepare-corpus {name}")
@@ -103,7 +104,16 @@ def main(arguments: list[str]) -> None:
         raise UserError(usage)
     name, output = arguments[0], Path(expand_path(arguments[1]))
     made = prepare_corpus(name, output, arguments[2:])
-    print(f"{output}: {'made' if made else 'is already there, made with the same options'}")
+    print(f"{output}: {'made' if made else 'is already there, made with the same options'}{_counted(output)}")
+
+
+def _counted(output: Path) -> str:
+    """How long its manifest is, where it has one; to go behind what is said of a corpus."""
+    path = output / "manifest.jsonl"
+    if not path.is_file():
+        return ""
+    with path.open("rb") as lines:
+        return f"; {sum(1 for _ in lines):,} utterances in {path.name}"
 
 
 def _already_made(name: str, output: Path, config: Any) -> bool:
@@ -115,7 +125,12 @@ def _already_made(name: str, output: Path, config: Any) -> bool:
     wanted = {"corpus": name, **to_plain(config)}
     if isinstance(recorded, dict) and _same_corpus({**_defaults(config), **recorded}, wanted, config):
         return True
-    raise UserError(f"{output}: is not empty and holds another run; choose another folder or remove this one")
+    there = {**_defaults(config), **recorded} if isinstance(recorded, dict) else {}
+    others = [
+        f"{key} is {there.get(key)} there and {here} here" for key, here in wanted.items() if there.get(key) != here
+    ]
+    said = f": {', '.join(others)}" if there.get("corpus") == name else ""
+    raise UserError(f"{output}: is not empty and holds another run{said}; choose another folder or remove this one")
 
 
 def _same_corpus(recorded: Any, wanted: dict[str, Any], config: Any) -> bool:

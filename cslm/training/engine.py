@@ -55,12 +55,22 @@ def start_processes(num_threads: int | None = None) -> tuple[int, int]:
     if not deepspeed.comm.is_initialized():
         _skip_shared_memory_kernel()
         backend = get_accelerator().communication_backend_name()
-        deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False, timeout=_TIMEOUT)
+        try:
+            deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False, timeout=_TIMEOUT)
+        except torch.distributed.DistNetworkError as error:
+            raise _taken_port(error) from error
     if runs_on_cpu():
         torch.set_num_threads(num_threads or share_of_cores())
     else:
         get_accelerator().set_device(int(os.environ["LOCAL_RANK"]))
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def _taken_port(error: torch.distributed.DistNetworkError) -> Exception:
+    """What to say where the port at which processes meet is another program's; ``error`` itself where it is not."""
+    place = f"port {os.environ.get('MASTER_PORT')}, at which the processes of a run meet,"
+    said = f"{place} is taken, by another run perhaps: give another one, deepspeed --master_port PORT"
+    return UserError(said) if "EADDRINUSE" in str(error) else error
 
 
 def _check_launcher() -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from types import FrameType
 from typing import Any
 
 import torch
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""What a scheduler sends before it ends a job (Slurm: ``--signal=USR1@300``)."""
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+"""What a scheduler sends before it ends a job (Slurm: ``--signal=USR1@300``), and Ctrl+C."""
+
+_TOLD = b"Ctrl+C: the run saves and stops after this step; Ctrl+C again stops it at once, without saving\n"
 
 
 class StopSignal:
-    """Listens for :data:`SIGNALS`, in the main thread of every process."""
+    """Listens for :data:`SIGNALS`, in the main thread of every process. A second Ctrl+C stops it at once."""
 
     def __init__(self) -> None:
         self._received = False
+        self._interrupted = False
         self._asked: torch.Tensor | None = None
         self._before: dict[signal.Signals, Any] = {}
 
@@ -41,4 +46,9 @@ class StopSignal:
         return answer
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+            os.write(sys.stderr.fileno(), _TOLD)  # a print may be what was interrupted
         self._received = True

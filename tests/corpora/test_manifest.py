@@ -101,6 +101,14 @@ def test_a_missing_manifest(tmp_path):
         list(read_manifest(tmp_path / "none.jsonl"))
 
 
+def test_the_folder_of_a_corpus_for_its_manifest_was_called_a_wrong_path(tmp_path):
+    with pytest.raises(UserError, match=r"is a folder; name the file in it"):
+        list(read_manifest(tmp_path))
+    write_manifest([], tmp_path / "manifest.jsonl")
+    with pytest.raises(UserError, match=r"is a folder; name the file, .*manifest\.jsonl"):
+        list(read_manifest(tmp_path))
+
+
 def test_audio_is_found_from_the_manifest_s_folder(tmp_path):
     manifest = tmp_path / "corpus" / "m.jsonl"
     for audio, expected in [

@@ -42,7 +42,7 @@ def test_commas_and_a_byte_order_mark(audio):
 
 def test_a_row_without_audio_stays_and_is_counted(audio, capsys):
     assert len(list(read_manifest(table(audio, "id\ttext\na\tone\nc\ttwo\n")))) == 2
-    assert "1 of 2 rows have no audio file" in capsys.readouterr().out
+    assert "1 of 2 rows have no audio file, c is the first" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,11 @@ def test_a_row_without_audio_stays_and_is_counted(audio, capsys):
         ("id\ttext\na\tone\ttwo\n", {}, "line 2: has not as many columns"),
         ("id\ttext\na\t\n", {}, "line 2: the text is empty"),
         ("id\ttext\na\tone\n", {"path_template": "{name}.wav"}, "'name' is no column"),
-        ("id\ttext\na\tone\n", {"path_template": "{id}.flac"}, "no file at .*correct --path_template"),
+        (
+            "id\ttext\na\tone\n",
+            {"path_template": "{id}.flac"},
+            "no file at .*; the first is looked for at .*a.flac; correct --path_template",
+        ),
         ("id\ttext\na\tone\n", {"name": "table.dat"}, "--delimiter"),
         ("id\ttext\na\tone\n", {"table": "other.tsv"}, "other.tsv: no such table"),
         ("id\ttext\na\tone\n", {"audio_dir": "/nowhere"}, "/nowhere: no such folder"),

@@ -40,6 +40,12 @@ def test_a_second_run_with_the_same_options_does_nothing(tmp_path, audio, capsys
     assert "already there" in capsys.readouterr().out
 
 
+def test_a_corpus_was_made_without_a_word_on_how_large_it_is(tmp_path, audio, capsys):
+    main(["table", str(tmp_path / "out"), *options(audio)])
+    lines = len((tmp_path / "out" / "manifest.jsonl").read_text().splitlines())
+    assert f"made; {lines} utterances in manifest.jsonl" in capsys.readouterr().out
+
+
 def test_a_corpus_made_before_an_option_came_is_the_same(tmp_path, audio):
     assert prepare_corpus("table", tmp_path / "out", options(audio))
     path = tmp_path / "out" / "config.yaml"
@@ -54,7 +60,7 @@ def test_a_corpus_made_before_an_option_came_is_the_same(tmp_path, audio):
 
 def test_another_run_in_the_folder_is_left_alone(tmp_path, audio):
     assert prepare_corpus("table", tmp_path / "out", options(audio))
-    with pytest.raises(UserError, match="another run"):
+    with pytest.raises(UserError, match="another run: language is en there and zh here; choose"):
         prepare_corpus("table", tmp_path / "out", options(audio, "zh"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")

@@ -40,7 +40,7 @@ def run(
             if position.get("step", 0) == kill_at:
                 os.kill(os.getpid(), 9)
             if position.get("step", 0) == stop_at and rank == world_size - 1:
-                os.kill(os.getpid(), signal.SIGUSR1)
+                os.kill(os.getpid(), signal.Signals[os.environ.get("STOP_BY", "SIGUSR1")])
             return super().step(position, rank, world_size)
 
     def save(weights: dict, folder: Path) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 
 import pytest
 
 from cslm.errors import UserError
 from cslm.training.engine import start_engine
-from tests.training.processes import ROOT, finish, start
+from tests.training.processes import ROOT, clean_environment, finish, start
 from tests.worlds.flat_training import training_config
 from tests.worlds.tiny_stream import tiny_module
 
@@ -70,6 +73,21 @@ def test_settings_that_come_with_the_package_are_found_from_anywhere(tmp_path, m
     config = training_config(max_steps=1, zero_stage=2, deepspeed="recipes/deepspeed/zero1.json")
     with pytest.raises(UserError, match=r"zero1\.json has ZeRO stage 1"):
         start_engine(tiny_module(), config)
+
+
+def test_a_port_that_another_run_has_was_a_traceback(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+        environment = {**clean_environment(), **ranks, "MASTER_PORT": str(taken.getsockname()[1])}
+        command = "from cslm.errors import exit_with_status as run; from cslm.training.engine import start_processes; "
+        done = subprocess.run(
+            [sys.executable, "-c", command + "run(lambda: start_processes(1))"],
+            capture_output=True, text=True, check=False, env=environment, cwd=ROOT,
+        )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "is taken, by another run perhaps: give another one, deepspeed --master_port PORT" in done.stderr
 
 
 def test_the_others_timed_out_while_one_machine_prepared_its_data():

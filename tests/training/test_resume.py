@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 
 from cslm.errors import UserError, exit_with_status
 from cslm.training.state import SavedState, TrainingState, find_latest, needs_universal
+from cslm.training.stopping import StopSignal
 from tests.training.processes import ROOT, finish, start
 from tests.training.run_tiny import run
 
@@ -98,6 +100,21 @@ def test_a_signal_to_one_process_saves_and_stops_all(tmp_path, whole, monkeypatc
     finish(start(world_size, SCRIPT, str(tmp_path), "2", "8"))
     for one, other in zip(curve(tmp_path), curve(whole), strict=True):
         assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_ctrl_c_lost_all_steps_since_the_last_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setitem(os.environ, "STOP_AT_STEP", "4")
+    monkeypatch.setitem(os.environ, "STOP_BY", "SIGINT")
+    printed = finish(start(1, SCRIPT, str(tmp_path), "2", "8"), status=75)
+    assert "Ctrl+C: the run saves and stops after this step" in printed
+    assert "step 5 is saved" in printed and "Traceback" not in printed
+    assert (tmp_path / "checkpoints" / "latest").read_text() == "step-00000005\n"
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    with pytest.raises(KeyboardInterrupt), StopSignal():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_only_the_newest_checkpoints_stay(whole):

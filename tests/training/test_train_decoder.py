@@ -131,6 +131,7 @@ def test_two_processes_learn_the_same(world):
     ("more", "message"),
     [
         (["--voices", '{"en": ["nobody"]}'], "voices.en is"),
+        (["--voices", "{fr: null}"], r"voices names the language fr, and .* has en.*: .* --voices '{en: null}'"),
         (["--store", "nowhere"], "nowhere"),
         (["--manifest", "nowhere.jsonl"], r"nowhere\.jsonl"),
         (["--decoder.hop_length", "300"], "hop_length"),
