@@ -82,3 +82,16 @@ def test_the_first_turn_of_an_open_microphone() -> None:
 def test_an_unknown_activity_is_refused() -> None:
     with pytest.raises(UserError, match="no voice activity 'ears': choose energy or silero"):
         TurnDetector(RATE, 0.5, 0, 200, "ears")
+
+
+def test_a_second_rate_was_heard_at_the_first() -> None:
+    with pytest.raises(UserError, match="a piece of the question has 8000 Hz, the first"):
+        list(until_silence([(loud(500), RATE), (loud(500), 8000)]))
+
+
+@pytest.mark.parametrize("name", ["silence_sec", "longest_sec", "threshold"])
+def test_a_turn_without_an_end_was_promised_by_a_setting(name: str) -> None:
+    """NaN and what is below zero ended no turn, or all at once."""
+    for value in (float("nan"), -1.0):
+        with pytest.raises(UserError, match=f"{name} is {value}: it must be"):
+            next(until_silence([(loud(500), RATE)], **{name: value}))
