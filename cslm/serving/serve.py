@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +66,8 @@ def serve(config: ServeConfig) -> None:
     server = RunningServer(model, model.processor.name, options)
     for line in addresses(options.host, server.port, options.token):
         print(line, flush=True)
-    server.run()
+    with contextlib.suppress(KeyboardInterrupt):  # it was told how to end it
+        server.run()
 
 
 def addresses(host: str, port: int, token: str | None) -> list[str]:
