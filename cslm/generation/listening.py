@@ -48,9 +48,7 @@ def checked_pieces(pieces: AudioPieces) -> Iterator[tuple[NDArray[Any], int]]:
     first = None
     for piece in pieces:
         if not isinstance(piece, tuple) or len(piece) != 2 or not isinstance(piece[0], np.ndarray):
-            raise UserError(
-                f"a piece of the question is a {type(piece).__name__}: each must be (samples, rate), an array"
-            )
+            raise UserError("a piece of the question is no pair (samples, rate), the samples an array: give such pairs")
         if first is None:
             first = piece[1]
             checked_rate(first)

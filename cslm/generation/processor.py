@@ -293,7 +293,7 @@ class CSLMProcessor:
         return waveform
 
 
-_RATES_HZ = Range(least=1000, most=1_000_000)  # beyond them the resampler makes gigabytes, or never ends
+_RATES_HZ = Range(least=1000, most=768_000)  # beyond them the resampler makes gigabytes, or never ends
 
 
 def checked_rate(sample_rate_hz: Any) -> float:

@@ -144,7 +144,7 @@ def until_silence(
     detector = None
     for waveform, rate in checked_pieces(pieces):
         if detector is None:
-            detector = TurnDetector(rate, threshold, 300, 1000 * silence_sec, activity, 1000 * longest_sec)
+            detector = TurnDetector(round(rate), threshold, 300, 1000 * silence_sec, activity, 1000 * longest_sec)
         for event in detector.push(mono_float(waveform) if len(waveform) else np.zeros(0, np.float32)):
             if isinstance(event, Spoken):
                 yield event.samples, rate

@@ -77,6 +77,7 @@ def test_the_first_turn_of_an_open_microphone() -> None:
     assert sum(len(samples) for samples, _ in until_silence(pieces[:36])) == (1800 - 1200) * MS  # they end before it
     assert sum(len(samples) for samples, _ in until_silence(pieces, longest_sec=1.0)) == 1000 * MS
     assert list(until_silence([(quiet(3000), RATE)])) == []
+    assert list(until_silence([(loud(500), float(RATE))]))  # once a traceback
 
 
 def test_an_unknown_activity_is_refused() -> None:
