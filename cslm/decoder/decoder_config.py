@@ -51,7 +51,7 @@ class DecoderConfig:
     num_vocoder_blocks: int = 3
     """convolution blocks of the vocoder's net (harmonic)"""
     num_vocoder_corrections: int = 2
-    """times that the bands of what was made are measured and set right (harmonic): nearer to the log-mel, heard later"""
+    """times that the bands of what was made are measured and set right (harmonic): nearer the log-mel, heard later"""
     num_griffin_lim_iterations: int = 24
     """iterations of Griffin-Lim"""
     griffin_lim_momentum: float = 0.99

@@ -4,8 +4,9 @@ A net of convolutions alone cannot write the phase of a steady tone, which goes 
 still. So pitch is predicted, an oscillator turns at that pitch (the carried phase), and the net only says how loud
 harmonics and noise are in every bin, starting from the inverted mel filters. As in DDSP (Engel et al. 2020) the sound
 is learnt through spectra at several resolutions; as in iSTFTNet (Kaneko et al. 2022) an inverse STFT makes the
-samples. Spectra that overlap do not add up to what each of them was meant to be, so the bands of the sound are measured
-and set right, some times, as Griffin-Lim does with magnitudes: here the phases are good before. What a sample depends on is bounded but for the oscillator, whose phase is one number to carry.
+samples. Spectra that overlap do not add up to what each of them was meant to be. So the bands of the sound are
+measured and set right, some times, as Griffin-Lim does with magnitudes; here the phases are good before. What a sample
+depends on is bounded but for the oscillator, whose phase is one number to carry.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeGuard, cast
 
 import numpy as np
@@ -22,7 +22,7 @@ from cslm.codecs.units import Units
 from cslm.errors import UserError
 from cslm.generation.decoding import context_length
 from cslm.generation.forward_passes import ForwardPasses
-from cslm.generation.processor import Audio, CSLMProcessor, mono_float
+from cslm.generation.processor import Audio, CSLMProcessor, checked_rate, mono_float
 from cslm.sequences.prompts import PastTurn
 from cslm.sequences.sequence import as_written
 
@@ -38,6 +38,26 @@ _GUESSED_AT_ONCE = 6  # ids of the transcript that are written in advance, whene
 def comes_in_pieces(question: Question) -> TypeGuard[AudioPieces]:
     """Whether a question is an iterable of pieces: not a path, nor a waveform with its rate."""
     return not isinstance(question, str | os.PathLike | tuple)
+
+
+def checked_pieces(pieces: AudioPieces) -> Iterator[tuple[NDArray[Any], int]]:
+    """The same pieces, of one sample rate that sound can have.
+
+    Raises:
+        UserError: no pieces of sound.
+    """
+    if not isinstance(pieces, Iterable):
+        raise UserError(f"the question is a {type(pieces).__name__}: give a path, (samples, rate), or pieces of sound")
+    first = None
+    for piece in pieces:
+        if not isinstance(piece, tuple) or len(piece) != 2 or not isinstance(piece[0], np.ndarray):
+            raise UserError("a piece of the question is no pair (samples, rate), the samples an array: give such pairs")
+        if first is None:
+            first = piece[1]
+            checked_rate(first)
+        elif piece[1] != first:
+            raise UserError(f"a piece of the question has {piece[1]} Hz, the first {first}: give one rate")
+        yield piece
 
 
 class Listener:
@@ -217,11 +237,10 @@ def hear(
     Raises:
         UserError: a recording or a piece that cannot be used.
     """
-    pieces = question if comes_in_pieces(question) else None
-    if pieces is None:
+    if not comes_in_pieces(question):
         return Heard(processor.units(cast(Audio, question)), None)
     listener, ahead = Listener(processor), ReadAhead(model)
-    for waveform, rate in pieces:
+    for waveform, rate in checked_pieces(question):
         units = listener.push(waveform, rate)
         if question_language is not None and len(units):
             asked = (question_language, answer_language or question_language)

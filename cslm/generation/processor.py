@@ -23,6 +23,7 @@ from cslm.decoder.speech_decoder import CONFIG_FILE, SpeechDecoder
 from cslm.errors import UserError
 from cslm.model.backbone import load_text_tokenizer
 from cslm.model.checkpoint import CARD_FILE, DECODER_FOLDER, SPEECH_FOLDER, read_speech_section
+from cslm.ranges import Range
 from cslm.sequences.chain_of_modality import ParsedReply, parse_reply
 from cslm.sequences.chains import chain_of
 from cslm.sequences.prompts import PastTurn, conversation_prompt, prompt_for
@@ -242,7 +243,11 @@ class CSLMProcessor:
         voices = self.speech_decoder().voices
         if language in voices:
             return language
-        tag = language_tag(language)
+        try:
+            tag = language_tag(language)
+        except UserError:
+            message = f"{language!r} is no voice of the speech decoder, nor a language: give one of {', '.join(voices)}"
+            raise UserError(message) from None
         named = {language_tag(voice): voice for voice in voices}
         for name in (tag, tag.split("-")[0]):
             if name in named:
@@ -277,7 +282,7 @@ class CSLMProcessor:
     def _waveform(self, audio: Audio, codec: UnitCodec) -> NDArray[np.float32]:
         if isinstance(audio, tuple):
             name = "the waveform"
-            waveform = resample(mono_float(audio[0]), audio[1], codec.sample_rate_hz)
+            waveform = resample(mono_float(audio[0]), checked_rate(audio[1]), codec.sample_rate_hz)
         else:
             name = os.fspath(audio)
             waveform, _ = load_waveform(audio, sample_rate_hz=codec.sample_rate_hz)
@@ -286,6 +291,21 @@ class CSLMProcessor:
                 f"{name} is too short to hold speech ({len(waveform) / codec.sample_rate_hz:.3f} s): record it again"
             )
         return waveform
+
+
+_RATES_HZ = Range(least=1000, most=768_000)  # beyond them the resampler makes gigabytes, or never ends
+
+
+def checked_rate(sample_rate_hz: Any) -> float:
+    """A sample rate in Hz that sound can have.
+
+    Raises:
+        UserError: anything else.
+    """
+    is_number = isinstance(sample_rate_hz, int | float | np.number)
+    if not is_number or float(sample_rate_hz) not in _RATES_HZ:
+        raise UserError(f"the sample rate is {sample_rate_hz!r}: give that of the samples in Hz, {_RATES_HZ}")
+    return float(sample_rate_hz)
 
 
 def mono_float(waveform: NDArray[Any]) -> NDArray[np.float32]:

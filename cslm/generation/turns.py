@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cslm.audio.voice_activity import voice_activity
-from cslm.generation.listening import AudioPieces
+from cslm.errors import UserError
+from cslm.generation.listening import AudioPieces, checked_pieces
 from cslm.generation.processor import mono_float
+from cslm.ranges import Range
 
 _SHORTEST_MS = 60
 """Less of it is a click."""
@@ -132,13 +134,17 @@ def until_silence(
         activity: ``energy``, or ``silero`` (extra ``silero``).
 
     Raises:
-        UserError: no mono samples, or an unknown activity.
+        UserError: no mono samples of one rate, a setting out of its range, or an unknown activity.
         MissingExtraError: what the activity needs is not installed.
     """
+    settings = {"silence_sec": (silence_sec, Range(above=0)), "longest_sec": (longest_sec, Range(above=0))}
+    for name, (value, allowed) in {**settings, "threshold": (threshold, Range(0, 1))}.items():
+        if value not in allowed:
+            raise UserError(f"{name} is {value}: it must be {allowed}")
     detector = None
-    for waveform, rate in pieces:
+    for waveform, rate in checked_pieces(pieces):
         if detector is None:
-            detector = TurnDetector(rate, threshold, 300, 1000 * silence_sec, activity, 1000 * longest_sec)
+            detector = TurnDetector(round(rate), threshold, 300, 1000 * silence_sec, activity, 1000 * longest_sec)
         for event in detector.push(mono_float(waveform) if len(waveform) else np.zeros(0, np.float32)):
             if isinstance(event, Spoken):
                 yield event.samples, rate

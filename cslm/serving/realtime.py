@@ -131,6 +131,7 @@ class RealtimeConnection:
 
     async def _update(self, event: dict[str, Any]) -> None:
         refuse_unknown(event, {"session"}, "session.update")
+        _refuse_without(event, "session", "session.update")
         session = self._session.updated(field_of(event, "session", dict, {}), self._served)
         if session.detection != self._session.detection:
             self._questions.detect(session.detection)
@@ -139,6 +140,7 @@ class RealtimeConnection:
 
     async def _append(self, event: dict[str, Any]) -> None:
         refuse_unknown(event, {"audio"}, "input_audio_buffer.append")
+        _refuse_without(event, "audio", "input_audio_buffer.append")
         samples = await self._samples(event)
         if self._session.detection is None:
             self._questions.check_length(len(samples))
@@ -305,6 +307,11 @@ class RealtimeConnection:
                 self._is_gone = True
                 if self._reply is not None:
                     self._reply.place.cancel()
+
+
+def _refuse_without(event: dict[str, Any], name: str, kind: str) -> None:
+    if event.get(name) is None:
+        raise Refusal("missing_parameter", f"{kind} has no {name}: give it", param=name)
 
 
 def _read_sound(text: str, limits: LimitsConfig) -> NDArray[np.float32]:

@@ -66,7 +66,8 @@ def field_of(content: dict[str, Any], name: str, kinds: type | tuple[type, ...],
     wanted = kinds if isinstance(kinds, tuple) else (kinds,)
     if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
         names = " or ".join(_JSON_NAMES.get(kind, kind.__name__) for kind in wanted)
-        raise Refusal("invalid_type", f"{name} is {shown(value)}: give a {names}", param=name)
+        article = "an" if names[0] in "aeiou" else "a"
+        raise Refusal("invalid_type", f"{name} is {shown(value)}: give {article} {names}", param=name)
     return value
 
 
@@ -78,8 +79,13 @@ def number_of(content: dict[str, Any], name: str, default: float, least: float, 
     """
     value = field_of(content, name, (int, float), default)
     if not least <= value <= most:
-        raise Refusal("out_of_range", f"{name} is {shown(value)}: give {least:g} to {most:g}", param=name)
+        raise Refusal("out_of_range", f"{name} is {shown(value)}: give {plain(least)} to {plain(most)}", param=name)
     return float(value)
+
+
+def plain(number: float) -> str:
+    """A bound as people write it: all digits of whole numbers."""
+    return f"{number:.0f}" if float(number).is_integer() else f"{number:g}"
 
 
 def integer_of(content: dict[str, Any], name: str, default: int, least: int, most: int) -> int:

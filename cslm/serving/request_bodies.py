@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from starlette.requests import ClientDisconnect, Request
 
 from cslm.serving.limits import LimitsConfig
-from cslm.serving.refusals import Refusal
+from cslm.serving.refusals import Refusal, shown
 
 SMALL_BYTES = 64 * 1024
 """What is read in the server's loop at most; the rest is read on a thread."""
@@ -88,7 +88,7 @@ def parse_object(content: bytes, limits: LimitsConfig) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise Refusal("invalid_json", "what was sent is not JSON: send one object") from None
     if not isinstance(parsed, dict):
-        raise Refusal("invalid_json", f"what was sent is no JSON object but a {type(parsed).__name__}: send one object")
+        raise Refusal("invalid_json", f"what was sent is no JSON object but {shown(parsed)}: send one object")
     _check_depth(parsed)
     return parsed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from cslm.generation.decoding import DecodingConfig
 from cslm.generation.events import QuestionHeard, ReplyEnd
 from cslm.generation.forward_passes import ForwardPasses
 from cslm.generation.listening import Listener, ReadAhead, beginning_of
+from cslm.generation.turns import until_silence
 from tests.worlds.tiny_checkpoint import NUM_UNITS, tone
 
 BOUNDED = MelKMeansParameters(fixed_level=1, mean_share=0.0, num_warps=1, change_penalty=0.0)
@@ -163,3 +165,20 @@ def test_pieces_that_cannot_be_used_are_refused(bounded: CSLMForCausalLM) -> Non
     for pieces in ([], [(waveform[:0], 16000)], [(waveform[:20], 16000)]):
         with pytest.raises(UserError, match="too short to hold speech"):
             next(bounded.stream(pieces, "en", "en"))
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf"), 1e-3, 10**12, None, "16000"])
+def test_a_rate_that_is_none_was_not_refused(bounded: CSLMForCausalLM, rate: float) -> None:
+    """The resampler never ended where it was NaN, and made gigabytes where it was small."""
+    waveform = speech(0.8, 16000)
+    for question in ((waveform, rate), [(waveform, rate)], until_silence([(waveform, rate)])):
+        with pytest.raises(UserError, match="the sample rate is .*: give that of the samples in Hz, at least 1000"):
+            next(bounded.stream(question, "en", "en"))
+
+
+@pytest.mark.parametrize(
+    "question", [5, None, np.zeros(9), b"RIFF", ["x.wav"], [np.zeros(9)], [(np.zeros(9), 8000, 1)]]
+)
+def test_a_question_that_is_no_sound_was_a_traceback(bounded: CSLMForCausalLM, question: Any) -> None:
+    with pytest.raises(UserError, match="the question is a|a piece of the question is no pair"):
+        next(bounded.stream(question, "en", "en"))

@@ -77,8 +77,22 @@ def test_the_first_turn_of_an_open_microphone() -> None:
     assert sum(len(samples) for samples, _ in until_silence(pieces[:36])) == (1800 - 1200) * MS  # they end before it
     assert sum(len(samples) for samples, _ in until_silence(pieces, longest_sec=1.0)) == 1000 * MS
     assert list(until_silence([(quiet(3000), RATE)])) == []
+    assert list(until_silence([(loud(500), float(RATE))]))  # once a traceback
 
 
 def test_an_unknown_activity_is_refused() -> None:
     with pytest.raises(UserError, match="no voice activity 'ears': choose energy or silero"):
         TurnDetector(RATE, 0.5, 0, 200, "ears")
+
+
+def test_a_second_rate_was_heard_at_the_first() -> None:
+    with pytest.raises(UserError, match="a piece of the question has 8000 Hz, the first"):
+        list(until_silence([(loud(500), RATE), (loud(500), 8000)]))
+
+
+@pytest.mark.parametrize("name", ["silence_sec", "longest_sec", "threshold"])
+def test_a_turn_without_an_end_was_promised_by_a_setting(name: str) -> None:
+    """NaN and what is below zero ended no turn, or all at once."""
+    for value in (float("nan"), -1.0):
+        with pytest.raises(UserError, match=f"{name} is {value}: it must be"):
+            next(until_silence([(loud(500), RATE)], **{name: value}))

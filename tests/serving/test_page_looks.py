@@ -70,6 +70,56 @@ def test_a_phone_is_wide_enough(browser: Any, tmp_path: Path) -> None:
             assert box["height"] >= 40, name  # a thumb's
 
 
+IN_VIEW = """document.querySelector('#turns').lastElementChild.getBoundingClientRect().bottom
+  <= document.querySelector('#composer').getBoundingClientRect().top"""
+
+
+def test_on_a_phone_the_second_answer_grew_out_of_sight(browser: Any, tmp_path: Path) -> None:
+    phone = {"width": 390, "height": 700}
+    with visited(browser, Script(chunks=[LONG, LONG], pace=0.1), viewport=phone) as visit:
+        for number in (1, 2):
+            visit.wait_open()
+            visit.ask_by_file(tmp_path / "question.wav")
+            visit.wait_replied(number)
+        visit.wait(IN_VIEW)
+        visit.page.evaluate("document.documentElement.scrollTop = 0")  # who reads above is left there
+        visit.page.wait_for_timeout(200)
+        visit.page.evaluate("document.querySelector('#turns').lastElementChild.style.paddingBottom = '50px'")
+        visit.page.wait_for_timeout(200)
+        assert visit.page.evaluate("document.documentElement.scrollTop") == 0
+
+
+def test_on_a_phone_the_words_of_the_time_line_were_six_pixels_high(browser: Any, tmp_path: Path) -> None:
+    with visited(browser, Script(pace=0.1), viewport={"width": 390, "height": 700}) as visit:
+        ask_and_open_all(visit, tmp_path)
+        boxes = [text.bounding_box() for text in visit.page.locator(".line text").all()]
+        left = visit.page.locator(".line").bounding_box()["x"]
+        assert boxes and min(box["height"] for box in boxes) >= 10
+        assert min(box["x"] for box in boxes) >= left
+
+
+def test_an_answer_without_words_said_nothing(browser: Any, tmp_path: Path) -> None:
+    for chunks, said in (([Chunk("", [1], tones(440))], "spoke, and wrote no words"), ([], "answered nothing")):
+        with visited(browser, Script(chunks=chunks, pace=0.1)) as visit:
+            visit.wait_open()
+            visit.ask_by_file(tmp_path / "question.wav")
+            visit.wait_replied()
+            visit.wait(f"document.querySelector('.note').textContent.includes('{said}')")
+
+
+def test_the_settings_stayed_open_over_the_conversation(browser: Any) -> None:
+    with visited(browser, Script()) as visit:
+        visit.wait_open()
+        visit.page.click(".settings summary")
+        visit.page.focus("#theme")
+        visit.page.keyboard.press("Escape")
+        assert visit.page.evaluate("document.querySelector('.settings').open") is False
+        assert visit.page.evaluate("document.activeElement.tagName") == "SUMMARY"
+        visit.page.click(".settings summary")
+        visit.page.mouse.click(200, 450)
+        assert visit.page.evaluate("document.querySelector('.settings').open") is False
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_can_be_read(browser: Any, tmp_path: Path, scheme: str) -> None:
     with visited(browser, Script(pace=0.1, thoughts=(("core_question", "x"),)), color_scheme=scheme) as visit:

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -122,7 +123,9 @@ def test_help_needs_no_extra() -> None:
         assert ours <= {"running_server", "limits"}
 
 
-def test_the_command_listens_answers_and_ends(checkpoint: Path) -> None:
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_listens_answers_and_ends(checkpoint: Path, asked: int) -> None:
+    """Ctrl+C, which it says will end it, printed a traceback."""
     command = [sys.executable, str(ROOT / "recipes" / "serve.py"), str(checkpoint), "--port", "0", "--token", "random"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         try:
@@ -135,5 +138,5 @@ def test_the_command_listens_answers_and_ends(checkpoint: Path) -> None:
             with urllib.request.urlopen(asking, timeout=600) as answer:
                 assert json.load(answer)["data"][0]["id"] == "llama"
         finally:
-            running.terminate()
+            running.send_signal(asked)
             assert running.wait(600) in (0, -15, 143) and "Traceback" not in (running.stderr.read() or "")

@@ -217,6 +217,8 @@ def bad_events() -> Iterator[BadEvents]:
         yield BadEvents([json.dumps({"type": value})], "unknown_event")
     yield BadEvents([json.dumps({})], "unknown_event")
     append = "input_audio_buffer.append"
+    yield from (BadEvents([text], "missing_parameter") for text in (event(append), event("session.update")))
+    yield BadEvents([event(append, audio=None)], "missing_parameter")  # once a silence
     yield from (BadEvents([event(append, audio=value)], "invalid_type") for value in (1, [], {}, True))
     yield from (BadEvents([event(append, audio=value)], "invalid_base64") for value in ("x", "====", "a b", "é"))
     for length in (1, 3, 999):

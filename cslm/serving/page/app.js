@@ -27,6 +27,7 @@ class App {
     this.views = new Map();
     this.player = new Player((report) => this.played(report));
     this.microphone = new Microphone((pcm, peak) => this.heard(pcm, peak), () => this.microphoneEnded());
+    this.follows = true; // the end of the conversation is kept in view
     this.tape = new Tape();
     this.detection = undefined; // of turns, as the server was told
     this.asking = null; // the turn whose question is being spoken
@@ -48,6 +49,11 @@ class App {
   // What the user does
 
   wire() {
+    const settings = document.querySelector(".settings");
+    const closeSettings = () => {
+      if (settings.open && settings.contains(document.activeElement)) settings.querySelector("summary").focus();
+      settings.open = false;
+    };
     byId("stop").addEventListener("click", () => this.stop());
     byId("save").addEventListener("click", () => saveConversation(this.conversation.turns, this.session?.model ?? ""));
     byId("fresh").addEventListener("click", () => this.startOver());
@@ -62,8 +68,14 @@ class App {
       if (event.dataTransfer.files.length > 0) this.sendFile(event.dataTransfer.files[0]);
     });
     document.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && !byId("stop").disabled) this.stop();
+      if (event.key !== "Escape") return;
+      closeSettings();
+      if (!byId("stop").disabled) this.stop();
     });
+    document.addEventListener("pointerdown", ({ target }) => {
+      if (!settings.contains(target)) settings.open = false;
+    });
+    this.followTurns();
     byId("token").addEventListener("cancel", (event) => event.preventDefault());
     byId("token-form").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -79,6 +91,24 @@ class App {
     for (const input of document.querySelectorAll("input[name=mode]")) {
       input.addEventListener("change", () => this.setMode(input.value));
     }
+  }
+
+  /** What grows at the end is kept in view, until the user looks at something above it. */
+  followTurns() {
+    const page = document.documentElement;
+    let last = 0;
+    window.addEventListener("scroll", () => {
+      if (page.scrollTop < last - 2) this.follows = false;
+      if (page.scrollTop + page.clientHeight >= page.scrollHeight - 8) this.follows = true;
+      last = page.scrollTop;
+    }, { passive: true });
+    byId("turns").addEventListener("click", ({ target }) => {
+      if (target.closest("summary")) this.follows = false; // what opens is looked at from its beginning
+    });
+    const observer = new ResizeObserver(() => {
+      if (this.follows) page.scrollTop = page.scrollHeight;
+    });
+    for (const id of ["turns", "composer"]) observer.observe(byId(id));
   }
 
   setting(id, name) {
@@ -397,7 +427,7 @@ class App {
     if (event.type === "response.output_item.added" && turn.isStopped) this.truncate(turn, 0);
     if (event.type === "input_audio_buffer.committed" && this.asking === turn) this.speechStopped(event);
     if (event.type === "conversation.item.input_audio_transcription.completed") this.announce(`Heard: ${turn.questionText}`);
-    if (event.type === "response.done" && turn.numSamples === 0) this.announce(`Answer: ${turn.answerText || turn.detail}`);
+    if (event.type === "response.done" && turn.numSamples === 0) this.announce(`Answer: ${turn.answerText || turn.detail || turn.emptiness}`);
     if (event.type === "response.created" || event.type === "response.done") this.show();
   }
 
@@ -468,6 +498,7 @@ class App {
     const view = new TurnView(turn, (...what) => this.replay(...what));
     this.views.set(turn, view);
     byId("turns").append(view.root);
+    this.follows = true;
     view.root.scrollIntoView({ block: "end", behavior: "smooth" });
     this.show();
     return turn;

@@ -45,6 +45,12 @@ export class Turn {
     return this.chunks.map((chunk) => chunk.text).join("");
   }
 
+  /** What is said of an answer that has no words. */
+  get emptiness() {
+    if (this.status !== "completed" || this.answerText.trim()) return "";
+    return this.numSamples > 0 ? "The model spoke, and wrote no words." : "The model answered nothing.";
+  }
+
   chunk(number) {
     while (this.chunks.length <= number) this.chunks.push({ text: "", units: [], start: null, textAt: null });
     return this.chunks[number];

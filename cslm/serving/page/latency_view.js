@@ -46,7 +46,7 @@ function account({ player }) {
 }
 
 const WIDTH = 600;
-const LEFT = 64;
+const LEFT = 80;
 const ROW = 22;
 
 /** Chunks as they are written, and as they are heard. */

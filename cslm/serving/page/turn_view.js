@@ -92,7 +92,7 @@ export class TurnView {
       if (spans[number].textContent !== chunk.text) spans[number].textContent = chunk.text;
     });
     if (spans.length === 0) this.answer.text.textContent = { waiting: "…", answering: "…" }[turn.status] ?? "";
-    const note = [NOTES[turn.status], turn.status === "failed" && turn.detail, stoppedAt(turn)].filter(Boolean).join(" ");
+    const note = [NOTES[turn.status], turn.status === "failed" && turn.detail, turn.emptiness, stoppedAt(turn)].filter(Boolean).join(" ");
     this.answer.note.textContent = note;
     this.answer.note.hidden = note === "";
   }
