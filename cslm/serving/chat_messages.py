@@ -111,7 +111,9 @@ class GivenAnswers:
         if (text is None) == (audio is None):
             told = f"{where} must have audio with its id, or content where the answer was text alone"
             raise Refusal("unsupported_messages", told, param="messages")
-        refuse_unknown(audio or {}, {"id"}, f"{where}.audio")
+        if set(audio or {}) - {"id"}:
+            told = f"{where}.audio has more than an id, which alone is read here: give the id alone"
+            raise Refusal("unknown_parameter", told, param="audio")
         audio_id = None if audio is None else field_of(audio, "id", str, "")
         with self._lock:
             given = self._given.get(_name(asked, text or "", audio_id))
