@@ -53,9 +53,9 @@ def served_replies(
     """The figures of this module, for a model and some questions, which are asked in turn."""
     limits = LimitsConfig(num_replies=max(8, num_connections), max_new_tokens=max_new_tokens)
     questions = [_Question(one) for one in asked]
-    with _serving(model, limits) as server, _Client(server, questions[0]) as client:
-        cold = client.ask(questions[0])
-        warm = [client.ask(one) for one in questions]
+    with _serving(model, limits) as server:
+        cold = _ask(server, questions[0])
+        warm = [_ask(server, one) for one in questions]
         found: dict[str, Any] = {
             "clock": "time.monotonic, server and clients in one process",
             "num_replies": len(warm),
@@ -63,7 +63,7 @@ def served_replies(
             "first_audio": {"cold": cold.first_audio_ms, "warm": spread([reply.first_audio_ms for reply in warm])},
             "whole": {"cold": cold.whole_ms, "warm": spread([reply.whole_ms for reply in warm])},
             "connections": _connections(server, questions, num_connections),
-            "cancel": _cancels(server, model, client, questions, num_cancels),
+            "cancel": _cancels(server, model, questions, num_cancels),
         }
     found["first_audio_by_floor"] = _by_floor(model, questions, warm, max_new_tokens)
     found["refusal"] = _refusals(model, questions, max_new_tokens, num_refusals)
@@ -153,6 +153,12 @@ class _Client:
         return reply
 
 
+def _ask(server: RunningServer, question: _Question, at_once: Callable[[], Any] = lambda: None) -> _Reply:
+    """A conversation of its own, in the languages of the question: turns before it would be read too."""
+    with _Client(server, question) as client:
+        return client.ask(question, at_once)
+
+
 @contextlib.contextmanager
 def _serving(model: Any, limits: LimitsConfig) -> Iterator[RunningServer]:
     options = ServerOptions(port=0, hosts=LOCAL_NAMES, limits=limits)
@@ -163,41 +169,39 @@ def _serving(model: Any, limits: LimitsConfig) -> Iterator[RunningServer]:
 def _connections(server: RunningServer, questions: Sequence[_Question], count: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for number in (1, count):
-        with contextlib.ExitStack() as stack:
-            clients = [stack.enter_context(_Client(server, questions[0])) for _ in range(number)]
-            together = threading.Barrier(number)
-            pool = stack.enter_context(ThreadPoolExecutor(number))
-            replies: list[_Reply] = []
+        together = threading.Barrier(number)
+        replies: list[_Reply] = []
+        with ThreadPoolExecutor(number) as pool:
             for place in range(len(questions)):
                 asked = [questions[(place + shift) % len(questions)] for shift in range(number)]
-                replies += pool.map(_Client.ask, clients, asked, [together.wait] * number)
+                replies += pool.map(_ask, [server] * number, asked, [together.wait] * number)
         found[str(number)] = spread([reply.first_audio_ms for reply in replies])
     one, many = found["1"], found[str(count)]
     found["p95_by_one"] = many["p95"] / one["p95"] if one and many else None
     return found
 
 
-def _cancels(
-    server: RunningServer, model: Any, client: _Client, questions: Sequence[_Question], count: int
-) -> dict[str, Any]:
+def _cancels(server: RunningServer, model: Any, questions: Sequence[_Question], count: int) -> dict[str, Any]:
     last_pass = [0.0]
     hook = model.register_forward_hook(lambda *_: last_pass.__setitem__(0, time.monotonic()))
     numbers, to_model, to_client = np.random.default_rng(0), [], []
     for place in range(count):
-        client.question(questions[place % len(questions)])
-        client.send("response.create")
-        client.until("response.created")
-        for _ in range(int(numbers.integers(1, 12))):
-            if client.next()["type"] == "response.done":
-                break
-        else:
-            start = time.monotonic()
-            client.send("response.cancel")
-            client.until("response.done")
-            to_client.append(1000 * (time.monotonic() - start))
-            while any(server.served.places.counts()):
-                time.sleep(0.001)
-            to_model.append(1000 * max(0.0, last_pass[0] - start))
+        question = questions[place % len(questions)]
+        with _Client(server, question) as client:
+            client.question(question)
+            client.send("response.create")
+            client.until("response.created")
+            for _ in range(int(numbers.integers(1, 12))):
+                if client.next()["type"] == "response.done":
+                    break
+            else:
+                start = time.monotonic()
+                client.send("response.cancel")
+                client.until("response.done")
+                to_client.append(1000 * (time.monotonic() - start))
+                while any(server.served.places.counts()):
+                    time.sleep(0.001)
+                to_model.append(1000 * max(0.0, last_pass[0] - start))
     hook.remove()
     return {"count": len(to_model), "to_last_pass": spread(to_model), "to_response_done": spread(to_client)}
 

@@ -31,8 +31,12 @@ class CropBatch:
     """float32 (batch, mel frames, bands): where the flow starts"""
     times: Tensor
     """float32 (batch,): how far each has flowed, 0 to 1"""
+    sounding: Tensor
+    """int64 (sounding,): the windows that the vocoder learns from, one at least"""
+    num_sound_frames: Tensor
+    """int64 (sounding,): their spectrogram frames, 0 where there is nothing to learn from"""
     waveform: Tensor
-    """float32 (batch, mel frames, hop length): samples from the centre of each frame on; none without a vocoder"""
+    """float32 (sounding, mel frames, hop length): samples from the centre of each frame on; none without a vocoder"""
     source: Tensor
     """float32, the same shape: standard normal numbers, the noise that the vocoder shapes"""
 
@@ -42,8 +46,9 @@ class CropBatch:
         return self.mel.shape[0] * self.mel.shape[1]
 
     def counts(self) -> dict[str, int]:
-        """What a term may be a mean over: ``mel_frames``."""
-        return {"mel_frames": int(self.num_mel_frames.sum())}
+        """What a term may be a mean over: ``mel_frames``, and with a vocoder that learns ``sound_frames``."""
+        counts = {"mel_frames": int(self.num_mel_frames.sum())}
+        return counts | ({"sound_frames": int(self.num_sound_frames.sum())} if self.waveform.shape[-1] else {})
 
     def to(self, device: torch.device) -> CropBatch:
         """The same on a device."""

@@ -20,6 +20,7 @@ from cslm.decoder.speech_decoder import GROUPS, VOCODER_GROUP
 from cslm.decoder.time_grid import TimeGrid
 
 _ORDER, _CROP = 0, 1  # what a random generator is for
+_OF_SOUND = ("waveform", "source")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,14 @@ class DecoderStream:
     """Crops of random utterances: every utterance once in an epoch, the window drawn anew each time."""
 
     def __init__(
-        self, data: DecoderData, grid: TimeGrid, crop_frames: int, crops_per_step: int, crops_per_micro: int, seed: int
+        self,
+        data: DecoderData,
+        grid: TimeGrid,
+        crop_frames: int,
+        crops_per_step: int,
+        crops_per_micro: int,
+        seed: int,
+        vocoder_every: int = 1,
     ) -> None:
         """Make a stream.
 
@@ -45,10 +53,12 @@ class DecoderStream:
             crop_frames: spectrogram frames of a window; shorter utterances are taken whole.
             crops_per_step: over all processes.
             crops_per_micro: in one micro-batch.
+            vocoder_every: the vocoder learns from one window of so many.
         """
-        assert min(crop_frames, crops_per_step, crops_per_micro) > 0, "an empty step"
+        assert min(crop_frames, crops_per_step, crops_per_micro, vocoder_every) > 0, "an empty step"
         self.data, self.grid, self.seed = data, grid, seed
         self.crop_frames, self.crops_per_step, self.crops_per_micro = crop_frames, crops_per_step, crops_per_micro
+        self._vocoder_every = vocoder_every
         self._num_mel_frames = data.mels.num_frames
         self._order = functools.lru_cache(maxsize=2)(self._draw_order)
 
@@ -68,7 +78,7 @@ class DecoderStream:
             micro_batches=[self._micro_batch(part) for part in parts[rank::world_size]],
             position={"draw": first + self.crops_per_step},
             consumed={"decoder": num_mel_frames},
-            counts={"mel_frames": num_mel_frames},
+            counts={"mel_frames": num_mel_frames, **self._sound_counts(crops)},
         )
 
     def crop(self, draw: int) -> Crop:
@@ -83,10 +93,27 @@ class DecoderStream:
     def _draw_order(self, epoch: int) -> NDArray[np.int64]:
         return np.random.default_rng([self.seed, _ORDER, epoch]).permutation(len(self.data.rows))
 
+    def _sound_counts(self, crops: list[Crop]) -> dict[str, int]:
+        num_frames = sum(crop.num_mel_frames for crop in crops if self._sounds(crop))
+        return {"sound_frames": num_frames} if self.data.mels.samples_a_frame else {}
+
+    def _sounds(self, crop: Crop) -> bool:
+        """Whether the vocoder learns from it: of a step always one at least."""
+        every = min(self._vocoder_every, self.crops_per_step)
+        return self.data.mels.samples_a_frame > 0 and crop.draw % every == 0
+
     def _micro_batch(self, crops: list[Crop]) -> CropBatch:
         """Crops padded to one batch; without crops, one item of padding alone."""
         items = [self._item(crop) for crop in crops] or [self._nothing()]
-        return CropBatch(**{name: _stack([item[name] for item in items]) for name in items[0]})
+        sounding = [place for place, crop in enumerate(crops) if self._sounds(crop)]
+        lengths = [crops[place].num_mel_frames for place in sounding]
+        sounds = [items[place] for place in sounding or [0]]
+        batch = {name: _stack([item[name] for item in items]) for name in items[0] if name not in _OF_SOUND}
+        num_frames = batch["mel"].shape[1]
+        batch |= {
+            name: _longer(_stack([item[name] for item in sounds])[:, :num_frames], num_frames) for name in _OF_SOUND
+        }
+        return CropBatch(sounding=torch.tensor(sounding or [0]), num_sound_frames=torch.tensor(lengths or [0]), **batch)
 
     def _item(self, crop: Crop) -> dict[str, Tensor]:
         units = self.data.store.row(int(self.data.rows[crop.utterance])).units
@@ -97,7 +124,9 @@ class DecoderStream:
         window = Units(units.ids[first:stop], durations[first:stop])
         mel = self.data.mels.read(crop.utterance, crop.first_mel_frame, crop.num_mel_frames)
         generator = np.random.default_rng([self.seed, _CROP, crop.draw, 1])
-        waveform = self.data.mels.read_waveform(crop.utterance, crop.first_mel_frame, crop.num_mel_frames)
+        waveform = np.zeros((0, self.data.mels.samples_a_frame), np.float32)
+        if self._sounds(crop):
+            waveform = self.data.mels.read_waveform(crop.utterance, crop.first_mel_frame, crop.num_mel_frames)
         voice = int(self.data.voices[crop.utterance])
         return self._tensors(window, voice, mel, positions - first, waveform, generator)
 
@@ -131,6 +160,11 @@ class DecoderStream:
             "source": generator.standard_normal(waveform.shape, dtype=np.float32),
         }
         return {name: torch.as_tensor(value) for name, value in arrays.items()}
+
+
+def _longer(value: Tensor, length: int) -> Tensor:
+    """``(batch, time, width)`` with zeros behind it up to a length."""
+    return torch.nn.functional.pad(value, (0, 0, 0, length - value.shape[1]))
 
 
 def _stack(values: list[Tensor]) -> Tensor:

@@ -85,7 +85,7 @@ class SpeechDecoder(nn.Module):
         return self.card.voices
 
     def forward(self, batch: CropBatch) -> Objective:
-        """Errors of the mean, the flow and the durations, all of them means over spectrogram frames."""
+        """Errors of mean, flow and durations, and of a vocoder that learns: means over spectrogram frames."""
         mel_mask = length_mask(batch.num_mel_frames, batch.mel.shape[1])
         mel = (batch.mel - self.mel_mean) / self.mel_deviation
         condition, mean = self.encoder(
@@ -107,9 +107,11 @@ class SpeechDecoder(nn.Module):
         sums, counts = [mean_sum, flow_sum, duration_sum], [num_mel_frames, num_mel_frames, num_units]
         right = [torch.zeros_like(correct), torch.zeros_like(correct), correct]
         if self.vocoder.is_trained:
-            errors = vocoder_errors(self.vocoder, batch.mel, batch.waveform, mel_mask, batch.source)
-            terms["vocoder"] = Term((errors * weights).sum(), "mel_frames")
-            sums, counts = [*sums, terms["vocoder"].sum], [*counts, num_mel_frames]
+            sound_mask = length_mask(batch.num_sound_frames, batch.mel.shape[1])
+            true = batch.mel[batch.sounding] * sound_mask
+            errors = vocoder_errors(self.vocoder, true, batch.waveform, sound_mask, batch.source)
+            terms["vocoder"] = Term((errors * sound_mask.squeeze(-1)).sum(), "sound_frames")
+            sums, counts = [*sums, terms["vocoder"].sum], [*counts, sound_mask.sum()]
             right = [*right, torch.zeros_like(correct)]
         return Objective(terms, GroupReport(torch.stack(sums).detach(), torch.stack(counts), torch.stack(right)))
 

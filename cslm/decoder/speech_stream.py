@@ -22,6 +22,8 @@ from cslm.decoder.speech_decoder import SpeechDecoder
 MEL_FRAMES_A_TIME = 24
 """fewer new frames are not worth a window: 0.28 s at 22,050 Hz"""
 
+_ROWS_A_TIME = 4  # whose durations are worth a pass: each takes the language model beside it time
+
 
 class Sound(NamedTuple):
     """The next samples of an utterance."""
@@ -86,6 +88,8 @@ class SpeechStream:
         """Compute window after window; where each ends does not depend on how units came together."""
         known = len(self._durations)
         self._predict_durations()
+        if known == len(self._durations) and not self._ended:
+            return Sound(np.zeros(0, np.float32), ())
         borders = np.concatenate([[0], np.cumsum(self._durations)])
         parts = [np.zeros(0, np.float32)]
         for num_rows in range(known + 1, len(self._durations) + 1):
@@ -111,7 +115,7 @@ class SpeechStream:
         known, merged = len(self._durations), self._ids.shape[1] == 1
         reach = self._predictor.reach if merged else 0
         stop = len(self._ids) - (0 if self._ended else reach)
-        if stop <= known:
+        if stop - known < (1 if self._ended else _ROWS_A_TIME):
             return
         if not merged:
             self._durations = np.ones(stop, np.int64)

@@ -19,7 +19,9 @@ from cslm.generation.speaker import Made, Speaker
 class ReplyTeller:
     """Tells one reply from its ids, wherever they are written: texts and units at once, sound as it is made.
 
-    The decoder works on another thread. The first sound is held back as :class:`FirstChunk` says.
+    The decoder works on another thread. The first sound is held back as :class:`FirstChunk` says. Where ids are written
+    on the thread that reads the events, none is written while the first window is made: it is what is waited for, and
+    beside each other both would take longer.
     """
 
     def __init__(
@@ -75,7 +77,8 @@ class ReplyTeller:
                     took = now - before if writing_sec is None else writing_sec()
                     self._rule.wrote(took, asked, self._is_unit(token_id))
                 yield from self._hand_over(events)
-                yield from self._sounds(wait=False)
+                alone = writing_sec is None and not self._rule.sound_sec
+                yield from self._sounds(wait=alone and self._speaker is not None)
                 before = self._clock()
             yield from self._hand_over(self._scribe.finish(self._clock()))
             if self._speaker is not None:

@@ -50,6 +50,8 @@ class TrainDecoderConfig:
     """folder that relative paths start from"""
     crop_frames: int = 220
     """spectrogram frames of one training example; shorter utterances are taken whole"""
+    vocoder_every: int = 4
+    """a vocoder that is trained learns from one example of so many: it needs fewer, and each costs it more"""
     max_utterances: int | None = None
     """most utterances of a voice, drawn by the seed; null takes all"""
 
@@ -61,8 +63,8 @@ class TrainDecoderConfig:
         """
         if not self.voices:
             raise UserError("voices is empty: name a language and its speaker, as in voices: {en: [NAME]}")
-        if self.crop_frames < 1 or (self.max_utterances is not None and self.max_utterances < 1):
-            raise UserError("crop_frames and max_utterances must be at least 1")
+        if min(self.crop_frames, self.vocoder_every) < 1 or (self.max_utterances or 1) < 1:
+            raise UserError("crop_frames, vocoder_every and max_utterances must be at least 1")
         check_vocoder(self.decoder.vocoder)
         if (self.decoder.vocoder == "hifigan") != (self.decoder.vocoder_model is not None):
             raise UserError(
@@ -179,6 +181,7 @@ def _open_stream(config: TrainDecoderConfig, data: DecoderData, decoder: SpeechD
         crops_per_step=max(1, training.tokens_per_step // config.crop_frames),
         crops_per_micro=max(1, training.tokens_per_micro_batch // config.crop_frames),
         seed=training.seed,
+        vocoder_every=config.vocoder_every,
     )
 
 

@@ -51,7 +51,11 @@ def test_an_answer_is_known_by_the_name_of_its_sound_or_by_its_text(named: dict[
         ([FIRST, {"role": "assistant"}, SECOND], "unsupported_messages", r"messages\[1\] must have audio"),
         ([FIRST, NAMED | {"name": "Anna"}, SECOND], "unknown_parameter", "'name'"),
         ([FIRST, NAMED | {"tool_calls": [1]}, SECOND], "unsupported_parameter", "tool_calls"),
-        ([FIRST, {"role": "assistant", "audio": {"id": "audio_1", "data": "x"}}, SECOND], "unknown_parameter", "id alone"),
+        (
+            [FIRST, {"role": "assistant", "audio": {"id": "audio_1", "data": "x"}}, SECOND],
+            "unknown_parameter",
+            "id alone",
+        ),
         ([FIRST, {"role": "assistant", "audio": {"id": 1}}, SECOND], "invalid_type", "id is 1"),
     ],
 )
