@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from cslm.decoder.decoder_batches import DecoderStream
 from cslm.decoder.speech_decoder import GROUPS, SpeechDecoder
 from cslm.decoder.time_grid import TimeGrid
 from tests.worlds.equal_batches import equal
-from tests.worlds.tone_voices import CARD
+from tests.worlds.tone_voices import CARD, TINY, open_data
 
 GRID = TimeGrid(25.0, 22050, 256)
 
@@ -39,6 +41,39 @@ def test_processes_share_one_global_batch(stream, world_size):
     together = [batch for share in shares for batch in share.micro_batches if batch.num_mel_frames.sum()]
     assert len(together) == len(whole.micro_batches)
     assert all(any(equal(batch, other) for other in together) for batch in whole.micro_batches)
+
+
+@pytest.fixture(scope="module")
+def sounding_data(tones, tmp_path_factory):
+    """With waveforms, as a vocoder that learns needs them."""
+    return open_data(tones, tmp_path_factory.mktemp("sounding"), replace(TINY, vocoder="harmonic"))
+
+
+@pytest.mark.parametrize(("every", "sounding"), [(1, [0, 1, 2, 3, 4, 5]), (3, [0, 3]), (100, [0])])
+def test_a_vocoder_learns_from_one_window_of_so_many(sounding_data, every, sounding):
+    step = DecoderStream(sounding_data, GRID, 48, 6, 6, 3, every).step({}, 0, 1)
+    (batch,) = step.micro_batches
+    assert batch.sounding.tolist() == sounding and batch.counts() == step.counts
+    assert step.counts == {"mel_frames": 6 * 48, "sound_frames": len(sounding) * 48}
+    whole = DecoderStream(sounding_data, GRID, 48, 6, 6, 3, 1).step({}, 0, 1).micro_batches[0]
+    assert torch.equal(batch.waveform, whole.waveform[sounding]) and batch.waveform.abs().sum() > 0
+    assert torch.equal(batch.source, whole.source[sounding])
+    decoder = SpeechDecoder(replace(CARD, decoder=replace(TINY, vocoder="harmonic")))
+    report = decoder(batch).report
+    assert report.counts.tolist()[-1] == len(sounding) * 48
+
+
+def test_what_a_vocoder_learns_does_not_depend_on_how_windows_are_shared_out(sounding_data):
+    torch.manual_seed(0)
+    decoder = SpeechDecoder(replace(CARD, decoder=replace(TINY, vocoder="harmonic")))
+    sums = []
+    for per_micro, ranks in ((6, 1), (2, 1), (1, 4)):
+        stream = DecoderStream(sounding_data, GRID, 48, 6, per_micro, 3, 3)
+        parts = [part for rank in range(ranks) for part in stream.step({}, rank, ranks).micro_batches]
+        assert sum(part.counts()["sound_frames"] for part in parts) == 2 * 48
+        with torch.no_grad():
+            sums.append(sum(float(decoder(part).terms["vocoder"].sum) for part in parts))
+    assert sums == pytest.approx([sums[0]] * 3, rel=1e-4)
 
 
 def test_every_utterance_once_an_epoch(stream):

@@ -39,14 +39,13 @@ KINDS = {
     "pretrain": (PretrainConfig, []),
     "train": (PretrainConfig, []),
     "decoder": (TrainDecoderConfig, []),
-    "decoder_live": (TrainDecoderConfig, []),
     "finetune": (FinetuneConfig, []),
     "asr": (PretrainConfig, []),
     **dict.fromkeys(("explicit", "compressed", "removed", "direct", "transcript_then_answer"), (FinetuneConfig, [])),
     **dict.fromkeys(("prompt_asr", "prompt_explicit", "prompt_compressed", "prompt_direct"), (TrainPromptConfig, [])),
 }
 WITHOUT_DECODER = ("paper/", "xs_cot/")
-MEASURED_ONLY = ("decoder_live", "tokenizer_bounded")
+MEASURED_ONLY = ("tokenizer_bounded",)
 """of the small village, beside the stages of its quickstart"""
 NOT_TRAINED = ("tokenizer", "tokenizer_bounded", "score")
 # the recipes that learn from the village, whose tiny form the tests have
@@ -86,8 +85,6 @@ def test_both_sizes_of_the_village_have_the_same_files():
 
 def test_what_is_measured_against_a_stage_differs_from_it_in_one_thing():
     small = RECIPES / "village" / "small"
-    live, usual = (yaml.safe_load((small / f"{name}.yaml").read_text("utf-8")) for name in ("decoder_live", "decoder"))
-    assert live == {**usual, "output": "decoder_live", "decoder": {"vocoder": "harmonic"}}
     bounded = yaml.safe_load((small / "tokenizer_bounded.yaml").read_text("utf-8"))
     parameters = MelKMeansParameters(**bounded.pop("parameters"))
     assert bounded == yaml.safe_load((small / "tokenizer.yaml").read_text("utf-8"))

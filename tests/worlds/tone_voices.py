@@ -71,10 +71,10 @@ def make_corpus(folder: Path, num_utterances: int = 12, num_units: int = 12) -> 
     return folder / "manifest.jsonl"
 
 
-def open_data(folder: Path, mels: Path) -> DecoderData:
+def open_data(folder: Path, mels: Path, config: DecoderConfig = TINY) -> DecoderData:
     store = UnitStore.open(folder / "units")
     rows, voices = choose_rows(store, VOICES, None, seed=0)
-    cache = prepare_mels(store, rows, folder / "manifest.jsonl", mels, TINY, num_workers=1)
+    cache = prepare_mels(store, rows, folder / "manifest.jsonl", mels, config, num_workers=1)
     return DecoderData(store, rows, voices, cache)
 
 
