@@ -24,6 +24,8 @@ from cslm.decoder.frame_noise import NORMAL, frame_noise
 
 _LOUDEST = 4.0  # e-folds that the net may move a bin up or down
 _QUIETEST = 1e-5
+_SPREAD_SEC = 0.006  # how much later the highest band sounds
+_KNEE = 0.8  # samples beyond are pressed together, so that none is cut off
 _MOST_CORRECTED = 2.0  # e-folds of a band at a time
 
 
@@ -50,11 +52,15 @@ class HarmonicVocoder(nn.Module):
         self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("shares", filters.T / filters.sum(dim=1).clamp(min=_QUIETEST), persistent=False)
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        hz = torch.fft.rfftfreq(config.n_fft, 1 / config.sample_rate_hz)
+        angles = -math.pi * _SPREAD_SEC * hz.square() / config.f_max
+        self.register_buffer("spread", torch.polar(torch.ones_like(angles), angles), persistent=False)
 
     inverse: Tensor  # (bands, bins)
     filters: Tensor  # (bins, bands)
     shares: Tensor  # (bands, bins): of each band in a bin, 1 over all bands where there is one
     window: Tensor  # (n_fft,)
+    spread: Tensor  # (bins,) complex, of magnitude 1
 
     @property
     def reach(self) -> int:
@@ -97,7 +103,9 @@ class HarmonicVocoder(nn.Module):
         return hz, voiced, _LOUDEST * torch.tanh(gains / _LOUDEST)
 
     def sound(self, log_mel: Tensor, hz: Tensor, phases: Tensor, gains: Tensor, noise: Tensor, mask: Tensor) -> Tensor:
-        """Waveforms (batch, frames * hop_length).
+        """Waveforms (batch, frames * hop_length) in [-1, 1].
+
+        The harmonics of the oscillator all peak at once, louder than any voice. So high ones sound a little later.
 
         Args:
             hz, phases: (batch, frames) of the oscillator.
@@ -105,17 +113,18 @@ class HarmonicVocoder(nn.Module):
             noise: (batch, frames, hop_length) standard normal.
             mask: (batch, frames, 1), 0 for frames behind the end of an item, which are silent.
         """
-        spread = self.window.square().sum().sqrt()  # of a source of power 1 in a bin
-        envelope = (log_mel.exp() @ self.inverse).clamp(min=_QUIETEST) / spread * mask
+        deviation = self.window.square().sum().sqrt()  # of a source of power 1 in a bin
+        envelope = (log_mel.exp() @ self.inverse).clamp(min=_QUIETEST) / deviation * mask
         harmonic = _oscillate(hz, phases, self.hop_length, self.sample_rate_hz).to(log_mel)
         harmonics, breath = (
             self.spectra((source * mask).flatten(1)) * (envelope * gains[:, :, place].exp())
             for place, source in enumerate((harmonic, noise))
         )
-        waveform = self._waveform(harmonics + breath)
+        waveform = self._waveform(harmonics * self.spread + breath)
         for _ in range(self.num_corrections):
             waveform = self._corrected(waveform, log_mel, mask)
-        return waveform
+        beyond = (waveform.abs() - _KNEE).clamp(min=0) / (1 - _KNEE)
+        return waveform.clamp(-_KNEE, _KNEE) + waveform.sign() * (1 - _KNEE) * beyond.tanh()
 
     def log_mel_of(self, spectra: Tensor) -> Tensor:
         """Natural log-mel (batch, frames, bands) of spectra."""
