@@ -64,6 +64,11 @@ class Speaker:
         return found
 
     @property
+    def makes_window(self) -> bool:
+        """Whether sound is being made at this moment."""
+        return self._running is not None and self._stream.is_making
+
+    @property
     def is_over(self) -> bool:
         """Whether everything was made and taken."""
         return self._state == "ended" and self._running is None

@@ -77,8 +77,8 @@ class ReplyTeller:
                     took = now - before if writing_sec is None else writing_sec()
                     self._rule.wrote(took, asked, self._is_unit(token_id))
                 yield from self._hand_over(events)
-                alone = writing_sec is None and not self._rule.sound_sec
-                yield from self._sounds(wait=alone and self._speaker is not None)
+                first = self._speaker is not None and not self._rule.sound_sec and self._speaker.makes_window
+                yield from self._sounds(wait=first and writing_sec is None)
                 before = self._clock()
             yield from self._hand_over(self._scribe.finish(self._clock()))
             if self._speaker is not None:

@@ -29,6 +29,15 @@ def options(**given: Any) -> Any:
     return server_options(ServeConfig("checkpoint", **given))
 
 
+def test_every_small_event_waited_forty_milliseconds_for_the_clients_acknowledgement() -> None:
+    """asyncio sends at once only on sockets that say they are TCP, and ours did not."""
+    with running_server._listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_this_machine_alone_by_default() -> None:
     found = options()
     assert found.host == "127.0.0.1" and found.token is None and set(found.hosts) == {"localhost", "127.0.0.1", "::1"}
