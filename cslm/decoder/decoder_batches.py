@@ -163,8 +163,8 @@ class DecoderStream:
 
 
 def _longer(value: Tensor, length: int) -> Tensor:
-    """``(batch, time, width)`` with zeros behind it up to a length."""
-    return torch.nn.functional.pad(value, (0, 0, 0, length - value.shape[1]))
+    """``(batch, time, width)`` with zeros behind it up to a length; older PyTorch pads no width of 0."""
+    return torch.cat([value, value.new_zeros(len(value), length - value.shape[1], value.shape[2])], dim=1)
 
 
 def _stack(values: list[Tensor]) -> Tensor:
