@@ -70,12 +70,22 @@ class LogMel(nn.Module):
             pad_mode="constant",
             return_complex=True,
         )
-        power = spectrum.real.square() + spectrum.imag.square()  # twice as fast as abs() of complex numbers
-        return (power + _POWER_FLOOR).sqrt().transpose(-1, -2)
+        return magnitudes_of(spectrum).transpose(-1, -2)
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """``(time,)`` or ``(batch, time)`` float32 to ``(..., num_frames, num_bands)``."""
-        return (self.magnitudes(waveform) @ self.filters).clamp_(min=LOG_FLOOR).log_()
+        return log_mel_of(self.magnitudes(waveform), self.filters)
+
+
+def magnitudes_of(spectrum: torch.Tensor) -> torch.Tensor:
+    """Magnitudes of complex numbers, twice as fast as ``abs()``, with a gradient everywhere."""
+    power = spectrum.real.square() + spectrum.imag.square()
+    return (power + _POWER_FLOOR).sqrt()
+
+
+def log_mel_of(magnitudes: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+    """Natural log-mel ``(..., num_bands)`` of magnitudes ``(..., bins)`` and :func:`mel_filters`."""
+    return (magnitudes @ filters).clamp(min=LOG_FLOOR).log()
 
 
 def mel_filters(sample_rate_hz: int, n_fft: int, num_bands: int, f_min: float, f_max: float) -> torch.Tensor:

@@ -20,7 +20,7 @@ from cslm.decoder.speech_stream import SpeechStream
 from cslm.errors import UserError
 from cslm.files.json_lines import read_json_lines
 from cslm.generation.decoding import DecodingConfig
-from cslm.generation.events import AnswerUnits, QuestionHeard, QuestionText
+from cslm.generation.events import AnswerUnits, QuestionHeard
 from cslm.generation.processor import Audio
 from cslm.generation.replay import MadeWindow, WrittenId
 from cslm.generation.reply_scribe import ReplyScribe
@@ -91,8 +91,7 @@ def timed_apart(model: Any, heard: QuestionHeard, decoding: DecodingConfig) -> T
     ):
         seconds = time.perf_counter() - before
         events = scribe.push([token_id], 0.0)
-        asked = any(isinstance(event, QuestionText) for event in events)
-        ids.append(WrittenId(seconds, asked, processor.vocabulary.is_unit(token_id)))
+        ids.append(WrittenId(seconds, not scribe.answer_begun, processor.vocabulary.is_unit(token_id)))
         for event in events:
             if isinstance(event, AnswerUnits):
                 spoken.append((len(ids), event.units))

@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from cslm.audio.log_mel import LOG_FLOOR, mel_filters
+from cslm.audio.log_mel import log_mel_of, magnitudes_of, mel_filters
 from cslm.audio.pitch import HIGHEST_HZ, LOWEST_HZ, pitch
 from cslm.decoder.convolution import ResidualConvolution, length_mask
 from cslm.decoder.decoder_config import DecoderConfig
@@ -128,8 +128,7 @@ class HarmonicVocoder(nn.Module):
 
     def log_mel_of(self, spectra: Tensor) -> Tensor:
         """Natural log-mel (batch, frames, bands) of spectra."""
-        power = spectra.real.square() + spectra.imag.square()
-        return ((power + 1e-12).sqrt() @ self.filters).clamp(min=LOG_FLOOR).log()
+        return log_mel_of(magnitudes_of(spectra), self.filters)
 
     def _corrected(self, waveform: Tensor, log_mel: Tensor, mask: Tensor) -> Tensor:
         """The waveform with each band of each frame as loud as it was wanted, its fine structure as it was."""

@@ -87,13 +87,13 @@ class SpeechStream:
 
     @torch.inference_mode()
     def _make(self) -> Sound:
-        """Compute window after window; where each ends does not depend on how units came together."""
         try:
-            return self._made()
+            return self._windows()
         finally:
             self.is_making = False
 
-    def _made(self) -> Sound:
+    def _windows(self) -> Sound:
+        """Compute window after window; where each ends does not depend on how units came together."""
         known = len(self._durations)
         self._predict_durations()
         if known == len(self._durations) and not self._ended:

@@ -26,6 +26,8 @@ class ReplyScribe:
     def __init__(self, form: SequenceFormat, chain: Chain) -> None:
         self.num_ids = 0
         """ids that were read"""
+        self.answer_begun = False
+        """whether anything of the answer was told"""
         self._reader = ChainReader(form, chain)
         self._last = chain.segments[-1]
         self._labels = [segment.label for segment in chain.segments if segment.label]
@@ -40,7 +42,10 @@ class ReplyScribe:
         self.num_ids += len(ids)
         said = self._tell(self._reader.push(ids), time_sec)
         pending = self._reader.pending_text
-        return [*said, *self._tell_text(self._certain(pending), time_sec)] if pending else said
+        if pending:
+            said += self._tell_text(self._certain(pending), time_sec)
+        self.answer_begun |= any(isinstance(event, AnswerText | AnswerUnits) for event in said)
+        return said
 
     def finish(self, time_sec: float) -> list[Said]:
         """What was held back of a reply that is over."""

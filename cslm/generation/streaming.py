@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cslm.decoder.speech_stream import SpeechStream
-from cslm.generation.events import AnswerSamples, AnswerUnits, QuestionText, ReplyEnd, ReplyEvent
+from cslm.generation.events import AnswerSamples, AnswerUnits, ReplyEnd, ReplyEvent
 from cslm.generation.first_chunk import FirstChunk
 from cslm.generation.processor import CSLMProcessor
 from cslm.generation.reply_scribe import ReplyScribe
@@ -73,9 +73,8 @@ class ReplyTeller:
                 written.append(token_id)
                 events = self._scribe.push([token_id], now)
                 if len(written) > 1:  # the first one took the prompt to be read
-                    asked = any(isinstance(event, QuestionText) for event in events)
                     took = now - before if writing_sec is None else writing_sec()
-                    self._rule.wrote(took, asked, self._is_unit(token_id))
+                    self._rule.wrote(took, not self._scribe.answer_begun, self._is_unit(token_id))
                 yield from self._hand_over(events)
                 first = self._speaker is not None and not self._rule.sound_sec and self._speaker.makes_window
                 yield from self._sounds(wait=first and writing_sec is None)

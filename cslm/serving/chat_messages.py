@@ -6,8 +6,7 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from cslm.sequences.prompts import PastTurn
@@ -21,16 +20,14 @@ class ChatMessages(NamedTuple):
 
     wav: bytes
     """of the question"""
-    asked: tuple[bytes, ...]
-    """digests of the recordings, the question's last"""
+    said: bytes
+    """digest of all messages, the question's last"""
     past: tuple[PastTurn, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Given:
-    """An answer, and all that was said up to it."""
+class _Given(NamedTuple):
+    """The turns up to an answer, it included, and until when they are known."""
 
-    asked: tuple[bytes, ...]
     past: tuple[PastTurn, ...]
     expires_at: float
 
@@ -39,7 +36,7 @@ class GivenAnswers:
     """What clients may go on from: answers by the name of their sound, or by their text. For any thread.
 
     The units of an answer are in no message, so they stay here: the last ``limits.num_kept_answers``, each for
-    ``limits.session_timeout_sec``.
+    ``limits.session_timeout_sec``. An answer is found by all that was said up to it: no other messages lead there.
     """
 
     def __init__(self, limits: LimitsConfig, clock: Callable[[], float] = time.time) -> None:
@@ -55,10 +52,10 @@ class GivenAnswers:
             audio_id: of its sound; None for an answer in text alone, which is known by its text.
         """
         expires_at = self._clock() + self._limits.session_timeout_sec
+        said = _behind(messages.said, _name(text, audio_id))
         with self._lock:
-            name = _name(messages.asked, text, audio_id)
-            self._given.pop(name, None)
-            self._given[name] = _Given(messages.asked, past, expires_at)
+            self._given.pop(said, None)
+            self._given[said] = _Given(past, expires_at)
             while len(self._given) > self._limits.num_kept_answers:
                 self._given.popitem(last=False)
         return int(expires_at)
@@ -67,24 +64,34 @@ class GivenAnswers:
         """The messages of a request.
 
         Raises:
-            Refusal: roles that do not take turns, parts that are not done here, an answer that is not known, or known
-                as the answer to other questions.
+            Refusal: roles that do not take turns, parts that are not done here, or a last answer that is not known
+                behind these messages.
         """
         messages = field_of(content, "messages", list, [])
         if len(messages) % 2 == 0 or not all(isinstance(message, dict) for message in messages):
             told = f"there are {len(messages)} messages: give questions and answers in turn, a question last"
             raise Refusal("unsupported_messages", told, param="messages")
-        asked: tuple[bytes, ...] = ()
-        past: tuple[PastTurn, ...] = ()
-        wav = b""
+        said, before, wav = b"", b"", b""
         for place, message in enumerate(messages):
             where = f"messages[{place}]"
+            before = said
             if place % 2 == 0:
                 wav = self._question(message, where)
-                asked = (*asked, hashlib.sha256(wav).digest())
+                said = _behind(said, wav)
             else:
-                past = self._answer(message, where, asked)
-        return ChatMessages(wav, asked, past)
+                said = _behind(said, self._answer(message, where))
+        return ChatMessages(wav, said, self._past(before, f"messages[{len(messages) - 2}]") if before else ())
+
+    def _past(self, said: bytes, where: str) -> tuple[PastTurn, ...]:
+        with self._lock:
+            given = self._given.get(said)
+        if given is None or given.expires_at < self._clock():
+            told = (
+                f"{where} is no answer that is known here behind the messages before it: they must be sent as they "
+                "were, and it may be too old, broken off, or another server's"
+            )
+            raise Refusal("unknown_answer", told, param="messages")
+        return given.past
 
     def _question(self, message: dict[str, Any], where: str) -> bytes:
         parts = message.get("content")
@@ -101,7 +108,8 @@ class GivenAnswers:
             raise Refusal("unsupported_format", "input_audio.format must be wav", param="format")
         return read_base64(field_of(audio, "data", str, ""), self._limits.max_body_bytes, "input_audio.data")
 
-    def _answer(self, message: dict[str, Any], where: str, asked: Sequence[bytes]) -> tuple[PastTurn, ...]:
+    def _answer(self, message: dict[str, Any], where: str) -> bytes:
+        """The name by which it is known."""
         if message.get("role") != "assistant":
             told = f"{where} must be the assistant's: give questions and answers in turn"
             raise Refusal("unsupported_messages", told, param="messages")
@@ -114,19 +122,13 @@ class GivenAnswers:
         if set(audio or {}) - {"id"}:
             told = f"{where}.audio has more than an id, which alone is read here: give the id alone"
             raise Refusal("unknown_parameter", told, param="audio")
-        audio_id = None if audio is None else field_of(audio, "id", str, "")
-        with self._lock:
-            given = self._given.get(_name(asked, text or "", audio_id))
-        if given is None or given.expires_at < self._clock():
-            told = f"{where} is no answer that is known here: it is too old, was not whole, or is not this server's"
-            raise Refusal("unknown_answer", told, param="messages")
-        if given.asked != tuple(asked):
-            told = f"{where} was the answer to other questions than those before it: send them as they were"
-            raise Refusal("unknown_answer", told, param="messages")
-        return given.past
+        return _name(text or "", None if audio is None else field_of(audio, "id", str, ""))
 
 
-def _name(asked: Sequence[bytes], text: str, audio_id: str | None) -> bytes:
-    if audio_id is not None:
-        return b"audio " + hashlib.sha256(audio_id.encode()).digest()
-    return b"text " + hashlib.sha256(b"".join(asked) + text.encode()).digest()
+def _name(text: str, audio_id: str | None) -> bytes:
+    return f"text {text}".encode() if audio_id is None else f"audio {audio_id}".encode()
+
+
+def _behind(said: bytes, message: bytes) -> bytes:
+    """The digest of one message more; each part has a length of its own, so that no two conversations have one."""
+    return hashlib.sha256(said + hashlib.sha256(message).digest()).digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,14 +34,14 @@ def given(clock: Any = lambda: 0.0, **limits: int) -> GivenAnswers:
 @pytest.mark.parametrize("named", [NAMED, {"role": "assistant", "content": "Yes."}])
 def test_an_answer_is_known_by_the_name_of_its_sound_or_by_its_text(named: dict[str, Any]) -> None:
     read = given().read({"messages": [FIRST, named, SECOND]})
-    assert read.past == (TURN,) and len(read.asked) == 2
+    assert read.past == (TURN,)
     assert read.wav == wav(tone(0.2, 16000))
 
 
 @pytest.mark.parametrize(
     ("messages", "code", "told"),
     [
-        ([SECOND, NAMED, FIRST], "unknown_answer", r"messages\[1\] was the answer to other questions"),
+        ([SECOND, NAMED, FIRST], "unknown_answer", r"messages\[1\] is no answer that is known here"),
         ([FIRST, {"role": "assistant", "audio": {"id": "audio_2"}}, SECOND], "unknown_answer", "is no answer that is"),
         ([FIRST, {"role": "assistant", "content": "No."}, SECOND], "unknown_answer", "is no answer that is"),
         ([SECOND, {"role": "assistant", "content": "Yes."}, FIRST], "unknown_answer", "is no answer that is"),
@@ -79,8 +80,34 @@ def test_answers_are_forgotten_when_they_are_old_or_many() -> None:
         given(num_kept_answers=0).read({"messages": [FIRST, NAMED, SECOND]})
 
 
-def test_digests_stand_apart_where_recordings_join_to_the_same_bytes() -> None:
-    """Names are of digests, so that no two conversations have one by how they are cut."""
-    answers = given()
-    one = answers.read({"messages": [FIRST]}).asked
-    assert all(len(digest) == 32 for digest in one) and one != answers.read({"messages": [SECOND]}).asked
+def test_an_answer_was_gone_on_from_behind_others_than_it_was_given_after() -> None:
+    """Two conversations with the same questions and last text had one place; the first answer was passed over."""
+    answers, turns = GivenAnswers(LimitsConfig()), {}
+    for said in ("Yes.", "No."):
+        first = answers.read({"messages": [FIRST]})
+        answers.keep(first, (replace(TURN, texts={"said": said}),), said, None)
+        messages = [FIRST, {"role": "assistant", "content": said}, SECOND]
+        second = answers.read({"messages": messages})
+        turns[said] = (*second.past, TURN)
+        answers.keep(second, turns[said], "Ok.", None)
+    for said in ("Yes.", "No."):
+        messages = [
+            FIRST,
+            {"role": "assistant", "content": said},
+            SECOND,
+            {"role": "assistant", "content": "Ok."},
+            FIRST,
+        ]
+        assert answers.read({"messages": messages}).past == turns[said]
+    messages[1] = {"role": "assistant", "content": "Perhaps."}
+    with pytest.raises(Refusal, match=r"messages\[3\] is no answer that is known here"):
+        answers.read({"messages": messages})
+
+
+def test_of_a_long_chat_the_last_answer_alone_must_still_be_known() -> None:
+    answers = GivenAnswers(LimitsConfig(num_kept_answers=1))
+    answers.keep(answers.read({"messages": [FIRST]}), (TURN,), "", "audio_1")
+    messages = [FIRST, NAMED, SECOND]
+    answers.keep(answers.read({"messages": messages}), (TURN, TURN), "", "audio_2")
+    messages += [{"role": "assistant", "audio": {"id": "audio_2"}}, FIRST]
+    assert answers.read({"messages": messages}).past == (TURN, TURN)
