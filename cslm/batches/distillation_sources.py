@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cslm.batches.document_index import IndexFolder
-from cslm.batches.language_balance import LanguageBalance, check_exponent
-from cslm.batches.order import mix, permuted_draw
+from cslm.batches.language_balance import BalancedSource, check_exponent
 from cslm.batches.parts import Part
-from cslm.batches.recording_sources import Recordings, wanted_recordings
+from cslm.batches.recording_sources import Recordings, check_transcript, wanted_recordings
 from cslm.batches.source_checks import checked_settings, not_empty
-from cslm.batches.source_config import WHOLE, CommonSource, SourceConfig, Told
+from cslm.batches.source_config import WHOLE, SourceConfig, Told
 from cslm.errors import UserError
-from cslm.sequences.hearing import Heard
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import TASKS, Draw, Example
 from cslm.units.sample_store import TEACHER_STATES, SampleStore
 
 
-class DistillationSource(CommonSource):
+class DistillationSource(BalancedSource):
     """The recordings that have a teacher's state: ``audio_distillation``.
 
     Raises:
@@ -63,9 +59,7 @@ class DistillationSource(CommonSource):
         self.num_documents = not_empty(name, config, len(kept))
         self._places = np.stack([kept, rows[kept]], axis=1)
         codes = self._recordings.index.languages[rows[kept]]
-        names = self._recordings.index.language_names
-        self.languages = sorted(names[code] for code in np.unique(codes).tolist())
-        self._balance = LanguageBalance(codes, config.language_exponent) if config.language_exponent != 1 else None
+        self._balance_languages(config, codes, self._recordings.index.language_names)
         self.told += self._tell()
 
     def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
@@ -76,15 +70,9 @@ class DistillationSource(CommonSource):
         """
         place, recording = self._places[index].tolist()
         row, heard = self._states.row(place), self._recordings.read(recording)
-        self._check_text(row, heard)
+        check_transcript(self._name, f"the teacher's state of {row['id']}", row["text"], heard)
         found = Example(row, heard=(heard,))
         return TASKS[self.task].write(self._form, found, Draw(draw_seed, progress, self._settings))
-
-    def drawn(self, draw: int, seed: int, progress: float) -> Sequence:
-        """The document of draw ``draw``: of one of the languages, by their shares, where these are balanced."""
-        balance = self._balance
-        index = permuted_draw(seed, draw, self.num_documents) if balance is None else balance.draw(draw, seed)
-        return self.sequence(index, mix(seed, draw), progress)
 
     def _tell(self) -> list[Told]:
         """Transcripts that have more ids than their recording has vectors: no vectors are held against them."""
@@ -102,13 +90,6 @@ class DistillationSource(CommonSource):
                 Told(f"languages that the gate does not tell apart ({', '.join(unknown)}): it learns none of them")
             )
         return told
-
-    def _check_text(self, row: dict[str, Any], heard: Heard) -> None:
-        if row["text"] != heard.text:
-            raise UserError(
-                f"the source {self._name}: the teacher's state of {row['id']} was made from the transcript "
-                f"{row['text']!r}, and the manifest says {heard.text!r}: make the states again from this manifest"
-            )
 
 
 def _open_states(name: str, config: SourceConfig, form: SequenceFormat) -> SampleStore:

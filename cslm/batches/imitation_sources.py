@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
 from cslm.batches.document_index import IndexFolder
 from cslm.batches.parts import Part
-from cslm.batches.recording_sources import Recordings, wanted_recordings
+from cslm.batches.recording_sources import Recordings, check_transcript, wanted_recordings
 from cslm.batches.source_checks import checked_settings, not_empty
 from cslm.batches.source_config import WHOLE, CommonSource, SourceConfig, Told
 from cslm.batches.weights import Weight, WeightSchedule, weight_at
 from cslm.errors import UserError
 from cslm.sequences.audio_imitation import TEXT_SHARE
-from cslm.sequences.hearing import Heard
 from cslm.sequences.interleaved_vectors import has_word_times
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_format import SequenceFormat
@@ -71,7 +69,7 @@ class ImitationSource(CommonSource):
         """The document ``index``."""
         place, recording = self._places[index].tolist()
         row, heard = self._targets.row(place), self._recordings.read(recording)
-        self._check_text(row, heard)
+        check_transcript(self._name, f"the target of {row['id']}", row["text"], heard)
         generator = np.random.default_rng([draw_seed, 1])
         interleaves = generator.random() < self._documents
         row[TEXT_SHARE] = float(weight_at(self._words, progress)) if interleaves else 0.0
@@ -105,13 +103,6 @@ class ImitationSource(CommonSource):
     def _never_interleaves(self) -> bool:
         values = self._words.values if isinstance(self._words, WeightSchedule) else [self._words]
         return self._documents == 0 or (not any(0 < value < 1 for value in values) and len(set(values)) == 1)
-
-    def _check_text(self, row: dict[str, Any], heard: Heard) -> None:
-        if row["text"] != heard.text:
-            raise UserError(
-                f"the source {self._name}: the target of {row['id']} was made from the transcript {row['text']!r}, and "
-                f"the manifest says {heard.text!r}: make the targets again from this manifest"
-            )
 
 
 def _open_targets(name: str, config: SourceConfig, form: SequenceFormat) -> SampleStore:

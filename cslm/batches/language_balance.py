@@ -6,11 +6,15 @@ its documents epoch by epoch: a draw is a pure function of (seed, number), at a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Seq
+
 import numpy as np
 import numpy.typing as npt
 
 from cslm.batches.order import mix, permuted_draw, permuted_index
+from cslm.batches.source_config import CommonSource, SourceConfig
 from cslm.errors import UserError
+from cslm.sequences.sequence import Sequence
 
 BLOCK = 1024
 
@@ -41,6 +45,29 @@ class LanguageBalance:
         turn = block * int(self.quotas[language]) + slot - int(self._firsts[language])
         documents = self._documents[language]
         return int(documents[permuted_draw(mix(seed, language), turn, len(documents))])
+
+
+class BalancedSource(CommonSource):
+    """A source whose documents are drawn by language, if ``language_exponent`` says so."""
+
+    _balance: LanguageBalance | None
+
+    def _balance_languages(self, config: SourceConfig, codes: npt.NDArray[np.int32], names: Seq[str]) -> None:
+        """Lay out the draws, and say which languages there are.
+
+        Args:
+            codes: number of the language of each document, ``(documents,)``.
+            names: of the languages, by their numbers.
+        """
+        self.languages = sorted(names[code] for code in np.unique(codes).tolist())
+        exponent = config.language_exponent
+        self._balance = None if exponent == 1 else LanguageBalance(codes, exponent)
+
+    def drawn(self, draw: int, seed: int, progress: float) -> Sequence:
+        """The document of draw ``draw``: of one of the languages, by their shares, where these are balanced."""
+        balance = self._balance
+        index = permuted_draw(seed, draw, self.num_documents) if balance is None else balance.draw(draw, seed)
+        return self.sequence(index, mix(seed, draw), progress)
 
 
 def check_exponent(name: str, exponent: float) -> None:

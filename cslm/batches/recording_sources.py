@@ -17,8 +17,7 @@ from cslm.audio.waveform import load_waveform
 from cslm.batches.document_index import IndexFolder, index_documents
 from cslm.batches.document_sources import chain_of_source, core_field, document_fields, kept_documents, names_used
 from cslm.batches.documents import JsonLines
-from cslm.batches.language_balance import LanguageBalance, check_exponent
-from cslm.batches.order import mix, permuted_draw
+from cslm.batches.language_balance import BalancedSource, check_exponent
 from cslm.batches.parts import Part, name_hash
 from cslm.batches.recording_index import FIELDS, RecordingIndex, index_recordings
 from cslm.batches.source_checks import (
@@ -173,7 +172,7 @@ def _open_frames(name: str, config: SourceConfig, hearing: Hearing) -> SampleSto
     return store
 
 
-class RecordingSource(CommonSource):
+class RecordingSource(BalancedSource):
     """The recordings of a manifest one by one: ``audio_asr`` and its like."""
 
     store = None
@@ -194,20 +193,28 @@ class RecordingSource(CommonSource):
         self.num_documents = not_empty(name, config, len(self._rows))
         index = self._recordings.index
         check_exponent(name, config.language_exponent)
-        codes = index.languages[self._rows]
-        self._balance = None if config.language_exponent == 1 else LanguageBalance(codes, config.language_exponent)
-        self.languages = sorted(index.language_names[code] for code in np.unique(codes).tolist())
+        self._balance_languages(config, index.languages[self._rows], index.language_names)
 
     def clean_sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``."""
         found = Example({}, heard=(self._recordings.read(int(self._rows[index])),))
         return TASKS[self.task].write(self._form, found, Draw(draw_seed, progress, self._settings))
 
-    def drawn(self, draw: int, seed: int, progress: float) -> Sequence:
-        """The document of draw ``draw``: of one of the languages, by their shares, where these are balanced."""
-        balance = self._balance
-        index = permuted_draw(seed, draw, self.num_documents) if balance is None else balance.draw(draw, seed)
-        return self.sequence(index, mix(seed, draw), progress)
+
+def check_transcript(name: str, made: str, text: str, heard: Heard) -> None:
+    """Make sure that what was made of a transcript is that of the manifest's.
+
+    Args:
+        made: what it is, as in "the target of u1".
+
+    Raises:
+        UserError: it was made from another transcript.
+    """
+    if text != heard.text:
+        raise UserError(
+            f"the source {name}: {made} was made from the transcript {text!r}, and the manifest says {heard.text!r}: "
+            "make it again from this manifest"
+        )
 
 
 def wanted_recordings(
