@@ -210,6 +210,8 @@ def test_the_paper_without_its_weights(world):
     assert found["disk"]["model"] == 2 * learn and found["disk"]["checkpoint"] == 14 * learn
     stages = {it["stage"]: it for it in found["memory"]["stages"] if not it["checkpointing"]}
     assert stages[2]["gradients"] == 2 * learn // 4 and stages[2]["optimizer"] == 8 * learn // 4
+    again = next(it for it in found["memory"]["stages"] if it["checkpointing"] and it["stage"] == 2)
+    assert again["activations"] < 0.6 * stages[2]["activations"]  # the plan of a frozen model took no notice
 
 
 def write_shapes(folder: Path, world: Path) -> None:

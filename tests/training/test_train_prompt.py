@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers.models.llama.modeling_llama import LlamaAttention
 
 from cslm import CSLMForCausalLM
 from cslm.batches.sources import SourceConfig, open_sources
@@ -143,6 +144,22 @@ def test_two_processes_learn_what_one_learns(world):
     assert losses(world / "two") == pytest.approx(losses(world / "prompt"), rel=1e-5)
     for name, value in weights(world / "prompt").items():
         torch.testing.assert_close(weights(world / "two")[name], value, atol=2e-5, rtol=1e-4)
+
+
+def test_activations_that_are_computed_twice_are_the_same_curve(world, monkeypatch):
+    runs = []
+    forward = LlamaAttention.forward
+
+    def counted(self, *given, **more):
+        runs.append(torch.is_grad_enabled())
+        return forward(self, *given, **more)
+
+    monkeypatch.setattr(LlamaAttention, "forward", counted)
+    once = run(world, "once"), runs.count(True)
+    runs.clear()
+    twice = run(world, "twice", gradient_checkpointing=True), runs.count(True)
+    assert losses(twice[0]) == pytest.approx(losses(once[0]), rel=1e-5)
+    assert twice[1] > 1.5 * once[1], "the setting was passed over: what is frozen was not in training mode"
 
 
 def test_packed_or_not_is_the_same_curve(world):
