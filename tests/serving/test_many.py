@@ -132,10 +132,10 @@ def test_a_failing_model_is_told_and_the_next_is_answered(speaking: Any) -> None
         hook = speaking.register_forward_pre_hook(fail)
         status, told = post(address, "/v1/chat/completions", asked())
         assert status == 500 and told["error"]["code"] == "engine_failed"
+        # the prompts by which the two languages are told apart, each alone: who asked is told after the first
+        assert until(lambda: server.served.engine.metrics.value("cslm_engine_failures_total") == 2)
         hook.remove()
         assert post(address, "/v1/chat/completions", asked())[0] == 200
-        # the prompts by which the two languages are told apart, each alone
-        assert server.served.engine.metrics.value("cslm_engine_failures_total") == 2
 
 
 def test_an_error_of_another_kind_ended_the_engine_for_ever(speaking: Any, capsys: pytest.CaptureFixture[str]) -> None:
