@@ -37,6 +37,9 @@ VOCODER_GROUP = "decoder/vocoder"
 """one more where the vocoder is trained: distances of spectra, pitch and voicing, by spectrogram frames"""
 DURATION_WEIGHT = 3.0
 """of the error of durations: summed over merged units and divided by spectrogram frames, of which a unit lasts a few"""
+VOCODER_WEIGHT = 0.05
+"""of a vocoder that is trained: it shares no weights with the other nets, but the gradient's norm, by which all is
+clipped. Its own is ten times theirs, so that with a weight of 1 they learnt a third more slowly"""
 
 _MEL_FRAMES_AT_ONCE = 4096  # decoded together: 48 s, so that the spectra stay small
 
@@ -110,7 +113,7 @@ class SpeechDecoder(nn.Module):
             sound_mask = length_mask(batch.num_sound_frames, batch.mel.shape[1])
             true = batch.mel[batch.sounding] * sound_mask
             errors = vocoder_errors(self.vocoder, true, batch.waveform, sound_mask, batch.source)
-            terms["vocoder"] = Term((errors * sound_mask.squeeze(-1)).sum(), "sound_frames")
+            terms["vocoder"] = Term((errors * sound_mask.squeeze(-1)).sum(), "sound_frames", VOCODER_WEIGHT)
             sums, counts = [*sums, terms["vocoder"].sum], [*counts, sound_mask.sum()]
             right = [*right, torch.zeros_like(correct)]
         return Objective(terms, GroupReport(torch.stack(sums).detach(), torch.stack(counts), torch.stack(right)))

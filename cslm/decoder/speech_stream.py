@@ -62,8 +62,6 @@ class SpeechStream:
         self._carry: Tensor | None = None  # (1, frames) of the last window, what the vocoder carries
         self._carry_from = 0  # frame with which it began
         self._ended = self._stopped = False
-        self.is_making = False
-        """whether a window is being made: also for other threads"""
 
     def push(self, units: Units) -> Sound:
         """More units, and the samples that can be made now; often none.
@@ -87,12 +85,6 @@ class SpeechStream:
 
     @torch.inference_mode()
     def _make(self) -> Sound:
-        try:
-            return self._windows()
-        finally:
-            self.is_making = False
-
-    def _windows(self) -> Sound:
         """Compute window after window; where each ends does not depend on how units came together."""
         known = len(self._durations)
         self._predict_durations()
@@ -144,7 +136,6 @@ class SpeechStream:
             readable: frames at and after ``stop`` that are computed for the sake of those before.
         """
         decoder, grid, lasting = self._decoder, self._decoder.grid, np.diff(borders)
-        self.is_making = True
         first = max(0, self._num_mel_frames - decoder.mel_reach)
         row = min(int(grid.positions(first, 1, lasting)[0]), len(lasting) - 1)
         row = max(0, row - self._rows_ahead)

@@ -39,11 +39,15 @@ class Speaker:
         self._running: Future[Made] | None = None
         self._state = "open"  # then "ending" once all units are there, then "ended" once the last work was begun
 
-    def push(self, units: Units) -> None:
-        """Hand over more units."""
+    def push(self, units: Units, here: bool = False) -> None:
+        """Hand over more units.
+
+        Args:
+            here: work on them on the calling thread, which has nothing better to do, if no work runs.
+        """
         assert self._state == "open", "the utterance is over"
         self._waiting.append(units)
-        self._go_on()
+        self._go_on(here)
 
     def finish(self) -> None:
         """All units are there."""
@@ -64,11 +68,6 @@ class Speaker:
         return found
 
     @property
-    def makes_window(self) -> bool:
-        """Whether sound is being made at this moment."""
-        return self._running is not None and self._stream.is_making
-
-    @property
     def is_over(self) -> bool:
         """Whether everything was made and taken."""
         return self._state == "ended" and self._running is None
@@ -87,7 +86,7 @@ class Speaker:
         if self._own is not None:
             self._own.shutdown(wait=True)
 
-    def _go_on(self) -> None:
+    def _go_on(self, here: bool = False) -> None:
         """Begin the next work, if none runs."""
         if self._running is not None or (not self._waiting and self._state != "ending"):
             return
@@ -95,7 +94,11 @@ class Speaker:
         units, self._waiting = self._waiting, []
         last = self._state == "ending"
         self._state = "ended" if last else self._state
-        self._running = self._executor.submit(_work, self._stream, units, last)
+        if here:
+            self._running = Future()
+            self._running.set_result(_work(self._stream, units, last))
+        else:
+            self._running = self._executor.submit(_work, self._stream, units, last)
 
 
 def _work(stream: SpeechStream, units: list[Units], last: bool) -> Made:

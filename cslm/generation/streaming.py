@@ -20,8 +20,8 @@ class ReplyTeller:
     """Tells one reply from its ids, wherever they are written: texts and units at once, sound as it is made.
 
     The decoder works on another thread. The first sound is held back as :class:`FirstChunk` says. Where ids are written
-    on the thread that reads the events, none is written while the first window is made: it is what is waited for, and
-    beside each other both would take longer.
+    on the thread that reads the events, the first window is made there too: it is what is waited for, and beside each
+    other both would take longer.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class ReplyTeller:
         self._held: list[np.ndarray] | None = []  # None once the first sound is out
         self._num_samples = 0
         self._unit_ends: list[int] = []
+        self._here = False  # whether the decoder works on this thread
         self._speaker: Speaker | None = None
         if processor.speaks and with_sound:
             seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator))
@@ -65,6 +66,7 @@ class ReplyTeller:
             writing_sec: how long the last id took, where ids are written beside this (default: as long as it was
                 waited for).
         """
+        self._here = writing_sec is None
         try:
             written: list[int] = []
             before = self._clock()
@@ -76,8 +78,7 @@ class ReplyTeller:
                     took = now - before if writing_sec is None else writing_sec()
                     self._rule.wrote(took, not self._scribe.answer_begun, self._is_unit(token_id))
                 yield from self._hand_over(events)
-                first = self._speaker is not None and not self._rule.sound_sec and self._speaker.makes_window
-                yield from self._sounds(wait=first and writing_sec is None)
+                yield from self._sounds()
                 before = self._clock()
             yield from self._hand_over(self._scribe.finish(self._clock()))
             if self._speaker is not None:
@@ -104,10 +105,10 @@ class ReplyTeller:
     def _hand_over(self, events: Iterable[ReplyEvent]) -> Generator[ReplyEvent, None, None]:
         for event in events:
             if isinstance(event, AnswerUnits) and self._speaker is not None:
-                self._speaker.push(event.units)
+                self._speaker.push(event.units, self._here)
             yield event
 
-    def _sounds(self, wait: bool) -> Generator[ReplyEvent, None, None]:
+    def _sounds(self, wait: bool = False) -> Generator[ReplyEvent, None, None]:
         """What was made, unless the first sound still waits."""
         assert self._speaker is not None or not wait
         for made in self._speaker.made(wait) if self._speaker is not None else ():
@@ -118,6 +119,7 @@ class ReplyTeller:
         rate = self._processor.speech_decoder().sample_rate_hz
         samples, ends = made.sound
         self._unit_ends += ends
+        self._here &= not len(samples)
         self._rule.spoke(len(samples) / rate, len(self._unit_ends), made.decoding_sec)
         if self._held is not None:
             self._held.append(samples)

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from cslm import CSLMForCausalLM
+from cslm.decoder.speech_stream import SpeechStream
 from cslm.errors import UserError
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.events import (
@@ -153,6 +154,22 @@ def test_sound_comes_while_the_model_still_writes(speaking: CSLMForCausalLM, mon
     monkeypatch.setattr(SpeechTasks, "write_answer", slowly)
     sounds = [event for event in speaking.stream(QUESTION, "en", "en") if isinstance(event, AnswerSamples)]
     assert len(sounds) > 2 and sounds[0].num_ids < 0.7 * len(ids)
+
+
+def test_the_first_window_is_made_where_it_is_waited_for_and_the_others_beside(
+    speaking: CSLMForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(speaking, monkeypatch)
+    made, here = list[bool](), threading.current_thread()
+    sound = SpeechStream._sound
+
+    def noted(self: SpeechStream, stop: int) -> object:
+        made.append(threading.current_thread() is here)
+        return sound(self, stop)
+
+    monkeypatch.setattr(SpeechStream, "_sound", noted)
+    list(speaking.stream(QUESTION, "en", "en"))
+    assert len(made) > 2 and made == [True] + [False] * (len(made) - 1)
 
 
 def test_drawn_replies_do_not_depend_on_the_threads(speaking: CSLMForCausalLM) -> None:
