@@ -63,6 +63,11 @@ class SpeechStream:
         self._carry_from = 0  # frame with which it began
         self._ended = self._stopped = False
 
+    @property
+    def sample_rate_hz(self) -> int:
+        """Samples a second."""
+        return self._decoder.sample_rate_hz
+
     def push(self, units: Units) -> Sound:
         """More units, and the samples that can be made now; often none.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import NamedTuple
 
 import numpy as np
 
 from cslm.codecs.units import Units
 from cslm.decoder.speech_stream import Sound, SpeechStream
+from cslm.generation.window_thread import WindowThread
 
 
 class Made(NamedTuple):
@@ -26,15 +27,16 @@ class Speaker:
     One piece of work runs at a time; what comes meanwhile waits and is the next. The sound does not depend on that.
     """
 
-    def __init__(self, stream: SpeechStream, executor: Executor | None = None) -> None:
+    def __init__(self, stream: SpeechStream, thread: WindowThread | None = None) -> None:
         """Begin.
 
         Args:
-            executor: runs the work (default: a thread of its own, which ends with :meth:`close`).
+            thread: does the work (default: one of its own, which ends with :meth:`close`).
         """
         self._stream = stream
-        self._own = ThreadPoolExecutor(1, "speaker") if executor is None else None
-        self._executor = executor or self._own
+        self._own = WindowThread() if thread is None else None
+        self._thread = thread or self._own
+        self._needed_at = 0.0  # when the sound that was made is over, if it is played as soon as it is there
         self._waiting: list[Units] = []
         self._running: Future[Made] | None = None
         self._state = "open"  # then "ending" once all units are there, then "ended" once the last work was begun
@@ -62,7 +64,11 @@ class Speaker:
         """
         found = []
         if self._running is not None and (wait or self._running.done()):
-            found.append(self._running.result())
+            made = self._running.result()
+            found.append(made)
+            if len(made.sound.samples):
+                sound_sec = len(made.sound.samples) / self._stream.sample_rate_hz
+                self._needed_at = (self._needed_at or time.monotonic()) + sound_sec
             self._running = None
             self._go_on()
         return found
@@ -84,13 +90,13 @@ class Speaker:
             self._running.exception()
         self._running, self._state = None, "ended"
         if self._own is not None:
-            self._own.shutdown(wait=True)
+            self._own.close()
 
     def _go_on(self, here: bool = False) -> None:
         """Begin the next work, if none runs."""
         if self._running is not None or (not self._waiting and self._state != "ending"):
             return
-        assert self._executor is not None
+        assert self._thread is not None
         units, self._waiting = self._waiting, []
         last = self._state == "ending"
         self._state = "ended" if last else self._state
@@ -98,7 +104,7 @@ class Speaker:
             self._running = Future()
             self._running.set_result(_work(self._stream, units, last))
         else:
-            self._running = self._executor.submit(_work, self._stream, units, last)
+            self._running = self._thread.submit(self._needed_at, _work, self._stream, units, last)
 
 
 def _work(stream: SpeechStream, units: list[Units], last: bool) -> Made:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Executor
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from cslm.generation.first_chunk import FirstChunk
 from cslm.generation.processor import CSLMProcessor
 from cslm.generation.reply_scribe import ReplyScribe
 from cslm.generation.speaker import Made, Speaker
+from cslm.generation.window_thread import WindowThread
 
 
 class ReplyTeller:
@@ -30,7 +30,7 @@ class ReplyTeller:
         answer_language: str,
         generator: torch.Generator | None,
         clock: Callable[[], float],
-        executor: Executor | None = None,
+        thread: WindowThread | None = None,
         with_sound: bool = True,
     ) -> None:
         """Get ready.
@@ -38,7 +38,7 @@ class ReplyTeller:
         Args:
             generator: draws the seed of the decoder's noise (default: 0).
             clock: seconds since the reply was asked for.
-            executor: for the decoder (default: a thread that ends with the reply).
+            thread: for the decoder (default: one that ends with the reply).
             with_sound: whether the answer is heard, where the model speaks.
 
         Raises:
@@ -55,7 +55,7 @@ class ReplyTeller:
         if processor.speaks and with_sound:
             seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator))
             stream = SpeechStream(processor.speech_decoder(), processor.voice(answer_language), seed)
-            self._speaker = Speaker(stream, executor)
+            self._speaker = Speaker(stream, thread)
 
     def tell(
         self, ids: Iterable[int], writing_sec: Callable[[], float] | None = None

@@ -33,6 +33,7 @@ from cslm.serving.metrics import Metrics
 from cslm.serving.places import Place, Places
 from cslm.serving.rows import EngineError, Kind, Row, Written
 
+_HOLD_SEC = 0.001  # a row beside a reply: ids of eight rows are handed over some each 7 ms, those of one at once
 _STEPS_WITH_ENDED_ROWS = 16  # before the rows of replies that have ended leave the batch, if fewer than half are such
 
 
@@ -97,11 +98,17 @@ class _Running:
         for row in rows.values():
             row.end(error)
 
+    def hand_over(self) -> None:
+        """Before something that takes long: hold no id back."""
+        for row in self._rows.values():
+            row.hand_over()
+
     def _tell(self, step: Step) -> None:
+        hold_sec = _HOLD_SEC * (len(self._rows) - 1)
         sure = step.log_probabilities or [float("nan")] * len(step.ids)
         for number, token_id, probability in zip(step.prompts, step.ids, sure, strict=True):
             row = self._rows[number]
-            row.tell(Written(token_id, probability))
+            row.tell(Written(token_id, probability), hold_sec)
             row.left -= 1
             if token_id in self.kind.end_ids or not row.left:
                 self._leave(number)
@@ -249,6 +256,9 @@ class Engine:
             call = self._calls.pop(0) if self._calls else None
         if call is not None:
             _answer(*call)
+        if rows:
+            for running in self._running:
+                running.hand_over()
         for group in _groups(rows):
             self._admit(group)
         self._joining = []

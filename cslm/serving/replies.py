@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Generator
+import dataclasses
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from typing import Any, TypeVar
 
 from cslm.errors import UserError
+from cslm.generation.events import AnswerText, QuestionText
 from cslm.serving.places import CancelledReplyError, Place
 from cslm.serving.refusals import Refusal, too_slow
 from cslm.serving.rows import EngineError
@@ -39,14 +42,18 @@ async def events_of(
         Refusal: what the user can mend, an engine that failed, or a reply that took too long.
     """
     loop = asyncio.get_running_loop()
-    told: asyncio.Queue[Any] = asyncio.Queue()
+    told = _Told(loop)
     timer = loop.call_later(longest_sec, place.cancel)
     begun = loop.time()
-    future = loop.run_in_executor(threads, _work, make, place, _putter(loop, told))
+    future = loop.run_in_executor(threads, _work, make, place, told.put)
     future.add_done_callback(lambda _: when_ended())
     try:
-        while (event := await told.get()) is not _END:
-            yield event
+        is_over = False
+        while not is_over:
+            for event in joined_texts(await told.take()):
+                is_over = event is _END
+                if not is_over:
+                    yield event
         await future
     except UserError as error:
         raise Refusal("cannot_answer", " ".join(str(error).split())) from error
@@ -71,9 +78,47 @@ def _work(make: Callable[[], Generator[Any, None, None]], place: Place, put: Cal
         put(_END)
 
 
-def _putter(loop: asyncio.AbstractEventLoop, told: asyncio.Queue[Any]) -> Callable[[Any], None]:
-    def put(event: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody listens
-            loop.call_soon_threadsafe(told.put_nowait, event)
+class _Told:
+    """What a thread tells a loop, which is woken once for all that comes before it looks."""
 
-    return put
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[Any] = deque()
+        self._there = asyncio.Event()
+        self._is_woken = False
+
+    def put(self, event: Any) -> None:
+        """From the thread."""
+        self._waiting.append(event)
+        if not self._is_woken:
+            self._is_woken = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody listens
+                self._loop.call_soon_threadsafe(self._there.set)
+
+    async def take(self) -> list[Any]:
+        """From the loop: all that is there, one at least."""
+        await self._there.wait()
+        self._there.clear()
+        self._is_woken = False  # before it is looked: what comes from now on wakes again
+        found = []
+        while self._waiting:
+            found.append(self._waiting.popleft())
+        return found
+
+
+def joined_texts(events: Sequence[Any]) -> list[Any]:
+    """The events, pieces of a text that follow each other as one piece: a client gets fewer messages."""
+    found: list[Any] = []
+    for event in events:
+        if found and _goes_on(found[-1], event):
+            found[-1] = dataclasses.replace(event, text=found[-1].text + event.text)
+        else:
+            found.append(event)
+    return found
+
+
+def _goes_on(before: Any, event: Any) -> bool:
+    """Whether both are pieces of one text."""
+    if isinstance(before, AnswerText) and isinstance(event, AnswerText):
+        return before.chunk == event.chunk
+    return isinstance(before, QuestionText) and isinstance(event, QuestionText) and before.field == event.field

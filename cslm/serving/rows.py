@@ -53,17 +53,31 @@ class Row:
         self.generator, self.begun = generator, begun
         self.step_sec = 0.0
         """how long the last id that was read took: since the id before it"""
-        self._told: queue.SimpleQueue[tuple[Written, float] | BaseException | None] = queue.SimpleQueue()
-        self._last = time.perf_counter()
+        self._told: queue.SimpleQueue[list[tuple[Written, float]] | BaseException | None] = queue.SimpleQueue()
+        self._held: list[tuple[Written, float]] = []
+        self._last = self._handed_over = time.perf_counter()
 
-    def tell(self, written: Written) -> None:
-        """From the engine: one id more."""
+    def tell(self, written: Written, hold_sec: float = 0.0) -> None:
+        """From the engine: one id more.
+
+        Args:
+            hold_sec: ids are handed over no more often than this: each time wakes a thread, which takes the engine's.
+        """
         now = time.perf_counter()
-        self._told.put((written, now - self._last))
+        self._held.append((written, now - self._last))
         self._last = now
+        if now - self._handed_over >= hold_sec:
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """From the engine: hold nothing back."""
+        held, self._held, self._handed_over = self._held, [], time.perf_counter()
+        if held:
+            self._told.put(held)
 
     def end(self, error: BaseException | None = None) -> None:
         """Nothing comes any more."""
+        self.hand_over()
         self._told.put(error)
 
     def __iter__(self) -> Iterator[Written]:
@@ -81,5 +95,7 @@ class Row:
                 return
             if isinstance(told, BaseException):
                 raise told
-            written, self.step_sec = told
-            yield written
+            for written, self.step_sec in told:
+                if self.place.is_cancelled:
+                    raise CancelledReplyError
+                yield written

@@ -25,6 +25,7 @@ from cslm.generation.speaker import Speaker
 from cslm.generation.speech_tasks import Grammars, SpeechTasks, num_head_rows
 from cslm.generation.streaming import ReplyTeller
 from cslm.generation.token_choice import reply_generators
+from cslm.generation.window_thread import WindowThread
 from cslm.sequences.prompts import PastTurn
 from cslm.serving.engine import Engine
 from cslm.serving.limits import LimitsConfig
@@ -165,13 +166,14 @@ class ServedModel:
         """finds where somebody speaks, at once, however much there is to be heard"""
         self.threads = ThreadPoolExecutor(2 * (limits.num_replies + limits.num_waiting), "reply")
         """a reply each, which mostly waits; one that was cancelled may end a little later"""
-        self._decoding = ThreadPoolExecutor(1, "decoder")
+        self._decoding = WindowThread()
 
     def close(self) -> None:
         """End the threads."""
         self.engine.close()
-        for pool in (self.ears, self.turns, self.threads, self._decoding):
+        for pool in (self.ears, self.turns, self.threads):
             pool.shutdown(wait=True, cancel_futures=True)
+        self._decoding.close()
 
     def facts(self) -> dict[str, Any]:
         """What clients are told of the model."""

@@ -163,8 +163,8 @@ def test_an_answer_in_text_was_forgotten_when_it_was_cancelled(
 ) -> None:
     go, writing = threading.Event(), Row.tell
 
-    def tell(self: Row, written: Any) -> None:
-        writing(self, written)
+    def tell(self: Row, *given: Any) -> None:
+        writing(self, *given)
         if self.kind.writes == "anything" and self.left < self.most - 3:
             go.wait(600)
 
