@@ -36,7 +36,7 @@ from cslm.generation.events import QuestionHeard
 from cslm.generation.processor import mono_float
 from cslm.serving.limits import LimitsConfig
 from cslm.serving.received_audio import PCM_RATE_HZ
-from cslm.serving.running_server import LOCAL_NAMES, RunningServer, ServerOptions
+from cslm.serving.running_server import LOCAL_NAMES, RunningServer, ServerOptions, worth_a_process
 from cslm.serving.sent_audio import pcm16
 
 _PIECE = PCM_RATE_HZ // 10  # samples of one message
@@ -161,7 +161,7 @@ def _ask(server: RunningServer, question: _Question, at_once: Callable[[], Any] 
 
 @contextlib.contextmanager
 def _serving(model: Any, limits: LimitsConfig) -> Iterator[RunningServer]:
-    options = ServerOptions(port=0, hosts=LOCAL_NAMES, limits=limits)
+    options = ServerOptions(port=0, hosts=LOCAL_NAMES, limits=limits, decoder_process=worth_a_process(model))
     with RunningServer(model, "measured", options).in_background() as server:
         yield server
 

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from cslm.codecs.units import Units
-from cslm.decoder.speech_stream import Sound, SpeechStream
+from cslm.decoder.speech_stream import Sound
 from cslm.generation.window_thread import WindowThread
+
+
+class Stream(Protocol):
+    """What speaks one utterance: :class:`~cslm.decoder.speech_stream.SpeechStream`, wherever it is."""
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Samples a second."""
+
+    def push(self, units: Units) -> Sound:
+        """More units, and the samples that can be made now."""
+
+    def finish(self) -> Sound:
+        """The utterance is over: the samples that are left."""
+
+    def stop(self) -> None:
+        """Make no further window: also from another thread."""
 
 
 class Made(NamedTuple):
@@ -27,7 +44,7 @@ class Speaker:
     One piece of work runs at a time; what comes meanwhile waits and is the next. The sound does not depend on that.
     """
 
-    def __init__(self, stream: SpeechStream, thread: WindowThread | None = None) -> None:
+    def __init__(self, stream: Stream, thread: WindowThread | None = None) -> None:
         """Begin.
 
         Args:
@@ -107,7 +124,7 @@ class Speaker:
             self._running = self._thread.submit(self._needed_at, _work, self._stream, units, last)
 
 
-def _work(stream: SpeechStream, units: list[Units], last: bool) -> Made:
+def _work(stream: Stream, units: list[Units], last: bool) -> Made:
     start = time.perf_counter()
     sounds = [stream.push(Units(np.concatenate([part.ids for part in units])))] if units else []
     if last:

@@ -12,7 +12,7 @@ from cslm.generation.events import AnswerSamples, AnswerUnits, ReplyEnd, ReplyEv
 from cslm.generation.first_chunk import FirstChunk
 from cslm.generation.processor import CSLMProcessor
 from cslm.generation.reply_scribe import ReplyScribe
-from cslm.generation.speaker import Made, Speaker
+from cslm.generation.speaker import Made, Speaker, Stream
 from cslm.generation.window_thread import WindowThread
 
 
@@ -32,6 +32,7 @@ class ReplyTeller:
         clock: Callable[[], float],
         thread: WindowThread | None = None,
         with_sound: bool = True,
+        open_stream: Callable[[str, int], Stream] | None = None,
     ) -> None:
         """Get ready.
 
@@ -40,6 +41,7 @@ class ReplyTeller:
             clock: seconds since the reply was asked for.
             thread: for the decoder (default: one that ends with the reply).
             with_sound: whether the answer is heard, where the model speaks.
+            open_stream: begins the speech in a voice, with a seed (default: the processor's decoder, here).
 
         Raises:
             UserError: an answer that no voice can speak.
@@ -54,8 +56,9 @@ class ReplyTeller:
         self._speaker: Speaker | None = None
         if processor.speaks and with_sound:
             seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator))
-            stream = SpeechStream(processor.speech_decoder(), processor.voice(answer_language), seed)
-            self._speaker = Speaker(stream, thread)
+            voice = processor.voice(answer_language)
+            open_stream = open_stream or (lambda *given: SpeechStream(processor.speech_decoder(), *given))
+            self._speaker = Speaker(open_stream(voice, seed), thread)
 
     def tell(
         self, ids: Iterable[int], writing_sec: Callable[[], float] | None = None

@@ -43,6 +43,13 @@ class ServerOptions:
     """of what clients may do"""
     voice_activity: str = "energy"
     """what tells where somebody speaks"""
+    decoder_process: bool = False
+    """speech is made in a process of its own: faster where both models run on the CPU"""
+
+
+def worth_a_process(model: Any) -> bool:
+    """Whether a model's decoder is faster in one: both run on the CPU, which has more than one core."""
+    return model.processor.speaks and model.device.type == "cpu" and (os.cpu_count() or 1) > 1
 
 
 class RunningServer:
@@ -66,7 +73,7 @@ class RunningServer:
         from cslm.serving.served_model import ServedModel
 
         self._socket = _listen(options.host, options.port)
-        self.served = ServedModel(model, options.limits, options.voice_activity)
+        self.served = ServedModel(model, options.limits, options.voice_activity, options.decoder_process)
         self.served.engine.when_dead = self._fail
         self._has_failed = False
         app = build_app(self.served, name, options.token, options.hosts, options.origins, options.page or PAGE)

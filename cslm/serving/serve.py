@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from cslm.errors import UserError, first_line
 from cslm.generation.modeling import CSLMForCausalLM
 from cslm.model.speech_prompt.prompt_checkpoint import holds_prompt
 from cslm.serving.limits import LimitsConfig
-from cslm.serving.running_server import LOCAL_NAMES, RunningServer, ServerOptions, is_loopback
+from cslm.serving.running_server import LOCAL_NAMES, RunningServer, ServerOptions, is_loopback, worth_a_process
 
 RANDOM = "random"
 """The token that stands for one which is drawn."""
@@ -63,6 +64,7 @@ def serve(config: ServeConfig) -> None:
     """
     options = server_options(config)
     model = open_served(config)
+    options = dataclasses.replace(options, decoder_process=worth_a_process(model))
     server = RunningServer(model, model.processor.name, options)
     for line in addresses(options.host, server.port, options.token):
         print(line, flush=True)

@@ -21,12 +21,13 @@ from cslm.generation.events import QuestionHeard, ReplyEvent
 from cslm.generation.forward_passes import ForwardPasses
 from cslm.generation.listening import ReadAhead
 from cslm.generation.processor import CSLMProcessor
-from cslm.generation.speaker import Speaker
+from cslm.generation.speaker import Speaker, Stream
 from cslm.generation.speech_tasks import Grammars, SpeechTasks, num_head_rows
 from cslm.generation.streaming import ReplyTeller
 from cslm.generation.token_choice import reply_generators
 from cslm.generation.window_thread import WindowThread
 from cslm.sequences.prompts import PastTurn
+from cslm.serving.decoder_process import DecoderProcess
 from cslm.serving.engine import Engine
 from cslm.serving.limits import LimitsConfig
 from cslm.serving.places import Place, Places
@@ -145,13 +146,17 @@ class EngineTasks(SpeechTasks):
 class ServedModel:
     """One model for all requests, with a thread for its steps and one for its decoder."""
 
-    def __init__(self, model: Any, limits: LimitsConfig, voice_activity: str = "energy") -> None:
+    def __init__(
+        self, model: Any, limits: LimitsConfig, voice_activity: str = "energy", decoder_process: bool = False
+    ) -> None:
         """Start the threads.
 
         Args:
             model: what ``CSLMForCausalLM.from_pretrained`` returns.
             limits: of what clients may do.
             voice_activity: what tells connections where somebody speaks.
+            decoder_process: speech is made in a process of its own: faster where both models run on the CPU. It has
+                one thread, which PyTorch takes from those of this process.
         """
         self.model, self.limits, self.voice_activity = model.eval(), limits, voice_activity
         self.processor: CSLMProcessor = model.processor
@@ -167,6 +172,11 @@ class ServedModel:
         self.threads = ThreadPoolExecutor(2 * (limits.num_replies + limits.num_waiting), "reply")
         """a reply each, which mostly waits; one that was cancelled may end a little later"""
         self._decoding = WindowThread()
+        decoder = self.processor.decoder
+        self._process = None
+        if decoder_process and decoder is not None:
+            self._process = DecoderProcess(decoder)
+            torch.set_num_threads(max(1, torch.get_num_threads() - 1))
 
     def close(self) -> None:
         """End the threads."""
@@ -174,6 +184,18 @@ class ServedModel:
         for pool in (self.ears, self.turns, self.threads):
             pool.shutdown(wait=True, cancel_futures=True)
         self._decoding.close()
+        if self._process is not None:
+            self._process.close()
+
+    def open_stream(self, voice: str, seed: int) -> Stream:
+        """Begin the speech of an answer.
+
+        Raises:
+            UserError: no speech decoder.
+        """
+        if self._process is not None:
+            return self._process.stream(voice, seed)
+        return SpeechStream(self.processor.speech_decoder(), voice, seed)
 
     def facts(self) -> dict[str, Any]:
         """What clients are told of the model."""
@@ -212,7 +234,7 @@ class ServedModel:
         generator = torch.Generator().manual_seed(wishes.seed)
         drawing = reply_generators(generator, 1)[0]
         sound = wishes.with_sound
-        teller = ReplyTeller(self.processor, answered, generator, clock, self._decoding, sound)
+        teller = ReplyTeller(self.processor, answered, generator, clock, self._decoding, sound, self.open_stream)
         place.when_cancelled(teller.stop)
         past = self._fitting(past, question.units, asked, answered)
         ahead = question.ahead
@@ -260,8 +282,8 @@ class ServedModel:
         tasks = EngineTasks(self, place)
         ids = tasks.write_speech(text, language, wishes.decoding, generator)
         seed = int(torch.randint(2**62, (), generator=generator))
-        stream = SpeechStream(self.processor.speech_decoder(), self.processor.voice(language), seed)
-        speaker = Speaker(stream, self._decoding)
+        self.processor.speech_decoder()
+        speaker = Speaker(self.open_stream(self.processor.voice(language), seed), self._decoding)
         place.when_cancelled(speaker.stop)
         with closing(ids), closing(speaker):
             for units in self._frames(ids):
