@@ -20,8 +20,8 @@ class ReplyTeller:
     """Tells one reply from its ids, wherever they are written: texts and units at once, sound as it is made.
 
     The decoder works on another thread. The first sound is held back as :class:`FirstChunk` says. Where ids are written
-    on the thread that reads the events, the first window is made there too: it is what is waited for, and beside each
-    other both would take longer.
+    on the thread that reads the events, the windows of the first sound are made there too: they are what is waited for,
+    and beside each other both would take longer.
     """
 
     def __init__(
@@ -122,13 +122,13 @@ class ReplyTeller:
         rate = self._processor.speech_decoder().sample_rate_hz
         samples, ends = made.sound
         self._unit_ends += ends
-        self._here &= not len(samples)
         self._rule.spoke(len(samples) / rate, len(self._unit_ends), made.decoding_sec)
         if self._held is not None:
             self._held.append(samples)
             if not (self._rule.may_start or self._speaker.is_over):
                 return
             samples, self._held, ends = np.concatenate(self._held), None, tuple(self._unit_ends)
+            self._here = False
         if len(samples):
             first, sounded = self._num_samples, len(self._unit_ends)
             yield AnswerSamples(self._clock(), self._scribe.num_ids, samples, first, rate, sounded, ends)

@@ -42,6 +42,10 @@ class DecoderProcess:
         self._lock = threading.Lock()
         self._start()
 
+    def wait(self) -> None:
+        """Until it is ready: it imports what it needs, takes the decoder, and speaks once."""
+        self._handing_over.join()
+
     def stream(self, voice: str, seed: int = 0) -> DistantStream:
         """Begin an utterance."""
         return DistantStream(self, next(self._numbers), voice, seed)
@@ -85,7 +89,7 @@ class DecoderProcess:
         self._handing_over.start()
 
     def _hand_over(self, connection: Connection) -> None:
-        """The decoder, which is taken once the process has imported what it needs."""
+        """The decoder; the answer comes once the process is ready."""
         with contextlib.suppress(EOFError, OSError):  # who asks next finds out
             connection.send_bytes(self._decoder)
             connection.recv()
@@ -138,6 +142,9 @@ def _serve(connection: Connection) -> None:
     """Until nobody is there any more."""
     torch.set_num_threads(1)
     decoder = pickle.loads(connection.recv_bytes())  # noqa: S301  (from the process that started this one)
+    first = SpeechStream(decoder, decoder.voices[0])  # what is done for the first time takes longer
+    first.push(Units(np.zeros((8, len(decoder.card.codebook_sizes)), np.int64)))
+    first.finish()
     connection.send(None)
     streams: dict[int, SpeechStream] = {}
     while True:

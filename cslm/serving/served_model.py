@@ -176,6 +176,7 @@ class ServedModel:
         self._process = None
         if decoder_process and decoder is not None:
             self._process = DecoderProcess(decoder)
+            self._process.wait()
             torch.set_num_threads(max(1, torch.get_num_threads() - 1))
 
     def close(self) -> None:
