@@ -31,7 +31,7 @@ from cslm.generation.decoding import (
 from cslm.generation.forward_passes import ForwardPasses
 from cslm.serving.metrics import Metrics
 from cslm.serving.places import Place, Places
-from cslm.serving.rows import EngineError, Kind, Row, Written
+from cslm.serving.rows import EngineError, Kind, Row, Written, groups
 
 _HOLD_SEC = 0.001  # a row beside a reply: ids of eight rows are handed over some each 7 ms, those of one at once
 _STEPS_WITH_ENDED_ROWS = 16  # before the rows of replies that have ended leave the batch, if fewer than half are such
@@ -259,7 +259,7 @@ class Engine:
         if rows:
             for running in self._running:
                 running.hand_over()
-        for group in _groups(rows):
+        for group in groups(rows):
             self._admit(group)
         self._joining = []
         for running in self._running:
@@ -339,14 +339,3 @@ def _told(error: Exception) -> EngineError:
         traceback.print_exception(error)
         return EngineError(f"the model failed: {type(error).__name__}, the log of the server says more")
     return EngineError(f"the model failed: {first_line(error)}")
-
-
-def _groups(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Rows that can be read together; one of which something was read is by itself."""
-    together: dict[Kind, list[Row]] = {}
-    for row in rows:
-        if row.begun is not None:
-            yield [row]
-        else:
-            together.setdefault(row.kind, []).append(row)
-    yield from together.values()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -99,3 +99,14 @@ class Row:
                 if self.place.is_cancelled:
                     raise CancelledReplyError
                 yield written
+
+
+def groups(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Rows that can be read together; one of which something was read is by itself."""
+    together: dict[Kind, list[Row]] = {}
+    for row in rows:
+        if row.begun is not None:
+            yield [row]
+        else:
+            together.setdefault(row.kind, []).append(row)
+    yield from together.values()
