@@ -34,7 +34,7 @@ from cslm.errors import MissingExtraError, UserError
 from cslm.generation.processor import mono_float
 from cslm.serving.limits import LimitsConfig
 from cslm.serving.received_audio import PCM_RATE_HZ
-from cslm.serving.running_server import LOCAL_NAMES, RunningServer, ServerOptions
+from cslm.serving.running_server import LOCAL_NAMES, RunningServer, ServerOptions, worth_a_process
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PATIENCE_MS = 120_000
@@ -49,7 +49,7 @@ def heard_pages(model: Any, asked: Asked, max_new_tokens: int, num_replies: int)
         UserError: there is no browser.
     """
     limits = LimitsConfig(max_new_tokens=max_new_tokens)
-    options = ServerOptions(port=0, hosts=LOCAL_NAMES, limits=limits)
+    options = ServerOptions(port=0, hosts=LOCAL_NAMES, limits=limits, decoder_process=worth_a_process(model))
     given = asked.question
     samples, rate = given if isinstance(given, tuple) else load_waveform(given)
     question = resample(mono_float(samples), rate, PCM_RATE_HZ)

@@ -164,9 +164,9 @@ class WhisperFeatures:
 def _exact_attention(hidden: Tensor) -> contextlib.AbstractContextManager[None]:
     """On the CPU, attention whose rounding does not hang on the batch.
 
-    The fused kernel's exponentials are less exact where a vector register is filled than in the rest of a row. So the
-    frames of a pretrained Whisper moved by 1e-5 of the largest with their neighbours, and the vectors behind by three
-    times that; without it by 1e-6. Windows of 30 seconds take 1.8 times as long, those of 3 seconds no longer.
+    The fused kernel rounds otherwise in other batches: by it the frames of a pretrained Whisper moved by 9e-6 of the
+    largest with their neighbours, and the vectors behind them by three times that; without it by 1e-6. Windows of 30
+    seconds take 1.8 times as long, those of 3 seconds no longer.
     """
     return sdpa_kernel(SDPBackend.MATH) if hidden.device.type == "cpu" else contextlib.nullcontext()
 

@@ -24,6 +24,7 @@ import torch
 from cslm.codecs.units import Units
 from cslm.decoder.speech_decoder import SpeechDecoder
 from cslm.decoder.speech_stream import Sound, SpeechStream
+from cslm.errors import UserError
 from cslm.serving.rows import EngineError
 
 
@@ -39,12 +40,19 @@ class DecoderProcess:
         self.sample_rate_hz = decoder.sample_rate_hz
         self._decoder = pickle.dumps(decoder)
         self._numbers = itertools.count()
+        self._dropped: list[int] = []  # streams that were stopped, of which the process does not know yet
         self._lock = threading.Lock()
         self._start()
 
     def wait(self) -> None:
-        """Until it is ready: it imports what it needs, takes the decoder, and speaks once."""
+        """Until it is ready: it imports what it needs, takes the decoder, and speaks once.
+
+        Raises:
+            UserError: it ended before that.
+        """
         self._handing_over.join()
+        if self._process.poll() is not None:
+            raise UserError("the process of the speech decoder ended at its start: what it said stands above")
 
     def stream(self, voice: str, seed: int = 0) -> DistantStream:
         """Begin an utterance."""
@@ -60,7 +68,8 @@ class DecoderProcess:
         with self._lock:
             self._handing_over.join()
             try:
-                self._connection.send((what, number, *given))
+                dropped, self._dropped = self._dropped, []
+                self._connection.send((dropped, what, number, *given))
                 answer = self._connection.recv()
             except (EOFError, OSError):
                 self._end()
@@ -69,6 +78,10 @@ class DecoderProcess:
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    def drop(self, number: int) -> None:
+        """A stream is needed no more: from any thread, and without waiting."""
+        self._dropped.append(number)
 
     def close(self) -> None:
         """End the process."""
@@ -124,6 +137,7 @@ class DistantStream:
     def stop(self) -> None:
         """Make no further sound: also from another thread. What is being made is made."""
         self._stopped = True
+        self._process.drop(self._number)
 
     def _ask(self, what: str, *given: Any) -> Sound:
         if self._stopped:
@@ -133,9 +147,6 @@ class DistantStream:
             self._is_open = True
         found: Sound = self._process.ask(what, self._number, *given)
         return found
-
-
-_MOST_STREAMS = 256  # those that were stopped are never finished: the oldest go
 
 
 def _serve(connection: Connection) -> None:
@@ -148,13 +159,13 @@ def _serve(connection: Connection) -> None:
     connection.send(None)
     streams: dict[int, SpeechStream] = {}
     while True:
-        what, number, *given = connection.recv()
+        dropped, what, number, *given = connection.recv()
+        for stopped in dropped:
+            streams.pop(stopped, None)
         answer: Any = None
         try:
             if what == "open":
                 streams[number] = SpeechStream(decoder, *given)
-                while len(streams) > _MOST_STREAMS:
-                    del streams[next(iter(streams))]
             elif what == "push":
                 answer = streams[number].push(Units(*given))
             else:

@@ -96,7 +96,7 @@ class _Told:
                 self._loop.call_soon_threadsafe(self._there.set)
 
     async def take(self) -> list[Any]:
-        """From the loop: all that is there, one at least."""
+        """From the loop: all that is there, once there was something; it may be gone already."""
         await self._there.wait()
         self._there.clear()
         self._is_woken = False  # before it is looked: what comes from now on wakes again

@@ -156,7 +156,7 @@ class ServedModel:
             limits: of what clients may do.
             voice_activity: what tells connections where somebody speaks.
             decoder_process: speech is made in a process of its own: faster where both models run on the CPU. It has
-                one thread, which PyTorch takes from those of this process.
+                one thread, which PyTorch has less in this process until :meth:`close`.
         """
         self.model, self.limits, self.voice_activity = model.eval(), limits, voice_activity
         self.processor: CSLMProcessor = model.processor
@@ -173,11 +173,11 @@ class ServedModel:
         """a reply each, which mostly waits; one that was cancelled may end a little later"""
         self._decoding = WindowThread()
         decoder = self.processor.decoder
-        self._process = None
+        self._process, self._num_threads = None, torch.get_num_threads()
         if decoder_process and decoder is not None:
             self._process = DecoderProcess(decoder)
             self._process.wait()
-            torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+            torch.set_num_threads(max(1, self._num_threads - 1))
 
     def close(self) -> None:
         """End the threads."""
@@ -187,6 +187,7 @@ class ServedModel:
         self._decoding.close()
         if self._process is not None:
             self._process.close()
+            torch.set_num_threads(self._num_threads)
 
     def open_stream(self, voice: str, seed: int) -> Stream:
         """Begin the speech of an answer.

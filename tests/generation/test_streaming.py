@@ -156,7 +156,7 @@ def test_sound_comes_while_the_model_still_writes(speaking: CSLMForCausalLM, mon
     assert len(sounds) > 2 and sounds[0].num_ids < 0.7 * len(ids)
 
 
-def test_the_first_window_is_made_where_it_is_waited_for_and_the_others_beside(
+def test_the_first_sound_is_made_where_it_is_waited_for_and_the_rest_beside(
     speaking: CSLMForCausalLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted(speaking, monkeypatch)

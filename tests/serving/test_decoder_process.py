@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cslm.codecs.units import Units
 from cslm.decoder.speech_stream import SpeechStream
@@ -40,12 +41,13 @@ def test_the_samples_are_those_of_this_process_and_a_dead_one_is_started_anew(sp
     stopped.stop()
     assert not len(stopped.push(UNITS[0]).samples)
     assert len(spoken(process.stream("en", 3))) == len(wanted)
+    assert not process._dropped  # the process knows which were stopped
     process.close()
     assert process._process.poll() is not None
 
 
-def test_a_server_with_it_says_the_same(speaking: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.set_num_threads", lambda _: None)  # for the tests behind this one
+def test_a_server_with_it_says_the_same_and_leaves_the_threads_as_they_were(speaking: Any) -> None:
+    before = torch.get_num_threads()
     told, body = [], asked(modalities=["text", "audio"], audio={"voice": "en", "format": "wav"})
     for apart in (False, True):
         with serving(speaking, decoder_process=apart) as server:
@@ -53,4 +55,5 @@ def test_a_server_with_it_says_the_same(speaking: Any, monkeypatch: pytest.Monke
             assert status == 200
             sound = base64.b64decode(reply["choices"][0]["message"]["audio"]["data"])
             told.append(np.frombuffer(sound[44:], "<i2").astype(int))
+    assert torch.get_num_threads() == before
     assert len(told[0]) == len(told[1]) > 0 and np.abs(told[0] - told[1]).max() <= 2
