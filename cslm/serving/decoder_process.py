@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import deque
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class DecoderProcess:
         self.sample_rate_hz = decoder.sample_rate_hz
         self._decoder = pickle.dumps(decoder)
         self._numbers = itertools.count()
-        self._dropped: list[int] = []  # streams that were stopped, of which the process does not know yet
+        self._dropped: deque[int] = deque()  # streams that were stopped, of which the process does not know yet
         self._lock = threading.Lock()
         self._start()
 
@@ -68,7 +69,7 @@ class DecoderProcess:
         with self._lock:
             self._handing_over.join()
             try:
-                dropped, self._dropped = self._dropped, []
+                dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
                 self._connection.send((dropped, what, number, *given))
                 answer = self._connection.recv()
             except (EOFError, OSError):
@@ -95,6 +96,7 @@ class DecoderProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "cslm.serving.decoder_process", str(there.fileno())],
             pass_fds=[there.fileno()], env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl+C is for the server, which ends it
         )  # fmt: skip
         there.close()
         self._connection = Connection(here.detach())
@@ -164,14 +166,14 @@ def _serve(connection: Connection) -> None:
             streams.pop(stopped, None)
         answer: Any = None
         try:
-            if what == "open":
+            if what != "open" and number not in streams:
+                answer = EngineError("the process of the speech decoder was started anew: ask again")
+            elif what == "open":
                 streams[number] = SpeechStream(decoder, *given)
             elif what == "push":
                 answer = streams[number].push(Units(*given))
             else:
                 answer = streams.pop(number).finish()
-        except KeyError:
-            answer = EngineError("the process of the speech decoder was started anew: ask again")
         except Exception as error:  # noqa: BLE001  (it is for whoever asked)
             answer = error
         connection.send(answer)
@@ -180,7 +182,7 @@ def _serve(connection: Connection) -> None:
 def _main(descriptor: int) -> None:
     try:
         _serve(Connection(descriptor))
-    except (EOFError, OSError, KeyboardInterrupt):
+    except (EOFError, OSError):  # the server is gone
         return
 
 
