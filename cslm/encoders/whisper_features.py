@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import gelu
+from torch.nn.functional import dropout, gelu
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor
 
@@ -126,27 +126,9 @@ class WhisperFeatures:
         counts = [-(-len(one) // int(self._extractor.hop_length)) for one in waveforms]
         if self.whole_window:
             counts = [mels.shape[2]] * len(waveforms)
-        hidden = self._encode(mels, torch.tensor(counts, device=mels.device))
+        with _exact_attention(mels):
+            hidden = encode(self._encoder, mels, torch.tensor(counts, device=mels.device))
         return [one[:length] for one, length in zip(hidden, wanted, strict=True)]
-
-    def _encode(self, mels: Tensor, counts: Tensor) -> Tensor:
-        """(batch, frames, dims) of log-mel (batch, bands, frames), of which the first ``counts`` (batch,) are real."""
-        encoder = self._encoder
-        real = torch.arange(mels.shape[2], device=mels.device) < counts[:, None]
-        first = torch.where(real[:, None], gelu(encoder.conv1(torch.where(real[:, None], mels, 0))), 0)
-        hidden = gelu(encoder.conv2(first)).transpose(1, 2)
-        hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
-        mask = None
-        lengths = (counts + _STRIDE - 1) // _STRIDE
-        if bool((lengths < hidden.shape[1]).any()):
-            hidden_from = torch.arange(hidden.shape[1], device=mels.device) >= lengths[:, None]
-            mask = torch.zeros_like(hidden[..., 0]).masked_fill(hidden_from, torch.finfo(hidden.dtype).min)
-            mask = mask[:, None, None]
-        with _exact_attention(hidden):
-            for layer in encoder.layers:
-                hidden = _through(layer, hidden, mask)
-        normed: Tensor = encoder.layer_norm(hidden)
-        return normed
 
     def _log_mel(self, waveform: NDArray[np.float32]) -> Tensor:
         """(frames, bands), those that the extractor gives for the clip with silence behind it."""
@@ -159,6 +141,33 @@ class WhisperFeatures:
         )["input_features"][0]
         count = found.shape[1] if self.whole_window else -(-len(waveform) // hop)
         return torch.from_numpy(np.ascontiguousarray(found[:, :count].T)).to(self.runtime.device)
+
+
+def encode(encoder: Any, mels: Tensor, counts: Tensor) -> Tensor:
+    """What the encoder of a Whisper makes of log-mel spectrograms that do not fill its window.
+
+    Args:
+        encoder: of transformers, whose own ``forward`` takes whole windows alone.
+        mels: (batch, bands, frames).
+        counts: (batch,), how many frames of each are real; nothing attends to the others.
+
+    Returns:
+        (batch, frames / 2, dims).
+    """
+    real = torch.arange(mels.shape[2], device=mels.device) < counts[:, None]
+    first = torch.where(real[:, None], gelu(encoder.conv1(torch.where(real[:, None], mels, 0))), 0)
+    hidden = gelu(encoder.conv2(first)).transpose(1, 2)
+    hidden = dropout(hidden + encoder.embed_positions.weight[: hidden.shape[1]], encoder.dropout, encoder.training)
+    mask = None
+    lengths = (counts + _STRIDE - 1) // _STRIDE
+    if bool((lengths < hidden.shape[1]).any()):
+        hidden_from = torch.arange(hidden.shape[1], device=mels.device) >= lengths[:, None]
+        mask = torch.zeros_like(hidden[..., 0]).masked_fill(hidden_from, torch.finfo(hidden.dtype).min)
+        mask = mask[:, None, None]
+    for layer in encoder.layers:
+        hidden = _through(layer, hidden, mask)
+    normed: Tensor = encoder.layer_norm(hidden)
+    return normed
 
 
 def _exact_attention(hidden: Tensor) -> contextlib.AbstractContextManager[None]:

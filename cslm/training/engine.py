@@ -284,7 +284,7 @@ def _optimizer(module: nn.Module, config: TrainingConfig, row_training: RowTrain
 def _settings(config: TrainingConfig, num_parameters: int, load_universal: bool) -> dict[str, Any]:
     """DeepSpeed's configuration."""
     settings = deepspeed_settings(config.device)
-    bucket = min(500_000_000, max(num_parameters, 1))
+    bucket = min(500_000_000, max(num_parameters + num_parameters % 2, 2))  # DeepSpeed wants an even one
     zero = {"reduce_bucket_size": bucket, "allgather_bucket_size": bucket, "overlap_comm": False}
     if config.device.zero_stage == 3:
         zero |= {"stage3_prefetch_bucket_size": bucket, "stage3_max_live_parameters": 1_000_000_000}

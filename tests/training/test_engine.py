@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from cslm.errors import UserError
-from cslm.training.engine import start_engine
+from cslm.training.engine import start_engine, start_processes
 from tests.training.processes import ROOT, clean_environment, finish, start
 from tests.worlds.flat_training import training_config
 from tests.worlds.tiny_stream import tiny_module
@@ -73,6 +74,16 @@ def test_settings_that_come_with_the_package_are_found_from_anywhere(tmp_path, m
     config = training_config(max_steps=1, zero_stage=2, deepspeed="recipes/deepspeed/zero1.json")
     with pytest.raises(UserError, match=r"zero1\.json has ZeRO stage 1"):
         start_engine(tiny_module(), config)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_an_odd_number_of_parameters_was_an_assertion_of_deepspeed(stage):
+    """allgather_bucket_size must be a multiple of nccl_start_alignment_factor, 2."""
+    start_processes(1)
+    module = torch.nn.Linear(2, 1)
+    assert sum(parameter.numel() for parameter in module.parameters()) == 3
+    engine = start_engine(module, training_config(max_steps=1, zero_stage=stage))
+    assert engine.zero_optimization_stage() == stage
 
 
 def test_a_port_that_another_run_has_was_a_traceback(monkeypatch):

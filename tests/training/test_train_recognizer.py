@@ -38,7 +38,7 @@ def root(tmp_path_factory) -> Path:
 
 
 def run(root: Path, output: str, family: str = "whisper", sizes: dict | None = None, **training: object) -> Path:
-    settings = {"max_steps": 6, "tokens_per_step": 800, "tokens_per_micro_batch": 400, "learning_rate": 0.02,
+    settings = {"max_steps": 16, "tokens_per_step": 800, "tokens_per_micro_batch": 400, "learning_rate": 0.02,
                 "log_every": 1, "num_threads": 1}  # fmt: skip
     recognizer = {family: SIZES[family] | (sizes or {})}
     config = {"data_root": str(root), "output": output, "manifests": ["manifest.jsonl"], "recognizer": recognizer}
@@ -51,9 +51,14 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def falls(values: list[float]) -> float:
+    """How much of the loss of the first four steps is left in the last four."""
+    return sum(values[-4:]) / sum(values[:4])
+
+
 def test_a_whisper_from_nothing_is_a_whisper(root, capsys):
     folder = run(root, "whisper")
-    assert losses(folder)[-1] < 0.8 * losses(folder)[0]
+    assert falls(losses(folder)) < 0.8
     model, report = WhisperForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
     assert not report["missing_keys"] and model.config.max_source_positions == 100
     processor = WhisperProcessor.from_pretrained(folder)
@@ -72,7 +77,7 @@ def test_a_whisper_from_nothing_is_a_whisper(root, capsys):
 
 def test_a_ctc_from_nothing_is_a_ctc(root):
     folder = run(root, "ctc", "ctc")
-    assert losses(folder)[-1] < losses(folder)[0]
+    assert falls(losses(folder)) < 0.9
     _, report = AutoModelForCTC.from_pretrained(folder, output_loading_info=True)
     assert not report["missing_keys"]
     assert "a" in AutoProcessor.from_pretrained(folder).tokenizer.get_vocab()

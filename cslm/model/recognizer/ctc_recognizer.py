@@ -59,6 +59,10 @@ class CtcRecognizer(Recognizer):
         found = self._extractor(waveform, sampling_rate=SAMPLE_RATE_HZ, return_tensors="np")["input_values"][0]
         return np.asarray(found, dtype=np.float32)
 
+    def num_features(self, num_samples: int) -> int:
+        """One a sample."""
+        return num_samples
+
     def fault(self, num_samples: int, num_labels: int) -> str | None:
         """Longer than the window, or too short for its characters."""
         if num_samples > self._settings.window_sec * SAMPLE_RATE_HZ:

@@ -24,7 +24,7 @@ class RecognizerBatch:
     features: Tensor
     """float32 (batch, longest) or (batch, longest, dims)"""
     feature_lengths: Tensor
-    """int64 (batch,)"""
+    """int64 (batch,): features of the recording itself; what else a row has is silence, or zeros"""
     labels: Tensor
     """int64 (batch, longest)"""
     label_lengths: Tensor
@@ -58,7 +58,11 @@ class Recognizer(nn.Module):
 
     @abstractmethod
     def features(self, waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """What the network reads of samples at 16 kHz."""
+        """What the network reads of samples at 16 kHz, perhaps with silence behind it."""
+
+    @abstractmethod
+    def num_features(self, num_samples: int) -> int:
+        """How many of them are of the recording itself."""
 
     @abstractmethod
     def fault(self, num_samples: int, num_labels: int) -> str | None:

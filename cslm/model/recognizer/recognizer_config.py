@@ -32,6 +32,9 @@ class WhisperSizesConfig:
     """of the byte-pair encoding that is learnt from the transcripts, controls not counted; at least 256"""
     dropout: float = 0.0
     """share of the activations that are set to 0 in training"""
+    ctc_weight: float = 0.3
+    """share of a CTC loss of characters, on the encoder, beside the decoder's (arXiv 1609.06773); its head is not kept.
+    From nothing a decoder learns what is often said long before it listens, and 0 leaves it at that"""
 
     def __post_init__(self) -> None:
         """Check what types cannot.
@@ -43,7 +46,7 @@ class WhisperSizesConfig:
         check_numbers(
             self, where, width=_ONE, encoder_layers=_ONE, decoder_layers=_ONE, heads=_ONE, inner=_ONE,
             window_sec=Range(least=1, most=30), positions=Range(least=8), vocab_size=Range(least=256),
-            dropout=Range(least=0, below=1),
+            dropout=Range(least=0, below=1), ctc_weight=Range(least=0, below=1),
         )  # fmt: skip
         _check_heads(where, self.width, self.heads)
 

@@ -11,21 +11,29 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from cslm.batches.micro_batch import StepBatch
-from cslm.batches.order import permuted_draw
+from cslm.batches.order import permuted_draw, permuted_index
 from cslm.model.recognizer.recognizer import Recognizer, RecognizerBatch
 from cslm.sequences.sequence import Clip
+
+_STEPS_BY_LENGTH = 32
+"""how many steps share their recordings out by length, at most"""
 
 
 class Lesson(NamedTuple):
     """A recording and what is said in it."""
 
     clip: Clip
+    num_samples: int
     labels: npt.NDArray[np.int64]
     group: int
 
 
 class RecognizerStream:
-    """Every recording once in an epoch; a step has as many as fill its tokens, reckoned at the length of a window."""
+    """Every recording once in an epoch; a step has as many as fill its tokens, reckoned at the length of a window.
+
+    The recordings of a few steps are dealt out by length, so that a batch is not computed at the length of its longest
+    one for the sake of many short ones; these steps come in an order of their own.
+    """
 
     def __init__(
         self, lessons: Sequence[Lesson], recognizer: Recognizer, groups: Sequence[str], window_frames: int,
@@ -41,12 +49,13 @@ class RecognizerStream:
         self.groups = tuple(groups)
         self._lessons, self._recognizer, self._window = lessons, recognizer, window_frames
         self._per_step, self._per_micro, self._seed = per_step, per_micro, seed
+        self._pool_steps = max(1, min(_STEPS_BY_LENGTH, len(lessons) // per_step))
+        self._pool, self._by_length = -1, list[int]()
 
     def step(self, position: Mapping[str, Any], rank: int, world_size: int) -> StepBatch:
         """The batch at ``position``: empty at the start, then what the step before returned."""
         first = int(position.get("draw", 0))
-        draws = range(first, first + self._per_step)
-        lessons = [self._lessons[permuted_draw(self._seed, draw, len(self._lessons))] for draw in draws]
+        lessons = self._of_step(first // self._per_step)
         parts = [lessons[start : start + self._per_micro] for start in range(0, len(lessons), self._per_micro)]
         parts += [[] for _ in range(-len(parts) % world_size)]
         return StepBatch(
@@ -56,22 +65,35 @@ class RecognizerStream:
             counts={"labels": sum(len(lesson.labels) for lesson in lessons)},
         )
 
+    def _of_step(self, step: int) -> list[Lesson]:
+        """The recordings of a step, the shortest first: those of one length among all that its neighbours draw."""
+        pool, place = divmod(step, self._pool_steps)
+        if pool != self._pool:
+            size = self._pool_steps * self._per_step
+            draws = range(pool * size, (pool + 1) * size)
+            drawn = [permuted_draw(self._seed, draw, len(self._lessons)) for draw in draws]
+            self._pool, self._by_length = pool, sorted(drawn, key=lambda index: self._lessons[index].num_samples)
+        rank = permuted_index(self._seed, pool, place, self._pool_steps)
+        return [self._lessons[index] for index in self._by_length[rank * self._per_step : (rank + 1) * self._per_step]]
+
     def _batch(self, lessons: Sequence[Lesson]) -> RecognizerBatch:
         """Padded; of no recording, a silent one of which nothing is learnt."""
         if not lessons:
             silence = self._recognizer.features(np.zeros(1600, dtype=np.float32))
-            return _padded([silence], [np.zeros(0, dtype=np.int64)], [0])
+            return _padded([silence], [self._recognizer.num_features(1600)], [np.zeros(0, dtype=np.int64)], [0])
         features = [self._recognizer.features(lesson.clip.read()) for lesson in lessons]
-        return _padded(features, [lesson.labels for lesson in lessons], [lesson.group for lesson in lessons])
+        lengths = [self._recognizer.num_features(lesson.num_samples) for lesson in lessons]
+        return _padded(features, lengths, [lesson.labels for lesson in lessons], [lesson.group for lesson in lessons])
 
 
 def _padded(
-    features: Sequence[npt.NDArray[np.float32]], labels: Sequence[npt.NDArray[np.int64]], groups: Sequence[int]
-) -> RecognizerBatch:
+    features: Sequence[npt.NDArray[np.float32]], lengths: Sequence[int], labels: Sequence[npt.NDArray[np.int64]],
+    groups: Sequence[int],
+) -> RecognizerBatch:  # fmt: skip
     said = pad_sequence([torch.from_numpy(one) for one in labels], batch_first=True)
     return RecognizerBatch(
         features=pad_sequence([torch.from_numpy(one) for one in features], batch_first=True),
-        feature_lengths=torch.tensor([len(one) for one in features]),
+        feature_lengths=torch.tensor(list(lengths)),
         labels=said if said.shape[1] else said.new_zeros(len(said), 1),
         label_lengths=torch.tensor([len(one) for one in labels]),
         groups=torch.tensor(groups),

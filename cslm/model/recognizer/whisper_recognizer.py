@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, ctc_loss
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     GenerationConfig,
     WhisperConfig,
@@ -26,6 +27,7 @@ from transformers import (
 )
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
+from cslm.encoders.whisper_features import encode
 from cslm.errors import UserError
 from cslm.model.recognizer.recognizer import SAMPLE_RATE_HZ, Recognizer, RecognizerBatch, check_languages, inner_weights
 from cslm.model.recognizer.recognizer_config import WhisperSizesConfig
@@ -34,13 +36,18 @@ from tokenizers import ByteLevelBPETokenizer
 _END, _START, _TRANSCRIBE, _NO_TIMES = "<|endoftext|>", "<|startoftranscript|>", "<|transcribe|>", "<|notimestamps|>"
 _OTHERS = ("<|startoflm|>", "<|startofprev|>", "<|nospeech|>")
 _TRANSLATE = "<|translate|>"
-_IGNORED = -100
+_IGNORED, _BLANK = -100, 0
+_HOP, _STRIDE = 160, 2
+"""samples of a frame of log-mel, and frames of one of the encoder"""
 
 
 class WhisperRecognizer(Recognizer):
-    """Cross-entropy of the controls and the ids of a transcript, over a window that silence fills up."""
+    """Cross-entropy of the controls and the ids of a transcript, and CTC of its characters on the encoder.
 
-    def __init__(self, settings: WhisperSizesConfig, texts: Iterable[str], languages: Sequence[str]) -> None:
+    A batch is as long as its longest recording; the others have silence behind them, as what fills a window has.
+    """
+
+    def __init__(self, settings: WhisperSizesConfig, texts: Sequence[str], languages: Sequence[str]) -> None:
         """Learn a tokenizer and draw the weights, from torch's generator.
 
         Raises:
@@ -60,6 +67,9 @@ class WhisperRecognizer(Recognizer):
         self._extractor = WhisperFeatureExtractor(chunk_length=settings.window_sec)
         self.config = _config(settings, self._tokenizer)
         self.model = WhisperForConditionalGeneration(self.config)
+        characters = sorted({character for text in texts for character in text.lower()})
+        self._characters = {character: index for index, character in enumerate(characters, _BLANK + 1)}
+        self.ctc = nn.Linear(settings.width, 1 + len(characters)) if settings.ctc_weight else None
         self._generation = _generation(self._tokenizer, spoken, settings.positions)
 
     def labels(self, text: str, language: str) -> npt.NDArray[np.int64]:
@@ -74,6 +84,10 @@ class WhisperRecognizer(Recognizer):
         found = self._extractor(waveform, sampling_rate=SAMPLE_RATE_HZ, return_tensors="np")["input_features"][0]
         return np.ascontiguousarray(found.T, dtype=np.float32)
 
+    def num_features(self, num_samples: int) -> int:
+        """Frames of 10 ms, the last one begun."""
+        return min(-(-num_samples // _HOP), self._settings.window_sec * SAMPLE_RATE_HZ // _HOP)
+
     def fault(self, num_samples: int, num_labels: int) -> str | None:
         """Longer than the window, or more ids than there are positions."""
         if num_samples > self._settings.window_sec * SAMPLE_RATE_HZ:
@@ -85,14 +99,42 @@ class WhisperRecognizer(Recognizer):
     def losses(self, batch: RecognizerBatch) -> tuple[Tensor, Tensor]:
         """See :class:`Recognizer`."""
         wanted = batch.labels
+        heard = self._heard(batch)
         start = wanted.new_full((len(wanted), 1), self.config.decoder_start_token_id)
         read = torch.cat((start, wanted[:, :-1]), dim=1)
         real = torch.arange(wanted.shape[1], device=wanted.device) < batch.label_lengths[:, None]
-        logits = self.model(batch.features.transpose(1, 2), decoder_input_ids=read, use_cache=False).logits.float()
+        hidden = self.model.model.decoder(input_ids=read, encoder_hidden_states=heard, use_cache=False)[0]
+        logits = self.model.proj_out(hidden).float()
         targets = torch.where(real, wanted, _IGNORED)
         losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=_IGNORED, reduction="none")
         correct = (logits.argmax(dim=-1) == targets).sum(dim=1).float()
-        return losses.view_as(targets).sum(dim=1), correct
+        written = losses.view_as(targets).sum(dim=1)
+        weight = self._settings.ctc_weight
+        losses = (1 - weight) * written + weight * self._aligned(heard, batch) if weight else written
+        return losses, correct
+
+    def _heard(self, batch: RecognizerBatch) -> Tensor:
+        """(batch, frames, width), at the length of the longest recording: the others have silence behind them."""
+        longest = int(batch.feature_lengths.max())
+        mels = batch.features[:, : longest + longest % _STRIDE].transpose(1, 2)
+        return encode(self.model.model.encoder, mels, mels.new_full((len(mels),), mels.shape[2], dtype=torch.int64))
+
+    def _aligned(self, heard: Tensor, batch: RecognizerBatch) -> Tensor:
+        """The CTC loss of each recording by character of its transcript, times its labels: (batch,)."""
+        texts = [
+            self._tokenizer.decode(labels[:count], skip_special_tokens=True)
+            for labels, count in zip(batch.labels.tolist(), batch.label_lengths.tolist(), strict=True)
+        ]
+        spelt = [torch.tensor([self._characters[one] for one in text.lower()], dtype=torch.int64) for text in texts]
+        lengths = torch.tensor([len(one) for one in spelt], device=heard.device)
+        frames = (batch.feature_lengths + 1) // _STRIDE
+        assert self.ctc is not None
+        logits: Tensor = self.ctc(heard).float()
+        losses = ctc_loss(
+            logits.log_softmax(dim=-1).transpose(0, 1), pad_sequence(spelt, batch_first=True).to(heard.device), frames,
+            lengths, _BLANK, reduction="none", zero_infinity=True,
+        )  # fmt: skip
+        return torch.where(lengths > 0, losses, 0 * losses) * batch.label_lengths / lengths.clamp(min=1)
 
     def save(self, weights: dict[str, Tensor], folder: Path) -> None:
         """See :class:`Recognizer`."""
