@@ -297,10 +297,12 @@ def generate(
     num_ended = 0
     if description is not None:
         steps = progress_bar(steps, None, description, lambda: f"{num_ended}/{len(prompts)} replies")
+    longest = [_within_context(model, decoding.max_new_tokens, len(prompt)) for prompt in prompts]
     for step in steps:
-        num_ended += sum(token_id in rules.end_ids for token_id in step.ids)
         for place, token_id in zip(step.prompts, step.ids, strict=True):
-            written[order[place]].append(token_id)
+            reply = written[order[place]]
+            reply.append(token_id)
+            num_ended += token_id in rules.end_ids or len(reply) == longest[order[place]]
         for place, sure in zip(step.prompts, step.log_probabilities or (), strict=False):
             sums[order[place]] += sure
     return [Generated(ids, total / max(1, len(ids))) for ids, total in zip(written, sums, strict=True)]

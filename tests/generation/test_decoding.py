@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from cslm.errors import UserError
 from cslm.generation import decoding as module
 from cslm.generation import forward_passes
 from cslm.generation import growing_cache as growing_cache_module
-from cslm.generation.decoding import DecodingConfig, ReplyRules, generate
+from cslm.generation.decoding import DecodingConfig, ReplyRules, Step, generate
 from cslm.generation.grammar import UnitGrammar
 from cslm.generation.growing_cache import GrowingLayer, growing_cache
 
@@ -105,6 +105,25 @@ def test_a_reply_stays_within_the_context_and_a_prompt_must_fit(model: CSLMForCa
     assert len(run(model, [long], max_new_tokens=50)[0]) <= 4
     with pytest.raises(UserError, match="1024"):
         run(model, [np.full(1024, 20)])
+
+
+def test_replies_that_are_cut_off_were_not_counted_as_done(
+    model: CSLMForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line of progress stood at none of five for as long as no reply ended by itself."""
+    told = list[str]()
+
+    def collected(steps: Iterable[Step], total: None, description: str, note: Callable[[], str]) -> Iterator[Step]:
+        for step in steps:
+            yield step
+            told.append(note())
+
+    monkeypatch.setattr(module, "progress_bar", collected)
+    vocabulary = model.processor.vocabulary
+    grammar = UnitGrammar(vocabulary, model.get_output_embeddings().weight.shape[0])
+    replies = generate(model, prompts(), ReplyRules(grammar, [2], 0), DecodingConfig(4, batch_size=3), description="d")
+    assert [len(reply.ids) for reply in replies] == [4] * 5
+    assert (told[0], told[-1]) == ("0/5 replies", "5/5 replies")
 
 
 def test_settings_out_of_range_are_refused() -> None:

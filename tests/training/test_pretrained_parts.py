@@ -37,7 +37,9 @@ from tests.worlds.flat_training import grouped
 from tests.worlds.pretrained import pretrained_parts, write_speech
 from tests.worlds.tiny_world import write_config
 
-NUM_CLIPS, HELD_OUT = 40, 8
+NUM_CLIPS, HELD_OUT = 80, 40
+EPOCH = 10
+"""steps in which each of the clips that are not held out comes about once"""
 STACKED = {"connector": {"stacked": {"stride": 8}}}
 METHODS = {
     "lad": {
@@ -115,7 +117,7 @@ def test_thirty_steps_teach(world, parts, method):
     train_prompt.main(["--config", str(config_of(world, parts, method))])
     lines = [json.loads(line) for line in (world / method / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == 30
-    first, last = (float(np.mean([line["loss"] for line in part])) for part in (lines[:5], lines[-5:]))
+    first, last = (float(np.mean([line["loss"] for line in part])) for part in (lines[:EPOCH], lines[-EPOCH:]))
     after = agreed(CSLMForCausalLM.from_pretrained(world / method), world, condition)
     print(f"\n{method}: loss {first:.3f} to {last:.3f}")
     for name, found in (("untrained", before), ("after 30 steps", after)):
