@@ -37,9 +37,9 @@ from tests.worlds.flat_training import grouped
 from tests.worlds.pretrained import pretrained_parts, write_speech
 from tests.worlds.tiny_world import write_config
 
-NUM_CLIPS, HELD_OUT = 80, 40
-EPOCH = 10
-"""steps in which each of the clips that are not held out comes about once"""
+NUM_CLIPS, HELD_OUT = 120, 40
+FEW, EPOCH = 40, 10
+"""clips that imitation learns from, and the steps in which each comes about once: its loss hangs on the clips most"""
 STACKED = {"connector": {"stacked": {"stride": 8}}}
 METHODS = {
     "lad": {
@@ -66,6 +66,8 @@ def world(parts, tmp_path_factory) -> Path:
     """Clips, and what the frozen parts make of them once."""
     root = write_speech(tmp_path_factory.mktemp("real"), NUM_CLIPS, HELD_OUT)
     manifests, llm = [str(root / "manifest.jsonl")], str(parts.llm)
+    lines = (root / "manifest.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (root / "few.jsonl").write_text("".join(lines[:FEW]), encoding="utf-8")
     encoder = load_configuration(TrainPromptConfig, config_of(root, parts, "mtbi")).encoder
     make_frames(MakeFramesConfig(manifests, str(root / "frames"), encoder, device="cpu"))
     make_teacher_states(MakeTeacherStatesConfig(manifests, llm, str(root / "states"), device="cpu"))
@@ -81,7 +83,8 @@ def config_of(root: Path, parts, method: str) -> Path:
     """Thirty steps of four clips."""
     changes = json.loads(json.dumps(METHODS[method]).replace("WHISPER", str(parts.whisper)))
     for source in changes["sources"].values():
-        source |= {"manifest": "manifest.jsonl", "frames": "frames", "weight": 1}
+        manifest = {"lad": "manifest.jsonl", "mtbi": "few.jsonl"}[method]
+        source |= {"manifest": manifest, "frames": "frames", "weight": 1}
     training = {"max_steps": 30, "tokens_per_step": {"lad": 290, "mtbi": 400}[method], "max_length": 290,
                 "tokens_per_micro_batch": 400, "log_every": 1, "num_threads": 1, "save_every": 1000, "zero_stage": 0,
                 "learning_rate": 1e-3, "warmup_steps": 3}  # fmt: skip
