@@ -150,7 +150,7 @@ def _lessons(recognizer: Recognizer, said: list[Said], languages: list[str], ran
         labels = recognizer.labels(utterance.text, utterance.language)
         fault = recognizer.fault(clip.num_samples, len(labels)) if utterance.text.strip() else "it has no transcript"
         if fault is None:
-            lessons.append(Lesson(clip, clip.num_samples, labels, languages.index(utterance.language)))
+            lessons.append(Lesson(clip, labels, languages.index(utterance.language)))
         else:
             faults[fault] += 1
             names.setdefault(fault, utterance.id)

@@ -24,7 +24,7 @@ class RecognizerBatch:
     features: Tensor
     """float32 (batch, longest) or (batch, longest, dims)"""
     feature_lengths: Tensor
-    """int64 (batch,): features of the recording itself; what else a row has is silence, or zeros"""
+    """int64 (batch,): features of each, with the silence behind it or without; what else a row has is not heard"""
     labels: Tensor
     """int64 (batch, longest)"""
     label_lengths: Tensor

@@ -32,9 +32,10 @@ class WhisperSizesConfig:
     """of the byte-pair encoding that is learnt from the transcripts, controls not counted; at least 256"""
     dropout: float = 0.0
     """share of the activations that are set to 0 in training"""
-    ctc_weight: float = 0.3
+    ctc_weight: float = 0.5
     """share of a CTC loss of characters, on the encoder, beside the decoder's (arXiv 1609.06773); its head is not kept.
-    From nothing a decoder learns what is often said long before it listens, and 0 leaves it at that"""
+    From nothing a decoder learns what is often said long before it listens, and 0 leaves it at that. A recording with
+    more characters than frames (20 ms) has no such loss"""
 
     def __post_init__(self) -> None:
         """Check what types cannot.

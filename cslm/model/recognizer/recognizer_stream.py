@@ -12,18 +12,19 @@ from torch.nn.utils.rnn import pad_sequence
 
 from cslm.batches.micro_batch import StepBatch
 from cslm.batches.order import permuted_draw, permuted_index
+from cslm.batches.recording_sources import RecordedClip
 from cslm.model.recognizer.recognizer import Recognizer, RecognizerBatch
-from cslm.sequences.sequence import Clip
 
 _STEPS_BY_LENGTH = 32
 """how many steps share their recordings out by length, at most"""
+_SILENCE_EVERY = 4
+"""of so many steps one hears whole windows: who listens with the recognizer fills them with silence"""
 
 
 class Lesson(NamedTuple):
     """A recording and what is said in it."""
 
-    clip: Clip
-    num_samples: int
+    clip: RecordedClip
     labels: npt.NDArray[np.int64]
     group: int
 
@@ -32,7 +33,8 @@ class RecognizerStream:
     """Every recording once in an epoch; a step has as many as fill its tokens, reckoned at the length of a window.
 
     The recordings of a few steps are dealt out by length, so that a batch is not computed at the length of its longest
-    one for the sake of many short ones; these steps come in an order of their own.
+    one for the sake of many short ones; these steps come in an order of their own. Every fourth hears the silence that
+    fills the window too.
     """
 
     def __init__(
@@ -55,11 +57,12 @@ class RecognizerStream:
     def step(self, position: Mapping[str, Any], rank: int, world_size: int) -> StepBatch:
         """The batch at ``position``: empty at the start, then what the step before returned."""
         first = int(position.get("draw", 0))
-        lessons = self._of_step(first // self._per_step)
+        number = first // self._per_step
+        lessons, is_whole = self._of_step(number), number % _SILENCE_EVERY == _SILENCE_EVERY - 1
         parts = [lessons[start : start + self._per_micro] for start in range(0, len(lessons), self._per_micro)]
         parts += [[] for _ in range(-len(parts) % world_size)]
         return StepBatch(
-            micro_batches=[self._batch(part) for part in parts[rank::world_size]],
+            micro_batches=[self._batch(part, is_whole) for part in parts[rank::world_size]],
             position={"draw": first + self._per_step},
             consumed={"recordings": self._per_step * self._window},
             counts={"labels": sum(len(lesson.labels) for lesson in lessons)},
@@ -72,17 +75,20 @@ class RecognizerStream:
             size = self._pool_steps * self._per_step
             draws = range(pool * size, (pool + 1) * size)
             drawn = [permuted_draw(self._seed, draw, len(self._lessons)) for draw in draws]
-            self._pool, self._by_length = pool, sorted(drawn, key=lambda index: self._lessons[index].num_samples)
+            self._pool, self._by_length = pool, sorted(drawn, key=lambda index: self._lessons[index].clip.num_samples)
         rank = permuted_index(self._seed, pool, place, self._pool_steps)
         return [self._lessons[index] for index in self._by_length[rank * self._per_step : (rank + 1) * self._per_step]]
 
-    def _batch(self, lessons: Sequence[Lesson]) -> RecognizerBatch:
-        """Padded; of no recording, a silent one of which nothing is learnt."""
+    def _batch(self, lessons: Sequence[Lesson], is_whole: bool) -> RecognizerBatch:
+        """Padded, with the silence of the window as a part of it or not; of no recording, a silent one of no label."""
         if not lessons:
             silence = self._recognizer.features(np.zeros(1600, dtype=np.float32))
             return _padded([silence], [self._recognizer.num_features(1600)], [np.zeros(0, dtype=np.int64)], [0])
         features = [self._recognizer.features(lesson.clip.read()) for lesson in lessons]
-        lengths = [self._recognizer.num_features(lesson.num_samples) for lesson in lessons]
+        lengths = [
+            len(one) if is_whole else self._recognizer.num_features(lesson.clip.num_samples)
+            for one, lesson in zip(features, lessons, strict=True)
+        ]
         return _padded(features, lengths, [lesson.labels for lesson in lessons], [lesson.group for lesson in lessons])
 
 

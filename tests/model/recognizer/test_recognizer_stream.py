@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from cslm.model.recognizer.recognizer_stream import _STEPS_BY_LENGTH, Lesson, RecognizerStream
+from cslm.model.recognizer.recognizer_stream import _SILENCE_EVERY, _STEPS_BY_LENGTH, Lesson, RecognizerStream
 
-PER_STEP = 4
+PER_STEP, WINDOW = 4, 10_000
 LENGTHS = np.random.default_rng(0).integers(1_000, 9_000, PER_STEP * _STEPS_BY_LENGTH)
 
 
@@ -20,19 +20,19 @@ class Recording:
         return np.ones(self.num_samples, dtype=np.float32)
 
 
-class Samples:
-    """What it reads of a recording are its samples."""
+class Windows:
+    """What it reads of a recording are its samples, and silence up to ten thousand."""
 
     def features(self, waveform: np.ndarray) -> np.ndarray:
-        return waveform
+        return np.pad(waveform, (0, WINDOW - len(waveform)))
 
     def num_features(self, num_samples: int) -> int:
         return num_samples
 
 
 def stream(per_micro: int = PER_STEP) -> RecognizerStream:
-    lessons = [Lesson(Recording(int(n)), int(n), np.array([n]), 0) for n in LENGTHS]
-    return RecognizerStream(lessons, Samples(), ["all"], 600, PER_STEP, per_micro, seed=7)
+    lessons = [Lesson(Recording(int(n)), np.array([n]), 0) for n in LENGTHS]
+    return RecognizerStream(lessons, Windows(), ["all"], 600, PER_STEP, per_micro, seed=7)
 
 
 def steps(one: RecognizerStream, count: int, rank: int = 0, world_size: int = 1) -> list[list]:
@@ -55,10 +55,18 @@ def test_every_recording_comes_once_in_an_epoch():
 
 def test_a_batch_holds_recordings_of_one_length_and_the_steps_come_mixed():
     batches = [step[0] for step in steps(stream(), _STEPS_BY_LENGTH)]
-    computed = sum(batch.num_slots for batch in batches)
-    assert sum(int(batch.feature_lengths.sum()) for batch in batches) > 0.95 * computed
-    longest = [int(batch.feature_lengths.max()) for batch in batches]
+    cut = [batch for number, batch in enumerate(batches, 1) if number % _SILENCE_EVERY]
+    longest = [int(batch.feature_lengths.max()) for batch in cut]
+    assert sum(int(batch.feature_lengths.sum()) for batch in cut) > 0.95 * PER_STEP * sum(longest)
     assert longest != sorted(longest)
+
+
+def test_every_fourth_step_has_the_silence_of_its_window():
+    """A recognizer that had never heard it wrote words of silence, where a window was filled up with it."""
+    for number, (batch,) in enumerate(steps(stream(), _STEPS_BY_LENGTH), 1):
+        is_whole = (batch.feature_lengths == WINDOW).all()
+        assert is_whole == (number % 4 == 0)
+        assert batch.num_slots == PER_STEP * WINDOW  # the silence is there, and heard where it counts as a part
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
@@ -78,7 +86,7 @@ def test_a_step_in_the_middle_is_the_same_without_those_before_it():
 
 
 def test_no_step_has_a_recording_twice_though_there_are_few():
-    lessons = [Lesson(Recording(n), n, np.array([n]), 0) for n in (1000, 2000, 3000, 4000)]
-    few = RecognizerStream(lessons, Samples(), ["all"], 600, PER_STEP, PER_STEP, seed=7)
+    lessons = [Lesson(Recording(n), np.array([n]), 0) for n in (1000, 2000, 3000, 4000)]
+    few = RecognizerStream(lessons, Windows(), ["all"], 600, PER_STEP, PER_STEP, seed=7)
     for step in steps(few, 8):
         assert sorted(said(step)) == [1000, 2000, 3000, 4000]

@@ -18,7 +18,7 @@ SECONDS = [1.0, 0.4, 1.9]
 
 class Recording:
     def __init__(self, waveform: np.ndarray) -> None:
-        self.waveform = waveform
+        self.waveform, self.num_samples = waveform, len(waveform)
 
     def read(self) -> np.ndarray:
         return self.waveform
@@ -36,7 +36,7 @@ def recognizer(ctc_weight: float) -> WhisperRecognizer:
 def batch(one: WhisperRecognizer, chosen: list[int]) -> RecognizerBatch:
     generator = np.random.default_rng(3)
     waves = [generator.normal(0, 0.1, int(16000 * sec)).astype(np.float32) for sec in SECONDS]
-    lessons = [Lesson(Recording(waves[i]), len(waves[i]), one.labels(TEXTS[i], "en"), 0) for i in chosen]
+    lessons = [Lesson(Recording(waves[i]), one.labels(TEXTS[i], "en"), 0) for i in chosen]
     return RecognizerStream(lessons, one, ["en"], 200, len(lessons), len(lessons), 0).step({}, 0, 1).micro_batches[0]
 
 
