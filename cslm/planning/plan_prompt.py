@@ -33,6 +33,7 @@ from cslm.planning.prompt_work import connector_flops, encoder_flops_per_sec, pr
 from cslm.ranges import Range, check_numbers
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.training.language_model_config import RunPaths
+from cslm.training.muon import inner_matrices
 from cslm.training.prompt_config import TrainPromptConfig
 from cslm.training.run_data import open_format, open_run_sources
 from cslm.training.train_prompt import prompt_settings
@@ -121,7 +122,7 @@ def plan_prompt(config: PlanPromptConfig) -> dict[str, Any]:
         },
         "trained_parameters": size.trained,
         "memory": _memory(config, shape, data, size, notes),
-        "disk": disk_facts(config.training, ModelSize(size.trained)),
+        "disk": disk_facts(config.training, ModelSize(size.trained, inner=size.inner)),
         "stores": stores,
         "flops": flops,
         "hours": config.hours(sum(flops.values()) if flops else None, config.training.device),
@@ -154,7 +155,9 @@ def _size(prompt: SpeechPrompt) -> ModelSize:
     """Of connector and language model; the encoder is no part of what is trained or sharded."""
     parameters = list(prompt.parameters())
     return ModelSize(
-        all=sum(it.numel() for it in parameters), frozen=sum(it.numel() for it in parameters if not it.requires_grad)
+        all=sum(it.numel() for it in parameters),
+        inner=sum(it.numel() for it in inner_matrices(prompt)),
+        frozen=sum(it.numel() for it in parameters if not it.requires_grad),
     )
 
 

@@ -56,8 +56,6 @@ class TrainPromptConfig(RunConfig):
         training = self.training
         if training.device.compile:
             raise UserError("training.device.compile is not for train-prompt: leave it out")
-        if training.optimizer.name == "muon":
-            raise UserError("training.optimizer.name muon is not for train-prompt: choose adamw")
         if training.optimizer.embedding_rate != 1:
             raise UserError("training.optimizer.embedding_rate is given, and embeddings are frozen: leave it out")
 

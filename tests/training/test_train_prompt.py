@@ -168,6 +168,21 @@ def test_packed_or_not_is_the_same_curve(world):
     assert losses(found) == pytest.approx(losses(world / "prompt"), rel=1e-5)
 
 
+def test_muon_updates_the_matrices_of_the_connector(world):
+    given = {"optimizer": "muon", "zero_stage": 0, "max_tokens": 960}
+    whole = run(world, "muon", **given)
+    run(world, "muon_stopped", max_steps=2, **given)
+    state = torch.load(
+        next((world / "muon_stopped/checkpoints").glob("step-*2/*/*optim_states.pt"), None)
+        or next((world / "muon_stopped/checkpoints").glob("step-*2/**/mp_rank_00_model_states.pt")),
+        map_location="cpu", weights_only=False,
+    )  # fmt: skip
+    assert any("momentum" in moments for moments in state["optimizer"]["state"].values())
+    resumed = run(world, "muon_stopped", **given)
+    assert losses(whole)[-1] < losses(whole)[0] and losses(resumed) == losses(whole)
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(resumed).items())
+
+
 def test_lora_learns_beside_the_connector(world):
     pytest.importorskip("peft")
     found = run(world, "lora", changes={"lora": {"rank": 2}})
@@ -199,5 +214,5 @@ def test_what_makes_no_sense_is_refused(world):
     ):
         with pytest.raises(UserError, match=message):
             run(world, "refused", changes=changes)
-    with pytest.raises(UserError, match="muon"):
-        run(world, "refused", optimizer="muon", zero_stage=0)
+    with pytest.raises(UserError, match="muon needs whole matrices: set zero_stage 0"):
+        run(world, "refused", optimizer="muon", zero_stage=1)
