@@ -22,7 +22,7 @@ from cslm.files.written_yaml import path_of
 
 
 def measure_claim(name: str, seeds: Sequence[int], output: Path, runs: Path) -> list[Figure]:
-    """Measure one claim and write ``output`` and its rows.
+    """Measure one claim and write ``output`` and its rows; rows of other seeds that are there stay.
 
     Args:
         name: of the claim, a key of ``CLAIMS``.
@@ -31,24 +31,53 @@ def measure_claim(name: str, seeds: Sequence[int], output: Path, runs: Path) -> 
         runs: folder of what arms and claims share, by world and seed; killed, it goes on from there.
 
     Raises:
-        UserError: an unknown claim, seeds twice, an output of another kind, or a stage that stopped.
+        UserError: an unknown claim, seeds twice, an output of another kind or with other seeds that were measured
+            otherwise, or a stage that stopped.
     """
     claim = claim_of(name)
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UserError(f"seeds are {list(seeds)}: give different whole numbers from 0 on")
     if output.suffix != ".json":
         raise UserError(f"output is {output}: name a .json file; the rows are written beside it")
-    rows: list[Row] = []
+    rows, settings = _others(name, seeds, output)
     for seed in seeds:
         stages = Stages(runs.resolve() / claim.world / f"seed{seed}")
-        rows += claim.measure(stages, seed, claim.arms + (claim.curve_arms if seed == seeds[0] else ()))
+        is_drawn = any(row.arm in claim.curve_arms for row in rows)
+        rows += claim.measure(stages, seed, claim.arms + (() if is_drawn else claim.curve_arms))
         print(f"{stages.folder}: stages of {sum(stages.seconds().values()) / 60:.1f} minutes in all", flush=True)
-        write_claim(name, claim, rows, output)  # what is measured is there even if the next seed never is
+        _check_same(output, settings, stages.settings)
+        settings |= stages.settings
+        write_claim(name, claim, rows, output, settings)  # what is measured is there even if the next seed never is
     return figures_again(output)
 
 
-def write_claim(name: str, claim: Claim, rows: Sequence[Row], output: Path) -> None:
-    """Write the rows, and the figures that they give."""
+def _others(name: str, seeds: Sequence[int], output: Path) -> tuple[list[Row], dict[str, str]]:
+    """The rows of other seeds in the file, and what they were measured with.
+
+    Raises:
+        UserError: they are of another claim, or the file does not say what they were measured with.
+    """
+    if not output.is_file():
+        return [], {}
+    content = json.loads(output.read_bytes())
+    others = sorted(set(content["seeds"]) - set(seeds))
+    if others and (content["claim"] != name or "settings" not in content):
+        raise UserError(f"{output} holds seeds {others} of {content['claim']}, measured otherwise: name another file")
+    rows = [row for row in read_rows(output.with_suffix(".parquet")) if row.seed in others] if others else []
+    return rows, content["settings"] if others else {}
+
+
+def _check_same(output: Path, before: dict[str, str], now: dict[str, str]) -> None:
+    different = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
+    if different:
+        raise UserError(
+            f"{output} holds other seeds, measured with other {', '.join(different)}: name another file, or measure "
+            "all of them again"
+        )
+
+
+def write_claim(name: str, claim: Claim, rows: Sequence[Row], output: Path, settings: dict[str, str]) -> None:
+    """Write the rows, the figures that they give, and the hash of each file of settings."""
     write_rows(rows, output.with_suffix(".parquet"))
     kept = read_rows(output.with_suffix(".parquet"))  # in the precision of the file: anyone gets these figures again
     content = {
@@ -56,6 +85,7 @@ def write_claim(name: str, claim: Claim, rows: Sequence[Row], output: Path) -> N
         "sentence": claim.sentence,
         "arms": [*claim.arms, *claim.curve_arms],
         "seeds": sorted({row.seed for row in kept}),
+        "settings": dict(sorted(settings.items())),
         "figures": [_plain(figure) for figure in claim.figures(Rows(kept))],
     }
     write_atomically(output, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())

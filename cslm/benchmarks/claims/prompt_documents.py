@@ -11,7 +11,7 @@ import numpy as np
 
 from cslm.benchmarks.claims.spoken_tasks import SpokenTasks
 from cslm.benchmarks.claims.tenth import tenth_of
-from cslm.corpora.manifest import read_manifest, write_manifest
+from cslm.corpora.manifest import Utterance, read_manifest, write_manifest
 from cslm.files.json_lines import read_json_lines, write_json_lines
 from cslm.sequences.task_pool import read_pool
 from cslm.village.prepare_village import tellers_of
@@ -27,6 +27,7 @@ _TASKS = 2000  # a stage of the seed, beside those of prepare_village
 def write_prompt_documents(corpus: Path, size: Path, pool: Path, seed: int) -> None:
     """Write into the folder of the corpus.
 
+    - ``questions.jsonl``: the spoken questions of training, 8 in 100 of its recordings;
     - ``tasks.jsonl``: conversations in text, for the language model;
     - ``statements.jsonl``, ``statements_tenth.jsonl``, ``statements_test.jsonl``: recordings that are asked about; of
       those of training no right answer is a text of the test;
@@ -43,7 +44,9 @@ def write_prompt_documents(corpus: Path, size: Path, pool: Path, seed: int) -> N
     tasks = spoken_tasks(size, pool, seed)
     test = [it for it in read_manifest(corpus / "tts_test.jsonl") if tasks.can_be_asked(it)]
     never = {utterance.text for utterance in test}
-    asked = [it for it in read_manifest(corpus / "train.jsonl") if tasks.can_be_asked(it)]
+    heard = list(read_manifest(corpus / "train.jsonl"))
+    write_manifest([it for it in heard if _is_question(it)], corpus / "questions.jsonl")
+    asked = [it for it in heard if tasks.can_be_asked(it)]
     train = [it for it in asked if not tasks.leads_to(it, never)]
     write_manifest(train, corpus / "statements.jsonl")
     write_manifest(tenth_of(train, lambda it: it.language, seed), corpus / "statements_tenth.jsonl")
@@ -57,6 +60,10 @@ def write_prompt_documents(corpus: Path, size: Path, pool: Path, seed: int) -> N
 def spoken_tasks(size: Path, pool: Path, seed: int) -> SpokenTasks:
     """What can be asked in the village of a size and a seed, by the tasks of a pool."""
     return SpokenTasks(tellers_of(load_size(str(size)), seed), read_pool(str(pool)))
+
+
+def _is_question(utterance: Utterance) -> bool:
+    return (utterance.group or "").startswith(("question-", "core-question-"))
 
 
 def _spoken_questions(corpus: Path) -> Iterator[dict[str, Any]]:

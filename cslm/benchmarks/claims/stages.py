@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ class Stages:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.settings: dict[str, str] = {}
+        """the start of the SHA-256 of each file of settings that stages were told, by name"""
 
     def run(self, name: str, verb: str, arguments: Sequence[str], settings: Sequence[Path] = ()) -> None:
         """Run ``cslm VERB ARGUMENTS`` in the folder, unless it is marked as done.
@@ -39,11 +42,12 @@ class Stages:
             UserError: the stage stopped, or was done before with other settings.
         """
         names = {str(path): path.name for path in settings}  # their contents count, not where they lie
-        told = {
+        told: dict[str, Any] = {
             "verb": verb,
             "arguments": [names.get(argument, argument) for argument in arguments],
             "settings": {path.name: path.read_text(encoding="utf-8") for path in settings},
         }
+        self.settings |= {name: sha256(text.encode()).hexdigest()[:16] for name, text in told["settings"].items()}
         mark, log = (self.folder / _MARKS / f"{name}{suffix}" for suffix in (".json", ".log"))
         if mark.is_file():
             self._check_same(mark, told)

@@ -11,21 +11,22 @@ from cslm.benchmarks.claims.claim import Claim
 from cslm.benchmarks.claims.claims import CLAIMS, claim_of
 from cslm.benchmarks.claims.figures import gain_figure
 from cslm.benchmarks.claims.measure_claim import figures_again, measure_claim
-from cslm.benchmarks.claims.rows import Row
+from cslm.benchmarks.claims.rows import Row, read_rows
 from cslm.errors import UserError
 
 
-def claim_in(world, seen):
+def claim_in(world, seen, curve_arms=(), text="weight: 1"):
     """A claim whose baseline gets every other item right, and whose method gets all."""
 
     def measure(stages, seed, arms):
         seen.append(stages.folder)
-        for arm, step in (("baseline", 2), ("method", 1)):
+        stages.settings["train.yaml"] = text
+        for arm, step in (("baseline", 2), ("method", 1), *((arm, 1) for arm in arms if arm in curve_arms)):
             yield from (Row(arm, seed, f"story/{item}", "accuracy", float(item % step == 0)) for item in range(20))
 
     return Claim(
         world, "A method against a baseline.", ("baseline", "method"), measure,
-        lambda rows: [gain_figure("gain", rows, "accuracy", "method", "baseline", 0.12)],
+        lambda rows: [gain_figure("gain", rows, "accuracy", "method", "baseline", 0.12)], curve_arms,
     )  # fmt: skip
 
 
@@ -52,6 +53,32 @@ def test_the_file_holds_arms_seeds_and_figures_and_its_rows_give_them_again(tmp_
         {"name": "gain", "value": 0.5, "interval": [0.5, 0.5], "bar": "+0.12 or more, lower end above 0", "met": True}
     ]
     assert figures_again(tmp_path / "one.json") == [figure] and figure.value == 0.5
+
+
+def test_a_seed_is_measured_later_beside_those_that_are_in_the_file(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "claim_of", lambda name: claim_in("xli", seen, curve_arms=("curve",)))
+    measure_claim("one", [0], tmp_path / "one.json", tmp_path / "runs")
+    measure_claim("one", [2, 1], tmp_path / "one.json", tmp_path / "runs")
+    measure_claim("whole", [0, 1, 2], tmp_path / "whole.json", tmp_path / "runs")
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    content = json.loads((tmp_path / "one.json").read_text())
+    assert content["seeds"] == [0, 1, 2] and list(content["settings"]) == ["train.yaml"]
+    assert {row.seed for row in read_rows(tmp_path / "one.parquet") if row.arm == "curve"} == {0}
+
+
+def test_seeds_that_were_measured_with_other_settings_are_not_mixed(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "claim_of", lambda name: claim_in("xli", [], text="weight: 1"))
+    measure_claim("one", [0], tmp_path / "one.json", tmp_path / "runs")
+    kept = (tmp_path / "one.json").read_bytes()
+    monkeypatch.setattr(module, "claim_of", lambda name: claim_in("xli", [], text="weight: 2"))
+    with pytest.raises(UserError, match=r"holds other seeds, measured with other train\.yaml: name another file"):
+        measure_claim("one", [1], tmp_path / "one.json", tmp_path / "runs")
+    with pytest.raises(UserError, match=r"holds seeds \[0\] of one, measured otherwise: name another file"):
+        measure_claim("two", [1], tmp_path / "one.json", tmp_path / "runs")
+    assert (tmp_path / "one.json").read_bytes() == kept
+    measure_claim("one", [0], tmp_path / "one.json", tmp_path / "runs2")
+    assert json.loads((tmp_path / "one.json").read_text())["seeds"] == [0]
 
 
 @pytest.mark.parametrize(

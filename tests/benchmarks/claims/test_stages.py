@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import pytest
 
 from cslm.benchmarks.claims.stages import Stages
@@ -31,6 +33,7 @@ def test_a_folder_of_another_set_up_is_refused(tmp_path):
     settings.write_text("weight: 1\n")
     stages = Stages(tmp_path)
     stages.run("version", "--version", [], [settings])
+    assert stages.settings == {"arm.yaml": sha256(b"weight: 1\n").hexdigest()[:16]}
     settings.write_text("weight: 2\n")
     with pytest.raises(UserError, match="version was done with other settings"):
         stages.run("version", "--version", [], [settings])
