@@ -162,8 +162,8 @@ def test_all_arms_hear_as_many_recordings_in_as_many_steps(scored):
     for arm, config in arms.items():
         bank, training = config.connector.query_bank, config.training
         each = bank.num_queries * bank.blocks + 2
-        assert training.tokens_per_step == training.tokens_per_micro_batch == 64 * each, arm
-        assert training.max_tokens == 1500 * training.tokens_per_step, arm
+        assert training.tokens_per_step == training.tokens_per_micro_batch == 32 * each, arm
+        assert training.max_tokens == 1200 * training.tokens_per_step, arm
         assert (bank.gate is None) == (arm.startswith(("static", "alone"))), arm
         with_gate = bank.gate is not None and bank.gate.network not in ("random", "given")
         assert (config.losses.language_identification is not None) == with_gate, arm
@@ -171,8 +171,10 @@ def test_all_arms_hear_as_many_recordings_in_as_many_steps(scored):
         assert weights == (10, 1), arm
         assert not config.encoder.whisper.whole_window and config.long_audio.most_sec == 6.0, arm
     assert scored.read["static_large"].connector.query_bank.blocks == len(LANGUAGES) == len(arms["bank"].languages)
-    alone = {code: scored.read[arm].sources["lad"].languages for code, arm in ALONE.items()}
-    assert alone == {code: [code] for code in LANGUAGES}
+    for code, arm in ALONE.items():
+        sources = scored.read[arm].sources
+        assert {name: it.languages for name, it in sources.items()} == {"lad": [code], "questions": [code]}
+        assert {name: it.weight for name, it in sources.items()} == {"lad": 0.7, "questions": 0.3}
 
 
 def test_encoder_and_language_model_are_made_before_any_arm_and_once(scored):
