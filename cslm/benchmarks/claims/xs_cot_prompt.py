@@ -6,7 +6,7 @@ write it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from transformers import AutoTokenizer
@@ -24,18 +24,21 @@ from cslm.benchmarks.claims.figures import (
     saved_figure,
     shown,
 )
-from cslm.benchmarks.claims.prompt_world import LANGUAGES, LLM, WORLD, connect, lines_of, make_parts
+from cslm.benchmarks.claims.prompt_world import LANGUAGES, WORLD, connect, lines_of, make_parts
 from cslm.benchmarks.claims.rows import Row
 from cslm.benchmarks.claims.stages import Stages
-from cslm.benchmarks.claims.worlds import score
+from cslm.benchmarks.claims.worlds import score, train
 from cslm.evaluation.facts import states_fact
 from cslm.evaluation.reply_parts import read_parts
 from cslm.evaluation.spoken_questions_score import ANSWERS
+from cslm.files.json_lines import write_json_lines
 from cslm.sequences.chains import chain_of
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.word_groups import check_words
 
 DIRECT, TRANSCRIPT, EXPLICIT, COMPRESSED = "direct", "transcript_then_answer", "xs_cot", "compressed"
+CHAIN_LM = "chain_lm"
+"""folder of the language model that has read how a chain is labelled"""
 CEILING = "english text"
 """What the language model answers when it is asked in English text."""
 _ORDERS = {
@@ -44,6 +47,7 @@ _ORDERS = {
     EXPLICIT: "xs_cot_labels",
     COMPRESSED: "xs_cot_labels",
 }
+_LABELLED = "corpus/labelled.jsonl"
 _ASKED = tuple(code for code in LANGUAGES if code != "en")
 
 
@@ -61,6 +65,21 @@ def reply_rows(form: SequenceFormat, seed: int, arm: str, lines: list[dict[str, 
         yield Row(arm, seed, item, f"accuracy {code}", float(right))
         if parts.token_delay is not None:
             yield Row(arm, seed, item, f"token_delay {code}", float(parts.token_delay))
+
+
+def labelled_texts(chains: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Chains as text, with and without the translation, of people of whom all languages tell.
+
+    A token that a language model never read in training has the row of every other such token in its head: one that has
+    not read the labels cannot be taught to write them while that head is frozen.
+    """
+    for chain in chains:
+        if chain["kind"] != "core":
+            for arm in (TRANSCRIPT, EXPLICIT):
+                text = "".join(
+                    segment.before + chain[segment.field] + segment.after for segment in chain_of(_ORDERS[arm]).segments
+                )
+                yield {"id": f"{chain['id']}-{arm}", "language": chain["answer_language"], "text": text}
 
 
 def chain_figures(rows: Rows) -> list[Figure]:
@@ -92,7 +111,7 @@ def _ceiling_rows(stages: Stages, seed: int) -> Iterator[Row]:
     """What the language model answers to the same questions in English text."""
     tests = lines_of(stages, "corpus/core_test_dialogues.jsonl")
     asked = [(test["core_question"], test["core_language"]) for test in tests]
-    answers = answers_to_texts(stages.folder / LLM, asked, stages.folder / "english_answers.json")
+    answers = answers_to_texts(stages.folder / CHAIN_LM, asked, stages.folder / "english_answers.json")
     for test, answer in zip(tests, answers, strict=True):
         right = states_fact(answer, test["core_fact"], test["core_wrong_facts"], test["core_language"])
         yield Row(CEILING, seed, f"{test['about']}/{test['id']}", f"accuracy {test['answer_language']}", float(right))
@@ -102,13 +121,16 @@ def _measure(stages: Stages, seed: int, arms: tuple[str, ...]) -> Iterator[Row]:
     if COMPRESSED in arms:
         check_words("phrases", _ASKED)  # said before the first stage, not after half an hour
     make_parts(stages, seed)
+    if not (stages.folder / _LABELLED).is_file():
+        write_json_lines(labelled_texts(lines_of(stages, "corpus/chains.jsonl")), stages.folder / _LABELLED)
+    train(stages, seed, WORLD, "pretrain", CHAIN_LM, ("chain_lm",))
     for arm in arms:
         if arm == CEILING:
             yield from _ceiling_rows(stages, seed)
             continue
         connect(stages, seed, arm, ("chain",))
         folder = score(stages, WORLD, arm, "chain_score").name
-        form = SequenceFormat(AutoTokenizer.from_pretrained(stages.folder / LLM))
+        form = SequenceFormat(AutoTokenizer.from_pretrained(stages.folder / CHAIN_LM))
         yield from reply_rows(form, seed, arm, lines_of(stages, f"{folder}/{ANSWERS}"))
 
 
