@@ -25,7 +25,7 @@ _CONTROLS = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|de|>", "<|tr
              "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]  # fmt: skip
 
 
-def write_whisper(folder: Path, seed: int = 0) -> Path:
+def write_whisper(folder: Path, seed: int = 0, decoder_layers: int = 1) -> Path:
     """A Whisper of letters that hears English and German."""
     folder.mkdir(parents=True, exist_ok=True)
     letters = [*_LETTERS, "Ġ", *(f"Ġ{letter}" for letter in _LETTERS[:4])]
@@ -37,7 +37,7 @@ def write_whisper(folder: Path, seed: int = 0) -> Path:
     ids = {token: int(tokenizer.convert_tokens_to_ids(token)) for token in _CONTROLS}
     torch.manual_seed(seed)
     config = WhisperConfig(
-        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=decoder_layers, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, num_mel_bins=80, max_target_positions=24,
         pad_token_id=ids["<|endoftext|>"], bos_token_id=ids["<|endoftext|>"], eos_token_id=ids["<|endoftext|>"],
         decoder_start_token_id=ids["<|startoftranscript|>"], begin_suppress_tokens=None, suppress_tokens=None,

@@ -51,8 +51,9 @@ def without_weights(config: ConnectorConfig) -> ConnectorConfig:
         return config
     from cslm.model.speech_prompt.whisper_qformer import shape_of
 
-    shape = shape_of(bank.whisper, bank.revision)
-    return dataclasses.replace(config, query_bank=dataclasses.replace(bank, whisper=None, revision=None, shape=shape))
+    shape = shape_of(bank.whisper, bank.revision, bank.layers)
+    sized = dataclasses.replace(bank, whisper=None, revision=None, layers=None, shape=shape)
+    return dataclasses.replace(config, query_bank=sized)
 
 
 def settled(config: ConnectorConfig, connector: Connector) -> ConnectorConfig:

@@ -32,16 +32,18 @@ class QueryBank(Connector):
             UserError: the Whisper cannot be read, has too few positions, or there are no languages to choose from.
         """
         super().__init__()
-        shape = settings.shape or shape_of(str(settings.whisper), settings.revision)
+        shape = settings.shape or shape_of(str(settings.whisper), settings.revision, settings.layers)
         if settings.num_queries > shape.positions:
             raise UserError(
                 f"connector.query_bank.num_queries is {settings.num_queries}, and the decoder has {shape.positions} "
                 "positions: give at most so many, or more blocks"
             )
-        self.settings = dataclasses.replace(settings, whisper=None, revision=None, shape=shape)
+        self.settings = dataclasses.replace(settings, whisper=None, revision=None, layers=None, shape=shape)
         """what a trained one is made from again, without the Whisper that it began with"""
         decoder = (
-            new_decoder(shape) if settings.whisper is None else pretrained_decoder(settings.whisper, settings.revision)
+            new_decoder(shape)
+            if settings.whisper is None
+            else pretrained_decoder(settings.whisper, settings.revision, settings.layers)
         )
         count, width = settings.num_queries * settings.blocks, shape.width
         gate = settings.gate

@@ -93,6 +93,8 @@ class QueryBankConfig:
     """hub id or folder of the Whisper whose decoder the Q-Former starts from; null draws it anew, of the shape"""
     revision: str | None = None
     """branch, tag or commit on the hub"""
+    layers: int | None = None
+    """of the Whisper's decoder, so many from the first on; null takes all"""
     shape: QFormerShapeConfig | None = None
     """sizes of the Q-Former, where no Whisper gives them"""
     gate: GateConfig | None = None
@@ -115,6 +117,10 @@ class QueryBankConfig:
         if (self.whisper is None) == (self.shape is None):
             found = "both are given" if self.shape is not None else "neither is given"
             raise UserError(f"{where} takes its sizes from whisper or from shape, and {found}: give one of them")
+        if self.layers is not None:
+            check_numbers(self, where, layers=Range(least=1))
+            if self.shape is not None:
+                raise UserError(f"{where}.layers is of a Whisper's decoder: give {where}.shape.layers")
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

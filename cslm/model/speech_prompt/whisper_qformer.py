@@ -14,6 +14,7 @@ from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperDecoder
 
 from cslm.encoders.pretrained_model import check_whole, pretrained_config, pretrained_model
+from cslm.errors import UserError
 from cslm.model.speech_prompt.connector import valid_frames
 from cslm.model.speech_prompt.query_bank_config import QFormerShapeConfig
 
@@ -68,16 +69,20 @@ def _through(layer: Any, hidden: Tensor, own: Tensor, frames: Tensor, cross: Ten
     return result
 
 
-def shape_of(source: str, revision: str | None) -> QFormerShapeConfig:
-    """The sizes of a Whisper's decoder.
+def shape_of(source: str, revision: str | None, layers: int | None = None) -> QFormerShapeConfig:
+    """The sizes of a Whisper's decoder, with all of its layers or its first ones.
 
     Raises:
-        UserError: there is no such model, or it is no Whisper.
+        UserError: there is no such model, it is no Whisper, or it has fewer layers.
     """
     config = pretrained_config(source, revision, ["whisper"], _WHERE)
+    if layers is not None and layers > config.decoder_layers:
+        raise UserError(
+            f"connector.query_bank.layers is {layers}, and the decoder of {source} has {config.decoder_layers}"
+        )
     return QFormerShapeConfig(
         width=config.d_model,
-        layers=config.decoder_layers,
+        layers=layers or config.decoder_layers,
         heads=config.decoder_attention_heads,
         inner=config.decoder_ffn_dim,
         positions=config.max_target_positions,
@@ -85,8 +90,8 @@ def shape_of(source: str, revision: str | None) -> QFormerShapeConfig:
     )
 
 
-def pretrained_decoder(source: str, revision: str | None) -> WhisperDecoder:
-    """The decoder of a Whisper, to be trained on.
+def pretrained_decoder(source: str, revision: str | None, layers: int | None = None) -> WhisperDecoder:
+    """The decoder of a Whisper, with all of its layers or its first ones, to be trained on.
 
     Raises:
         UserError: weights that cannot be read, or are not all there.
@@ -95,6 +100,7 @@ def pretrained_decoder(source: str, revision: str | None) -> WhisperDecoder:
     used = [f"decoder.{name}" for name, _ in model.decoder.named_parameters() if not name.startswith("embed_tokens.")]
     check_whole(used, missing, source, _WHERE)
     decoder: WhisperDecoder = model.decoder
+    decoder.layers = decoder.layers[:layers]
     return decoder.train().requires_grad_(True)
 
 

@@ -79,6 +79,18 @@ def test_the_qformer_is_the_decoder_of_the_whisper(tmp_path):
     assert torch.equal(again(frames, lengths).vectors, module(frames, lengths).vectors)
 
 
+def test_of_a_decoder_the_first_layers_can_be_taken(tmp_path):
+    folder = write_whisper(tmp_path / "whisper", decoder_layers=2)
+    whole, first = (bank(shape=None, whisper=str(folder), layers=layers) for layers in (None, 1))
+    assert len(whole.qformer.layers) == 2 and len(first.qformer.layers) == first.settings.shape.layers == 1
+    expected = whole.qformer.layers[0].state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in first.qformer.layers[0].state_dict().items())
+    again = build_connector(ConnectorConfig(query_bank=first.settings), BETWEEN)
+    again.load_state_dict(first.state_dict())
+    with pytest.raises(UserError, match="connector.query_bank.layers is 3, and the decoder of .* has 2"):
+        bank(shape=None, whisper=str(folder), layers=3)
+
+
 def test_full_attention_sees_what_is_behind():
     frames, lengths = clips([9])
     for attention, sees in (("causal", False), ("full", True)):
@@ -168,6 +180,7 @@ def test_vectors_begin_at_the_size_of_embeddings():
         ({"gate": GateConfig(), "between": BETWEEN._replace(languages=("en",))}, r"there are 1 \(en\)"),
         ({"whisper": "openai/whisper-small"}, "both are given"),
         ({"shape": None}, "neither is given"),
+        ({"layers": 1}, "layers is of a Whisper's decoder: give connector.query_bank.shape.layers"),
         ({"self_attention": "none"}, "choose one of causal, full"),
     ],
 )
