@@ -37,7 +37,8 @@ def write_whisper(folder: Path, seed: int = 0, decoder_layers: int = 1) -> Path:
     ids = {token: int(tokenizer.convert_tokens_to_ids(token)) for token in _CONTROLS}
     torch.manual_seed(seed)
     config = WhisperConfig(
-        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=decoder_layers, encoder_attention_heads=2,
+        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=decoder_layers,
+        encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, num_mel_bins=80, max_target_positions=24,
         pad_token_id=ids["<|endoftext|>"], bos_token_id=ids["<|endoftext|>"], eos_token_id=ids["<|endoftext|>"],
         decoder_start_token_id=ids["<|startoftranscript|>"], begin_suppress_tokens=None, suppress_tokens=None,

@@ -9,6 +9,7 @@ import pytest
 from cslm.benchmarks.claims import prompt_world
 from cslm.benchmarks.claims import xs_cot_prompt as module
 from cslm.benchmarks.claims.figures import Rows
+from cslm.benchmarks.claims.prompt_world import lines_of
 from cslm.benchmarks.claims.xs_cot_prompt import CHAIN
 from cslm.files.json_lines import write_json_lines
 from tests.worlds.small_village import small_tokenizer
@@ -20,6 +21,12 @@ LONG = "Question: Que fait {name} ?\nTranslation: What does {name} do?\nThought:
 SHORT = "Question: Que...\nTranslation: What...\nThought: {name}...\nAnswer: {answer}"
 TWO = "Question: Que fait {name} ?\nAnswer: {answer}"
 WRITTEN = {"direct": "{answer}", "transcript_then_answer": TWO, "xs_cot": LONG, "compressed": SHORT}
+
+CHAINS = [
+    {"id": "fr-7", "kind": kind, "question_text": "Que fait Zoé ?", "core_question": "What does Zoe do?",
+     "core_answer": "Zoe bakes.", "answer_text": "Zoé est boulangère.", "answer_language": "fr"}
+    for kind in ("shared", "core")
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -43,6 +50,7 @@ def scored(stages, tmp_path, monkeypatch):
               "core_wrong_facts": ["smith"]} for code in LANGUAGES for number in range(PEOPLE)]  # fmt: skip
     (stages.folder / "corpus").mkdir()
     write_json_lines(tests, stages.folder / "corpus" / "core_test_dialogues.jsonl")
+    write_json_lines(CHAINS, stages.folder / "corpus" / "chains.jsonl")
     answers = [
         [test["core_question"], "en", answer_in_english(test, number % PEOPLE)] for number, test in enumerate(tests)
     ]
@@ -70,6 +78,19 @@ def test_the_answer_stands_behind_its_label_and_its_delay_is_what_stands_before(
         assert delays[0] > delays[1] > 8, "the labels are left"
         saved = found[f"{code}: token delay, relative"]
         assert saved.value == pytest.approx(delays[1] / delays[0] - 1, abs=0.05) and saved.met is False
+
+
+def test_the_language_model_has_read_the_labels_before_it_is_frozen(scored):
+    """Labels that it never read stayed unwritten: the rows of unread tokens in a frozen head are all the same."""
+    list(CHAIN.measure(scored, 7, ("xs_cot",)))
+    assert scored.seen.index("chain_lm") < scored.seen.index("xs_cot")
+    (_, two), (_, four) = [(line["id"], line["text"]) for line in lines_of(scored, "corpus/labelled.jsonl")]
+    assert two == "Question: Que fait Zoé ?\nAnswer: Zoé est boulangère."
+    assert four == (
+        "Question: Que fait Zoé ?\nTranslation: What does Zoe do?\nThought: Zoe bakes.\nAnswer: Zoé est boulangère."
+    )
+    assert scored.read["chain_lm"].model.base == "text_lm" and scored.read["xs_cot"].model.base == "chain_lm"
+    assert scored.read["chain_lm"].sources["labelled"].documents == "corpus/labelled.jsonl"
 
 
 def test_arms_learn_by_lora_from_the_same_documents(scored):
