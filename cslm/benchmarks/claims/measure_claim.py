@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,10 +124,11 @@ def main(arguments: list[str]) -> None:
 
 
 def _plain(figure: Figure) -> dict[str, Any]:
+    """What JSON can hold: null for a share of nothing, and for what is never reached."""
     ends = None if figure.interval is None else [round(end, 6) for end in figure.interval]
     return {
         "name": figure.name,
-        "value": round(figure.value, 6),
+        "value": round(figure.value, 6) if math.isfinite(figure.value) else None,
         "interval": ends,
         "bar": figure.bar,
         "met": figure.met,

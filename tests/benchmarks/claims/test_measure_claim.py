@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from math import nan
 
 import pytest
 
 from cslm.benchmarks.claims import measure_claim as module
 from cslm.benchmarks.claims.claim import Claim
 from cslm.benchmarks.claims.claims import CLAIMS, claim_of
-from cslm.benchmarks.claims.figures import gain_figure
+from cslm.benchmarks.claims.figures import Figure, gain_figure
 from cslm.benchmarks.claims.measure_claim import figures_again, measure_claim
 from cslm.benchmarks.claims.rows import Row, read_rows
 from cslm.errors import UserError
@@ -65,6 +67,16 @@ def test_a_seed_is_measured_later_beside_those_that_are_in_the_file(tmp_path, mo
     content = json.loads((tmp_path / "one.json").read_text())
     assert content["seeds"] == [0, 1, 2] and list(content["settings"]) == ["train.yaml"]
     assert {row.seed for row in read_rows(tmp_path / "one.parquet") if row.arm == "curve"} == {0}
+
+
+def test_a_share_of_nothing_was_written_as_NaN_which_is_no_json(tmp_path, monkeypatch):
+    claim = claim_in("xli", [])
+    monkeypatch.setattr(
+        module, "claim_of", lambda name: replace(claim, figures=lambda rows: [Figure("share", nan, None, "", None)])
+    )
+    measure_claim("one", [0], tmp_path / "one.json", tmp_path / "runs")
+    (figure,) = json.loads((tmp_path / "one.json").read_text(), parse_constant=pytest.fail)["figures"]
+    assert figure["value"] is None
 
 
 def test_seeds_that_were_measured_with_other_settings_are_not_mixed(tmp_path, monkeypatch):
