@@ -189,7 +189,7 @@ def _memory(
         micro = prompt_memory(prompt, row, encoder.dims, checkpointing)
         if micro is None:
             notes.append("activations: these parts cannot be run without their weights; not counted")
-        for stage in range(4):
+        for stage in range(1 if training.optimizer.name == "muon" else 4):
             offload = config.offload(device) if stage == device.zero_stage else None
             memory = stage_memory(
                 stage, size, training, config.num_processes, micro or ActivationMemory(0, 0, 0), offload

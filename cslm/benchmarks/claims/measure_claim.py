@@ -42,11 +42,10 @@ def measure_claim(name: str, seeds: Sequence[int], output: Path, runs: Path) -> 
         raise UserError(f"output is {output}: name a .json file; the rows are written beside it")
     rows, settings = _others(name, seeds, output)
     for seed in seeds:
-        stages = Stages(runs.resolve() / claim.world / f"seed{seed}")
+        stages = Stages(runs.resolve() / claim.world / f"seed{seed}", settings)
         is_drawn = any(row.arm in claim.curve_arms for row in rows)
         rows += claim.measure(stages, seed, claim.arms + (() if is_drawn else claim.curve_arms))
         print(f"{stages.folder}: stages of {sum(stages.seconds().values()) / 60:.1f} minutes in all", flush=True)
-        _check_same(output, settings, stages.settings)
         settings |= stages.settings
         write_claim(name, claim, rows, output, settings)  # what is measured is there even if the next seed never is
     return figures_again(output)
@@ -66,15 +65,6 @@ def _others(name: str, seeds: Sequence[int], output: Path) -> tuple[list[Row], d
         raise UserError(f"{output} holds seeds {others} of {content['claim']}, measured otherwise: name another file")
     rows = [row for row in read_rows(output.with_suffix(".parquet")) if row.seed in others] if others else []
     return rows, content["settings"] if others else {}
-
-
-def _check_same(output: Path, before: dict[str, str], now: dict[str, str]) -> None:
-    different = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
-    if different:
-        raise UserError(
-            f"{output} holds other seeds, measured with other {', '.join(different)}: name another file, or measure "
-            "all of them again"
-        )
 
 
 def write_claim(name: str, claim: Claim, rows: Sequence[Row], output: Path, settings: dict[str, str]) -> None:

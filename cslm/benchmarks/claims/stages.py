@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ class Stages:
     stage was told: a folder is never used for two set-ups.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, expected: Mapping[str, str] | None = None) -> None:
+        """Stages in ``folder``; what ``expected`` names of :attr:`settings` must be so."""
+        self.folder, self._expected = folder, dict(expected or {})
         self.settings: dict[str, str] = {}
         """the start of the SHA-256 of each file of settings that stages were told, by name"""
 
@@ -39,7 +40,7 @@ class Stages:
             settings: files that decide the result, whose contents the mark keeps.
 
         Raises:
-            UserError: the stage stopped, or was done before with other settings.
+            UserError: the stage stopped, was done before with other settings, or has others than are expected.
         """
         names = {str(path): path.name for path in settings}  # their contents count, not where they lie
         told: dict[str, Any] = {
@@ -48,6 +49,7 @@ class Stages:
             "settings": {path.name: path.read_text(encoding="utf-8") for path in settings},
         }
         self.settings |= {name: sha256(text.encode()).hexdigest()[:16] for name, text in told["settings"].items()}
+        self._check_expected()
         mark, log = (self.folder / _MARKS / f"{name}{suffix}" for suffix in (".json", ".log"))
         if mark.is_file():
             self._check_same(mark, told)
@@ -68,6 +70,14 @@ class Stages:
         """How long each finished stage took, by name; of one that was killed, its last run."""
         marks = sorted((self.folder / _MARKS).glob("*.json"))
         return {mark.stem: float(json.loads(mark.read_bytes())["seconds"]) for mark in marks}
+
+    def _check_expected(self) -> None:
+        different = sorted(name for name, value in self.settings.items() if self._expected.get(name, value) != value)
+        if different:
+            raise UserError(
+                f"{', '.join(different)} is not what other seeds of the file were measured with: name another file, or "
+                "measure all of them again"
+            )
 
     def _check_same(self, mark: Path, told: dict[str, Any]) -> None:
         before = json.loads(mark.read_bytes())

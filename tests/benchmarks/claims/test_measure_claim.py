@@ -22,7 +22,10 @@ def claim_in(world, seen, curve_arms=(), text="weight: 1"):
 
     def measure(stages, seed, arms):
         seen.append(stages.folder)
-        stages.settings["train.yaml"] = text
+        settings = stages.folder.with_name("train.yaml")
+        stages.folder.mkdir(parents=True, exist_ok=True)
+        settings.write_text(text)
+        stages.run("version", "--version", [], [settings])
         for arm, step in (("baseline", 2), ("method", 1), *((arm, 1) for arm in arms if arm in curve_arms)):
             yield from (Row(arm, seed, f"story/{item}", "accuracy", float(item % step == 0)) for item in range(20))
 
@@ -84,11 +87,12 @@ def test_seeds_that_were_measured_with_other_settings_are_not_mixed(tmp_path, mo
     measure_claim("one", [0], tmp_path / "one.json", tmp_path / "runs")
     kept = (tmp_path / "one.json").read_bytes()
     monkeypatch.setattr(module, "claim_of", lambda name: claim_in("xli", [], text="weight: 2"))
-    with pytest.raises(UserError, match=r"holds other seeds, measured with other train\.yaml: name another file"):
+    with pytest.raises(UserError, match=r"train\.yaml is not what other seeds of the file were measured with: name"):
         measure_claim("one", [1], tmp_path / "one.json", tmp_path / "runs")
     with pytest.raises(UserError, match=r"holds seeds \[0\] of one, measured otherwise: name another file"):
         measure_claim("two", [1], tmp_path / "one.json", tmp_path / "runs")
     assert (tmp_path / "one.json").read_bytes() == kept
+    assert not list(tmp_path.glob("runs/xli/seed1/stages/*")), "refused before its first stage"
     measure_claim("one", [0], tmp_path / "one.json", tmp_path / "runs2")
     assert json.loads((tmp_path / "one.json").read_text())["seeds"] == [0]
 
