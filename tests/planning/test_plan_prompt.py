@@ -87,13 +87,15 @@ def test_the_vectors_of_a_run_are_counted_by_language(world):
     assert found["sources"][0]["run_audio_hours"] * 3600 == pytest.approx(sum(seconds.values()), rel=0.03)
 
 
-@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
-def test_what_a_process_holds_is_what_was_planned(world, zero_stage):
+@pytest.mark.parametrize(
+    ("zero_stage", "optimizer"), [(0, "adamw"), (1, "adamw"), (2, "adamw"), (3, "adamw"), (0, "muon")]
+)
+def test_what_a_process_holds_is_what_was_planned(world, zero_stage, optimizer):
     """Parameters, gradients, the copy that is updated and the states of the optimizer, within a tenth.
 
     Tensors are counted in a process of their own: those of earlier tests came and went in the count.
     """
-    path = written(world, f"held{zero_stage}", zero_stage=zero_stage)
+    path = written(world, f"held{zero_stage}_{optimizer}", zero_stage=zero_stage, optimizer=optimizer)
     (stage,) = [it for it in planned(path)["memory"]["stages"] if it["stage"] == zero_stage and not it["checkpointing"]]
     told = finish(start(1, "tests/planning/hold_prompt.py", str(path)))
     found = json.loads(told[told.rindex("{") :].splitlines()[0])
@@ -107,12 +109,14 @@ def test_what_a_process_holds_is_what_was_planned(world, zero_stage):
         assert found["gradients"] == pytest.approx(stage["gradients"], rel=0.1)
 
 
-@pytest.mark.parametrize("zero_stage", [0, 2, 3])
-def test_files_are_as_large_as_planned(world, zero_stage):
-    path = written(world, f"saved{zero_stage}", zero_stage=zero_stage, max_steps=2)
+@pytest.mark.parametrize(("zero_stage", "optimizer"), [(0, "adamw"), (2, "adamw"), (3, "adamw"), (0, "muon")])
+def test_files_are_as_large_as_planned(world, zero_stage, optimizer):
+    name = f"saved{zero_stage}_{optimizer}"
+    path = written(world, name, zero_stage=zero_stage, optimizer=optimizer, max_steps=2)
     found = planned(path)
+    assert {it["stage"] for it in found["memory"]["stages"]} == set(range(1 if optimizer == "muon" else 4))
     train_prompt.main(["--config", str(path)])
-    folder = world / f"saved{zero_stage}"
+    folder = world / name
     (newest,) = (folder / "checkpoints").glob("step-*2")
     size = sum(file.stat().st_size for file in newest.rglob("*.pt"))
     assert size == pytest.approx(found["disk"]["checkpoint"], rel=0.1)
