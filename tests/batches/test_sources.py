@@ -266,10 +266,18 @@ def test_the_fields_of_text_documents_are_those_that_corpora_are_prepared_with()
 
 
 def sources_of_recipes():
-    """Name and keys of every source of every recipe."""
-    for path in sorted((ROOT / "recipes").rglob("*.yaml")):
-        for name, values in (yaml.safe_load(path.read_text(encoding="utf-8")).get("sources") or {}).items():
-            yield pytest.param(name, values, id=f"{path.parent.name}-{path.stem}-{name}")
+    """Name and keys of every source of every recipe; a file laid on others says only what it changes of theirs."""
+    read = {path: sources_in(path) for path in sorted((ROOT / "recipes").rglob("*.yaml"))}
+    for path, sources in read.items():
+        for name, values in sources.items():
+            below = [it[name] for at, it in read.items() if at.parent == path.parent and "task" in it.get(name, {})]
+            assert below, f"{path}: no file beside it gives {name} its task"
+            for number, under in enumerate([{}] if "task" in values else below):
+                yield pytest.param(name, under | values, id=f"{path.parent.name}-{path.stem}-{name}-{number}")
+
+
+def sources_in(path):
+    return yaml.safe_load(path.read_text(encoding="utf-8")).get("sources") or {}
 
 
 @pytest.mark.parametrize(("name", "values"), list(sources_of_recipes()))

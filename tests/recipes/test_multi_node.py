@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from deepspeed.launcher.runner import fetch_hostfile
 
 from cslm.errors import STOPPED_STATUS
 from tests.docs.pages import commands
-from tests.training.processes import ROOT, clean_environment
+from tests.training.processes import ROOT, clean_environment, free_port
 from tests.worlds.tiny_world import make_world, text_lm_config, write_config
 
 FOLDER = ROOT / "recipes" / "multi_node"
@@ -50,15 +49,6 @@ def slurm(tmp_path):
         return done.returncode, done.stdout + done.stderr
 
     return run
-
-
-def free_port() -> int:
-    """A port from 20,000 to 39,999, where the script looks."""
-    while True:
-        with socket.socket() as opened:
-            opened.bind(("127.0.0.1", 0))
-            if 20000 <= opened.getsockname()[1] < 40000:
-                return int(opened.getsockname()[1])
 
 
 def test_two_tasks_pretrain_as_one_run(slurm, tmp_path):
