@@ -31,6 +31,7 @@ from cslm.batches.source_checks import (
 )
 from cslm.batches.source_config import WHOLE, CommonSource, SourceConfig, Told
 from cslm.codecs.encoder_hash import ENCODER
+from cslm.corpora.languages import language_tag
 from cslm.corpora.manifest import resolve_audio, utterance_of
 from cslm.corpora.text_documents import language_fields
 from cslm.errors import UserError
@@ -109,8 +110,25 @@ class Recordings:
         if self._frames is not None:
             rows = self.rows_of(self._frames.column("id").tolist())
             self._places[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
+            self._check_lengths(name, self._frames)
         self._unstored = self.heard & (self._places < 0) & (self._frames is not None)
         self.heard &= ~self._unstored
+
+    def _check_lengths(self, name: str, frames: SampleStore) -> None:
+        """Make sure that frames are of recordings as long as the manifest's.
+
+        Raises:
+            UserError: one is of another, by id.
+        """
+        stored = np.flatnonzero(self._places >= 0)
+        lengths = frames.column("num_samples")[self._places[stored]]
+        others = np.flatnonzero(lengths != self.index.lengths[stored])
+        if len(others):
+            row, length = int(stored[others[0]]), int(lengths[others[0]])
+            raise UserError(
+                f"the source {name}: the store {frames.path} has heard {self.read(row).id} with {length:,} samples, "
+                f"and in {self._manifest.path} it has {int(self.index.lengths[row]):,}: make the frames again from it"
+            )
 
     def read(self, row: int) -> Heard:
         """The recording of a row of the index; its file is not opened."""
@@ -241,7 +259,27 @@ def wanted_recordings(
                 f"{', '.join(sorted(names)[:20])}"
             )
         keep &= np.isin(codes, [names.index(value) for value in asked])
+    check_told_languages(name, recordings, np.flatnonzero(keep))
     return keep
+
+
+def check_told_languages(name: str, recordings: Recordings, rows: npt.NDArray[np.int64]) -> None:
+    """Make sure that a connector that is told the languages knows those of these recordings.
+
+    Raises:
+        UserError: it does not know one.
+    """
+    hearing, index = recordings.hearing, recordings.index
+    if not hearing.is_told_languages:
+        return
+    spoken = [index.language_names[code] for code in np.unique(index.languages[rows]).tolist()]
+    unknown = [language for language in spoken if language_tag(language) not in hearing.languages]
+    if unknown:
+        raise UserError(
+            f"the source {name} has recordings in {', '.join(unknown)}, and the connector, which is told the language "
+            f"(gate.network given), knows {', '.join(hearing.languages)}: leave them out by the key languages of the "
+            "source, or add them to the model's"
+        )
 
 
 class RecordedDialogueSource(CommonSource):
@@ -274,6 +312,7 @@ class RecordedDialogueSource(CommonSource):
         kept = np.flatnonzero(kept_documents(config, index, columns, part))
         rows = self._recordings.rows_of(index.names[0])[index.codes[kept, 0]]
         spoken = (rows >= 0) & self._recordings.heard[rows]
+        check_told_languages(name, self._recordings, rows[spoken])
         if not spoken.all():
             names = [index.names[0][code] for code in index.codes[kept[~spoken], 0].tolist()]
             what = f"documents left out, for their question cannot be heard in {config.manifest}"

@@ -54,5 +54,5 @@ def corpus_digest(manifests: Sequence[str]) -> Corpus:
                 content.update(block)
             digest.update(content.digest())
     if count == 0:
-        raise UserError(f"{', '.join(manifests) or 'no manifest given'}: no utterances to tokenize")
+        raise UserError(f"{', '.join(manifests) or 'no manifest given'}: there is no utterance")
     return Corpus(f"sha256:{digest.hexdigest()}", count, in_documents)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel
 
 from cslm.encoders.runtime import META
@@ -56,7 +57,7 @@ def pretrained_model(source: str, revision: str | None, where: str, device: str 
             model, report = AutoModel.from_pretrained(
                 source, revision=revision, dtype=torch.float32, output_loading_info=True
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{where}: the weights of {source} cannot be read: {first_line(error)}") from None
     return model.eval().requires_grad_(False), set(report["missing_keys"])
 

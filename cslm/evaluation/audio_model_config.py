@@ -26,8 +26,6 @@ class AudioModelConfig:
     """what stands before every request; null leaves it to the template"""
     dtype: str = "auto"
     """of the weights: auto (as stored), float32, bfloat16, float16"""
-    device: str = "cpu"
-    """where the model runs"""
 
     def __post_init__(self) -> None:
         """Check what types cannot.

@@ -18,6 +18,8 @@ from transformers import AutoProcessor, PreTrainedModel
 
 from cslm.audio.clip import Clip
 from cslm.audio.waveform import resample
+from cslm.corpora.languages import language_tag
+from cslm.encoders.runtime import BATCH_SEC, make_runtime
 from cslm.errors import UserError, first_line
 from cslm.evaluation.audio_model_config import AudioModelConfig
 from cslm.files.progress import progress_bar
@@ -68,6 +70,7 @@ class OwnAudioModel:
     ) -> list[str]:
         """See :class:`AudioTextModel`; the template that training wrote with writes the requests."""
         _check_greedy(decoding)
+        self._check_languages(asked)
         answers: list[str] = []
         for batch in _batches(asked, decoding, description):
             conversations = []
@@ -80,21 +83,35 @@ class OwnAudioModel:
                 conversations.append([{"role": "user", "content": [it for it in parts if it.get("text", True)]}])
             inputs = self.model.processor.apply_chat_template(conversations)
             languages = [one.language for one in batch]
-            ids = self.model.generate(
-                **inputs, languages=languages, max_new_tokens=decoding.max_new_tokens, do_sample=False
-            )
+            most = self.model.room(inputs["input_ids"], decoding.max_new_tokens)
+            ids = self.model.generate(**inputs, languages=languages, max_new_tokens=most, do_sample=False)
             answers += self.model.processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :])
         return [answer.strip() for answer in answers]
+
+    def _check_languages(self, asked: Sequence[AskedAloud]) -> None:
+        """Make sure that a connector that is told the languages knows them, before the first answer."""
+        hearing = self.model.processor.hearing
+        unknown = sorted({one.language for one in asked if language_tag(one.language) not in hearing.languages})
+        if hearing.is_told_languages and unknown:
+            raise UserError(
+                f"the connector is told the language of each recording and knows {', '.join(hearing.languages)}; there "
+                f"are recordings in {', '.join(unknown)}: leave them out"
+            )
 
 
 class TransformersAudioModel:
     """An audio-text model of transformers with its own processor and chat template, greedy in batches."""
 
-    def __init__(self, place: str | os.PathLike[str], config: AudioModelConfig) -> None:
+    def __init__(self, place: str | os.PathLike[str], config: AudioModelConfig, device: str = "cpu") -> None:
         """Open model and processor.
 
+        Args:
+            place: a folder or a Hub id.
+            config: what it is.
+            device: where it runs; auto is the first accelerator, else the CPU.
+
         Raises:
-            UserError: transformers has no such class, or they cannot be opened whole.
+            UserError: transformers has no such class, they cannot be opened whole, or there is no such device.
         """
         found = getattr(transformers, config.class_name, None)
         if not (isinstance(found, type) and issubclass(found, PreTrainedModel) and hasattr(found, "generate")):
@@ -103,6 +120,7 @@ class TransformersAudioModel:
                 "that generates: give the name of a class, as Qwen2AudioForConditionalGeneration"
             )
         self._config, self._place = config, place
+        runtime = make_runtime(device, BATCH_SEC)
         try:
             self._processor: Any = AutoProcessor.from_pretrained(place, revision=config.revision)
             options: dict[str, Any] = {"revision": config.revision, "dtype": config.dtype}
@@ -111,7 +129,7 @@ class TransformersAudioModel:
             raise
         except (OSError, ValueError, ImportError, RuntimeError) as error:
             raise UserError(f"the audio model {place} cannot be opened: {first_line(error)}") from None
-        self._model = model.to(config.device).eval()
+        self._model = model.to(runtime.device).eval()
         tokenizer = getattr(self._processor, "tokenizer", None)
         if tokenizer is None:
             raise UserError(f"the processor of {place} has no tokenizer: is it an audio-text model?")

@@ -21,6 +21,7 @@ from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
 from cslm.errors import UserError
 from cslm.evaluation.facts import share_scores
 from cslm.files.atomic_file import write_atomically
+from cslm.files.can_be_made import check_can_be_made
 from cslm.files.progress import progress_bar
 from cslm.ranges import Range, check_numbers
 
@@ -55,7 +56,11 @@ class GateReportConfig:
             UserError: a value out of range, by name.
         """
         check_numbers(self, "", max_items=Range(least=1), switched=Range(least=0))
-        if list(self.edges_sec) != sorted(set(self.edges_sec)) or any(edge <= 0 for edge in self.edges_sec):
+        if (
+            not self.edges_sec
+            or list(self.edges_sec) != sorted(set(self.edges_sec))
+            or any(edge <= 0 for edge in self.edges_sec)
+        ):
             raise UserError(f"edges_sec is {self.edges_sec}: give rising numbers above 0")
 
 
@@ -76,6 +81,7 @@ def gate_report(config: GateReportConfig) -> dict[str, Any]:
     from cslm.encoders.runtime import BATCH_SEC, make_runtime
     from cslm.model.speech_prompt.prompt_checkpoint import open_prompt
 
+    check_can_be_made("output", config.output)
     parts, settings = open_prompt(Path(config.model), make_runtime(config.device, BATCH_SEC))
     prompt = parts.prompt.to(make_runtime(config.device, BATCH_SEC).device).eval()
     gate = getattr(getattr(prompt.connector, "choice", None), "network", None)

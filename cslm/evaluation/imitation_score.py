@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cslm.audio.clip import Clip
+from cslm.encoders.runtime import BATCH_SEC, make_runtime
 from cslm.errors import UserError
 from cslm.evaluation.audio_text_model import AskedAloud, OwnAudioModel
 from cslm.evaluation.error_rates import normalize
@@ -80,11 +81,11 @@ class ImitationScore(Score):
         return [self.manifest, f"{self.targets}/header.json", *([self.references] if self.references else ())]
 
     def check(self, scored: ScoredModel) -> None:
-        """The model answers recordings, and the language model of the cascade is known.
+        """The model answers recordings; the language model of the cascade and the references are opened.
 
         Raises:
-            UserError: it does not, or is not; or the targets are another model's than the one that ours was trained
-                before.
+            UserError: it does not, or they cannot be; or the targets are of another language model than ours was
+                trained before, or than the cascade's.
         """
         if scored.audio_model is None:
             raise UserError(
@@ -98,6 +99,13 @@ class ImitationScore(Score):
             hashes = scored.audio_model.model.processor.hearing.hashes  # type: ignore[attr-defined]
             wanted = {name: value for name, value in hashes.items() if name == LANGUAGE_MODEL}
             self._store(scored).check_made_with(wanted, f"the language model of {scored.config.checkpoint}")
+        self._named_llm: FrozenLLM | None = None
+        if self.cascade and self.llm is not None:
+            device = make_runtime(scored.config.device, BATCH_SEC).device
+            self._named_llm = open_frozen_llm(self.llm, device=device)
+            wanted = {LANGUAGE_MODEL: self._named_llm.hashes[LANGUAGE_MODEL]}
+            self._store(scored).check_made_with(wanted, f"scores.imitation.llm {self.llm}")
+        self._right_answers = self._read_references(scored)
 
     def compute(self, scored: ScoredModel) -> Computed:
         """By cell: agreement with the text-only model, accuracy where there are references, the same of the cascade."""
@@ -119,7 +127,9 @@ class ImitationScore(Score):
             for row, line in zip(rows, lines, strict=True):
                 found = agreement(model.model, clips[row["id"]], row)
                 line |= {"divergence": found.divergence, "agreeing": found.agreeing, "tokens": found.tokens}
-        self._add_references(scored, lines)
+        for line in lines:
+            reference = self._right_answers.get((line["id"], line["task"], line["target_language"] or ""))
+            line |= {} if reference is None else {"reference": reference}
         by_cell = {cell: [line for line in lines if line["cell"] == cell] for cell in CELLS}
         results: Record = {
             "cells": {cell: _scores(found, scored.bootstrap()) for cell, found in by_cell.items() if found},
@@ -205,26 +215,24 @@ class ImitationScore(Score):
             line |= {"heard": text, "cascade_answer": answer.text.strip()}
 
     def _llm(self, scored: ScoredModel) -> FrozenLLM:
-        if self.llm is not None:
-            return open_frozen_llm(self.llm)
+        if self._named_llm is not None:
+            return self._named_llm
         assert isinstance(scored.audio_model, OwnAudioModel)
         return scored.audio_model.text_only()
 
-    def _add_references(self, scored: ScoredModel, lines: Sequence[Record]) -> None:
-        """Whether the answers are right, where a right one is known."""
+    def _read_references(self, scored: ScoredModel) -> dict[tuple[str, str, str], str]:
+        """The right answers that are known, by id, task and target language."""
+        right = dict[tuple[str, str, str], str]()
         if self.references is None:
-            return
-        path, right = scored.path(self.references), dict[tuple[str, str, str], str]()
+            return right
+        path = scored.path(self.references)
         for number, record in read_json_lines(path):
             try:
                 key = str(record["id"]), str(record["task"]), str(record.get("target_language") or "")
                 right[key] = str(record["answer"])
             except KeyError as error:
                 raise UserError(f"{path}, line {number}: misses {error}; every line has id, task, answer") from None
-        for line in lines:
-            reference = right.get((line["id"], line["task"], line["target_language"] or ""))
-            if reference is not None:
-                line["reference"] = reference
+        return right
 
 
 def _scores(lines: Sequence[Record], generator: np.random.Generator) -> Record:

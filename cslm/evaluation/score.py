@@ -16,6 +16,7 @@ from cslm.evaluation.score_contract import Record, Score, check_files
 from cslm.evaluation.scored_model import ScoredModel, open_scored_model
 from cslm.evaluation.scores import SCORES, config_class, named_scores
 from cslm.files.atomic_file import write_atomically
+from cslm.files.can_be_made import check_can_be_made
 from cslm.files.json_lines import write_json_lines
 
 
@@ -30,6 +31,7 @@ def score(config: ScoreConfig) -> dict[str, Any]:
     scores = named_scores(config)
     if not scores:
         raise UserError(f"score: no score is named: give scores.NAME, of {', '.join(SCORES)}")
+    check_can_be_made("output", config.output)
     root, output = Path(config.data_root), Path(config.output)
     other = config.ears.other
     check_files(root, [*(name for one in scores.values() for name in one.files()), *(other.sentences if other else ())])

@@ -53,6 +53,7 @@ class ScoreConfig:
         "tts": "scores.tts.decoding",
         "dialogue": "scores.dialogue.decoding",
         "other_ear": "ears.other",
+        "audio_model.device": "device",
     }
     """keys of before, and what they are called now"""
 
@@ -66,6 +67,8 @@ class ScoreConfig:
     """card of the speech tokenizer, path or name; null takes the checkpoint's own"""
     decoder: str | None = None
     """folder of the speech decoder; null takes the checkpoint's own"""
+    device: str = "auto"
+    """where the model runs: cpu, cuda, cuda:1; auto is the first accelerator, else the CPU"""
     ears: EarsConfig = field(default_factory=EarsConfig)
     """what listens"""
     max_items: int | None = None

@@ -25,6 +25,7 @@ from cslm.generation.modeling import CSLMForCausalLM
 from cslm.generation.processor import CSLMProcessor
 from cslm.generation.prompt_model import SpeechPromptModel
 from cslm.generation.speech_tasks import SpeechTasks
+from cslm.model.local_folder import local_folder
 from cslm.model.speech_prompt.prompt_checkpoint import holds_prompt
 
 TRANSCRIPTS = "transcripts.jsonl"
@@ -126,15 +127,17 @@ def open_scored_model(config: ScoreConfig) -> ScoredModel:
     """
     root = Path(config.data_root)
     if config.audio_model is not None:
-        return _of_audio_model(config, TransformersAudioModel(config.checkpoint, config.audio_model))
+        return _of_audio_model(config, TransformersAudioModel(config.checkpoint, config.audio_model, config.device))
     decoder = root / config.decoder if config.decoder is not None else None
     card = config.tokenizer_card
-    if holds_prompt(Path(config.checkpoint)):
-        return _of_audio_model(config, OwnAudioModel(SpeechPromptModel.from_pretrained(config.checkpoint)))
+    if holds_prompt(local_folder(config.checkpoint, weights=False)):
+        own = SpeechPromptModel.from_pretrained(config.checkpoint, device=config.device)
+        return _of_audio_model(config, OwnAudioModel(own))
     model = CSLMForCausalLM.from_pretrained(
         config.checkpoint,
         tokenizer_card=root / card if card is not None and (root / card).exists() else card,
         decoder=decoder,
+        device=config.device,
     )
     tasks = model.eval().tasks()
     ear = ModelRecognizer(tasks, config.ears.own)

@@ -17,7 +17,7 @@ from cslm.evaluation.score_tables import Column, Table, count, html_table, perce
 from cslm.evaluation.scored_model import ScoredModel, load_clip, spread
 from cslm.files.json_lines import read_json_lines
 from cslm.generation.decoding import DecodingConfig
-from cslm.sequences.audio_tasks import AFTER_INSTRUCTION
+from cslm.sequences.audio_tasks import around_audio
 
 ANSWERS = "spoken_questions.jsonl"
 """the file of what was answered"""
@@ -26,7 +26,7 @@ _NEEDED = ("id", "question", "question_language", "answer_language", "answer_tex
 
 @dataclass
 class SpokenQuestionsScore(Score):
-    """Questions of a manifest, each with a text before it where its document has an ``instruction``."""
+    """Questions of a manifest, each with its document's ``instruction`` before it, or around it at ``{audio}``."""
 
     takes_audio_models: ClassVar[bool] = True
 
@@ -81,7 +81,10 @@ class SpokenQuestionsScore(Score):
             by_direction.setdefault(str(row.get("direction", row["answer_language"])), []).append(row)
         chosen = [row for found in by_direction.values() for row in spread(found, scored.config.max_items)]
         asked = [
-            AskedAloud(load_clip(*audio[row["question"]]), row["question_language"], _before(row)) for row in chosen
+            AskedAloud(
+                load_clip(*audio[row["question"]]), row["question_language"], *around_audio(row.get("instruction"))
+            )
+            for row in chosen
         ]
         assert scored.audio_model is not None
         answers = scored.audio_model.answer(asked, self.decoding, "answering questions")
@@ -119,10 +122,6 @@ class SpokenQuestionsScore(Score):
             ("n", "n", count),
         ]
         return [Table("Spoken questions", html_table(results, columns))]
-
-
-def _before(row: Record) -> str:
-    return f"{row['instruction']}{AFTER_INSTRUCTION}" if row.get("instruction") else ""
 
 
 def _line(row: Record, answer: str) -> Record:

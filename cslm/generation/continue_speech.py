@@ -10,10 +10,12 @@ import torch
 from cslm.audio.waveform import save_waveform
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError
+from cslm.files.can_be_made import check_can_be_made
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.modeling import CSLMForCausalLM
-from cslm.generation.respond import check_can_be_made
 from cslm.generation.speech_continuation import CONTINUING, Continuation
+from cslm.model.local_folder import local_folder
+from cslm.model.speech_prompt.prompt_checkpoint import holds_prompt
 
 
 @dataclass
@@ -36,6 +38,8 @@ class ContinueSpeechConfig:
     """card of the speech tokenizer, path or name; null takes the checkpoint's own"""
     decoder: str | None = None
     """folder of a speech decoder; null takes the checkpoint's own"""
+    device: str = "auto"
+    """where the model runs: cpu, cuda, cuda:1; auto is the first accelerator, else the CPU"""
     decoding: DecodingConfig = field(default_factory=lambda: replace(CONTINUING))
     """how units are drawn; seconds say how many"""
     seed: int = 0
@@ -50,8 +54,10 @@ def continue_speech(config: ContinueSpeechConfig) -> Continuation:
             units into sound, or a model that ends at once.
     """
     check_can_be_made("output", config.output)
+    if holds_prompt(local_folder(config.checkpoint, weights=False)):
+        raise UserError(f"{config.checkpoint} answers in text, and does not go on speaking: ask it by cslm respond")
     model = CSLMForCausalLM.from_pretrained(
-        config.checkpoint, tokenizer_card=config.tokenizer_card, decoder=config.decoder
+        config.checkpoint, tokenizer_card=config.tokenizer_card, decoder=config.decoder, device=config.device
     ).eval()
     generator = torch.Generator().manual_seed(config.seed)
     said: Continuation = model.continue_speech(config.audio, config.seconds, config.voice, config.decoding, generator)

@@ -150,7 +150,7 @@ class RunningBatch:
         """
         assert not self._decoding.draws or len(generators) == len(prompts), "drawing needs a generator a reply"
         wanted = self._decoding.max_new_tokens
-        left = {n: _within_context(self._model, wanted, len(one)) for n, one in zip(numbers, prompts, strict=True)}
+        left = {n: within_context(self._model, wanted, len(one)) for n, one in zip(numbers, prompts, strict=True)}
         if not self._left:
             self._passes, self._draws, self._rows = None, None, []
         passes = begun if begun is not None else ForwardPasses(self._model, prompts)
@@ -253,7 +253,7 @@ def decode(
         UserError: a prompt that fills the model's context.
     """
     for prompt in prompts:
-        _within_context(model, decoding.max_new_tokens, len(prompt))
+        within_context(model, decoding.max_new_tokens, len(prompt))
     batch, waiting, since = RunningBatch(model, rules, decoding, with_probabilities), 0, 0
     while batch.num_open or waiting < len(prompts):
         if since % _STRETCH == 0 or not batch.num_open:
@@ -297,7 +297,7 @@ def generate(
     num_ended = 0
     if description is not None:
         steps = progress_bar(steps, None, description, lambda: f"{num_ended}/{len(prompts)} replies")
-    longest = [_within_context(model, decoding.max_new_tokens, len(prompt)) for prompt in prompts]
+    longest = [within_context(model, decoding.max_new_tokens, len(prompt)) for prompt in prompts]
     for step in steps:
         for place, token_id in zip(step.prompts, step.ids, strict=True):
             reply = written[order[place]]
@@ -321,8 +321,12 @@ def context_length(model: PreTrainedModel) -> int | None:
     return length
 
 
-def _within_context(model: PreTrainedModel, wanted: int, longest: int) -> int:
-    """How many tokens may be written: no more than the model's context has room for."""
+def within_context(model: PreTrainedModel, wanted: int, longest: int) -> int:
+    """How many tokens may be written: no more than the model's context has room for.
+
+    Raises:
+        UserError: the prompt fills it.
+    """
     context = context_length(model)
     if context is not None and longest >= context:
         raise UserError(f"a prompt of {longest} tokens fills the model's context of {context}: give a shorter question")

@@ -14,6 +14,7 @@ import torch
 from transformers import AutoConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from cslm.encoders.runtime import BATCH_SEC, make_runtime
 from cslm.errors import UserError, first_line
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.events import QuestionHeard, Reply, ReplyEvent, join_events
@@ -51,6 +52,7 @@ class CSLMForCausalLM:
         *arguments: Any,
         tokenizer_card: str | os.PathLike[str] | None = None,
         decoder: str | os.PathLike[str] | None = None,
+        device: str | None = None,
         **options: Any,
     ) -> Any:
         """Open a checkpoint folder, the authors' release layout, or a Hub id.
@@ -63,14 +65,20 @@ class CSLMForCausalLM:
             arguments: as for any model of transformers.
             tokenizer_card: card of the speech tokenizer, path or name (default: the checkpoint's own).
             decoder: folder of a speech decoder (default: the checkpoint's own).
-            options: as for any model of transformers (``dtype``, ``device_map``, ``attn_implementation``, ...).
+            device: where the model runs: cpu, cuda, cuda:1, or auto, the first accelerator, else the CPU; by default
+                where transformers puts it.
+            options: as for any model of transformers (``dtype``, ``device_map``, ``attn_implementation``, ...); a
+                checkpoint of ``train-prompt`` takes those of ``SpeechPromptModel.from_pretrained`` alone.
 
         Raises:
-            UserError: a folder that is not whole, parts that do not belong together, or no causal language model.
+            UserError: a folder that is not whole, parts that do not belong together, no causal language model, an
+                option that is not read, or a device that this machine does not have.
         """
         path = local_folder(path, options.get("revision"))
         if holds_prompt(path):
-            return SpeechPromptModel.from_pretrained(path, *arguments, **options)
+            of_units = {"tokenizer_card": tokenizer_card, "decoder": decoder}
+            options |= {name: value for name, value in of_units.items() if value is not None}
+            return SpeechPromptModel.from_pretrained(path, *arguments, device=device or "cpu", **options)
         check_checkpoint(path)
         model_class: Any = cls if issubclass(cls, PreTrainedModel) else speaking_class(path)
         processor = CSLMProcessor.from_pretrained(path, tokenizer_card, decoder)
@@ -81,7 +89,7 @@ class CSLMForCausalLM:
                 f"{path} has {rows} rows, but its tokenizer {processor.vocabulary.size} ids: not one checkpoint"
             )
         model.processor = processor
-        return model
+        return model if device is None else model.to(make_runtime(device, BATCH_SEC).device)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
         """Write a whole checkpoint: the model as transformers does, its text tokenizer, and the folder ``speech/``."""

@@ -15,11 +15,13 @@ from cslm.batches.packed_row import Clips
 from cslm.corpora.languages import language_tag
 from cslm.encoders.runtime import BATCH_SEC, make_runtime
 from cslm.errors import UserError
-from cslm.generation.decoding import DecodingConfig
+from cslm.generation.decoding import DecodingConfig, within_context
 from cslm.generation.processor import Audio
 from cslm.generation.prompt_processor import SpeechPromptProcessor
+from cslm.model.backbone import DTYPES
 from cslm.model.checkpoint import prepare_generation
 from cslm.model.extension import num_embeddings
+from cslm.model.local_folder import local_folder
 from cslm.model.speech_prompt.connector import Connected
 from cslm.model.speech_prompt.prompt_checkpoint import is_whole, open_prompt, save_prompt
 from cslm.model.speech_prompt.prompt_parts import PromptParts
@@ -35,7 +37,7 @@ class WrittenReply:
     ids: list[int]
     """as the model wrote them, with what ended them"""
     is_whole: bool
-    """whether the model ended it; False where it was cut, by ``max_new_tokens``"""
+    """whether the model ended it; False where it was cut, by ``max_new_tokens`` or the end of the model's context"""
 
 
 class SpeechPromptModel(nn.Module):
@@ -61,26 +63,36 @@ class SpeechPromptModel(nn.Module):
         path: str | os.PathLike[str],
         llm: str | None = None,
         encoder: str | None = None,
-        dtype: str | None = None,
+        dtype: str | torch.dtype | None = None,
         attn_implementation: str | None = None,
         device: str = "cpu",
+        revision: str | None = None,
+        **others: Any,
     ) -> SpeechPromptModel:
         """Open a checkpoint of ``train-prompt``, or a folder that ``merge`` wrote.
 
         Args:
-            path: its folder.
+            path: its folder, or its id on the Hub.
             llm: folder or Hub id of the language model, if it lies elsewhere now.
             encoder: the same of the encoder.
-            dtype: of the language model: float32 or bfloat16.
+            dtype: of the language model: float32 or bfloat16; ``auto`` and None are that of the training.
             attn_implementation: of the language model.
-            device: where all of it runs.
+            device: where all of it runs: cpu, cuda, cuda:1; auto is the first accelerator, else the CPU.
+            revision: of the model on the Hub; None is its newest.
+            others: nothing: options of other models are refused by name.
 
         Raises:
-            UserError: a folder that is not whole, or frozen parts that it was not trained with.
+            UserError: a folder that is not whole, frozen parts that it was not trained with, or an option that it does
+                not read.
         """
-        folder = Path(path)
+        if others:
+            raise UserError(
+                f"{', '.join(others)}: a checkpoint of train-prompt is not opened with this; it takes llm, encoder, "
+                "dtype, attn_implementation, device and revision"
+            )
+        folder = local_folder(path, revision)
         runtime = make_runtime(device, BATCH_SEC)
-        parts, settings = open_prompt(folder, runtime, llm, encoder, dtype, attn_implementation)
+        parts, settings = open_prompt(folder, runtime, llm, encoder, _type_name(dtype), attn_implementation)
         model = cls(parts, settings, is_whole(folder)).eval()
         return model.to(runtime.device)
 
@@ -161,6 +173,14 @@ class SpeechPromptModel(nn.Module):
         found: Tensor = llm.generate(inputs_embeds=embeddings, attention_mask=mask, **options)
         return torch.cat((input_ids.to(found.device), found), dim=1)
 
+    def room(self, input_ids: Tensor, wanted: int) -> int:
+        """How many tokens may follow prompts (batch, time): ``wanted``, or what the model's context has room for.
+
+        Raises:
+            UserError: the longest prompt fills it.
+        """
+        return within_context(self.prompt.llm, wanted, input_ids.shape[1])
+
     def respond(
         self,
         audio: Audio,
@@ -179,8 +199,8 @@ class SpeechPromptModel(nn.Module):
             question_language: BCP 47, what is spoken: for a connector that is told it, and for no other.
 
         Raises:
-            UserError: a recording that is missing, corrupt, empty or too long, or a language that is wanted and not
-                given, or given and not read.
+            UserError: a recording that is missing, corrupt, empty or too long, for the encoder or for the context of
+                the language model, or a language that is wanted and not given, or given and not read.
         """
         return self.respond_batch([audio], instruction, decoding, generator, question_language)[0]
 
@@ -206,7 +226,8 @@ class SpeechPromptModel(nn.Module):
             with torch.random.fork_rng():
                 if settings.draws:
                     torch.manual_seed(int(torch.randint(1 << 31, (), generator=generator)))
-                ids = self.generate(**inputs, languages=languages, **_options(settings))
+                most = self.room(inputs["input_ids"], settings.max_new_tokens)
+                ids = self.generate(**inputs, languages=languages, **_options(settings, most))
             replies += [self._reply(row) for row in ids[:, inputs["input_ids"].shape[1] :].tolist()]
         return replies
 
@@ -257,6 +278,16 @@ class SpeechPromptModel(nn.Module):
         return Clips(clips.values, clips.lengths, spans, clips.languages, clips.owners, clips.firsts)
 
 
+def _type_name(dtype: str | torch.dtype | None) -> str | None:
+    """The name of a type of weights, as ``model.dtype`` has it; None is that of the training."""
+    name = None if dtype is None else str(dtype).removeprefix("torch.")
+    if name in (None, "auto"):
+        return None
+    if name not in DTYPES:
+        raise UserError(f"dtype is {dtype}: choose one of {', '.join(DTYPES)}, or auto")
+    return name
+
+
 def _clips(values: Tensor, mask: Tensor | None, device: torch.device, languages: Sequence[str] | None) -> Clips:
     """Waveforms (recordings, samples) as clips that stand nowhere yet; "" is a language that is not known."""
     count = len(values)
@@ -269,8 +300,8 @@ def _clips(values: Tensor, mask: Tensor | None, device: torch.device, languages:
     return Clips(values.to(device), lengths.to(device), places, spoken, numbers, torch.zeros_like(numbers))
 
 
-def _options(settings: DecodingConfig) -> dict[str, Any]:
-    found: dict[str, Any] = {"max_new_tokens": settings.max_new_tokens, "do_sample": settings.draws}
+def _options(settings: DecodingConfig, most: int) -> dict[str, Any]:
+    found: dict[str, Any] = {"max_new_tokens": most, "do_sample": settings.draws}
     if settings.draws:
         found |= {"temperature": settings.temperature, "top_p": settings.top_p}
     return found

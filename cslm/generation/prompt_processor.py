@@ -16,7 +16,7 @@ from cslm.audio.waveform import load_waveform, resample
 from cslm.corpora.languages import language_tag
 from cslm.corpora.messages import ROLES
 from cslm.errors import UserError
-from cslm.generation.processor import Audio
+from cslm.generation.processor import Audio, checked_rate, mono_float
 from cslm.sequences.audio_tasks import around_audio, hears, one_after_another
 from cslm.sequences.conversations import writes
 from cslm.sequences.hearing import Hearing
@@ -107,17 +107,14 @@ class SpeechPromptProcessor:
         """A recording at the rate of the encoder.
 
         Raises:
-            UserError: a file that cannot be read, or a waveform whose rate is not given.
+            UserError: a file that cannot be read, or a waveform whose rate is not given, or that is not mono.
         """
         if isinstance(audio, str | os.PathLike):
             return load_waveform(audio, sample_rate_hz=self.sampling_rate)[0]
         samples, rate_hz = audio if isinstance(audio, tuple) else (audio, sampling_rate)
         if rate_hz is None:
             raise UserError("a waveform without its rate: give (waveform, rate), or sampling_rate")
-        found = np.asarray(samples)
-        if found.dtype == np.int16:
-            found = found / 32768
-        return resample(np.ascontiguousarray(found, dtype=np.float32), rate_hz, self.sampling_rate)
+        return resample(mono_float(np.asarray(samples)), checked_rate(rate_hz), self.sampling_rate)
 
     def batch_decode(self, ids: Any, skip_special_tokens: bool = True) -> list[str]:
         """Texts of ids (batch, time)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,13 @@ from cslm.codecs.units import Units
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
+from cslm.files.can_be_made import check_can_be_made
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.events import Reply, join_events
 from cslm.generation.modeling import CSLMForCausalLM
 from cslm.generation.prompt_model import WrittenReply
 from cslm.generation.time_line import time_line
+from cslm.model.local_folder import local_folder
 from cslm.model.speech_prompt.prompt_checkpoint import holds_prompt
 
 _MOST, _OR_CONTEXT = "decoding.max_new_tokens", "or the end of the model's context"
@@ -50,6 +51,8 @@ class RespondConfig:
     """card of the speech tokenizer, path or name; null takes the checkpoint's own"""
     decoder: str | None = None
     """folder of a speech decoder; null takes the checkpoint's own"""
+    device: str = "auto"
+    """where the model runs: cpu, cuda, cuda:1; auto is the first accelerator, else the CPU"""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     """length, and whether tokens are drawn"""
     seed: int = 0
@@ -65,7 +68,7 @@ def respond(config: RespondConfig) -> Reply | WrittenReply:
     """
     for key in ("output", "json", "time_line"):
         check_can_be_made(key, getattr(config, key))
-    if holds_prompt(Path(config.checkpoint)):
+    if holds_prompt(local_folder(config.checkpoint, weights=False)):
         return answer_by_prompt(config)
     if config.instruction is not None:
         raise UserError("instruction is given, and only a checkpoint of train-prompt reads it: leave it out")
@@ -83,7 +86,7 @@ def answer_by_prompt(config: RespondConfig) -> WrittenReply:
             raise UserError(
                 f"{key} is given, and {config.checkpoint} answers in text and does not read it: leave it out"
             )
-    model = CSLMForCausalLM.from_pretrained(config.checkpoint)
+    model = CSLMForCausalLM.from_pretrained(config.checkpoint, device=config.device)
     generator = torch.Generator().manual_seed(config.seed)
     reply: WrittenReply = model.respond(
         config.question, config.instruction, config.decoding, generator, config.question_language
@@ -97,24 +100,6 @@ def answer_by_prompt(config: RespondConfig) -> WrittenReply:
     return reply
 
 
-def check_can_be_made(key: str, name: str | None) -> None:
-    """Make sure that a file can be written, before anything is computed.
-
-    Raises:
-        UserError: it is a folder, or something on its way is no folder or may not be written.
-    """
-    if name is None:
-        return
-    path = Path(name).absolute()
-    above = next(folder for folder in path.parents if folder.exists())
-    if path.is_dir():
-        raise UserError(f"{key} is {name}, which is a folder: give the name of a file")
-    if not above.is_dir():
-        raise UserError(f"{key} is {name}, which cannot be made: {above} is a file")
-    if not os.access(path if path.exists() else above, os.W_OK):
-        raise UserError(f"{key} is {name}, which cannot be written: no permission for {above}")
-
-
 def open_speaking_model(config: RespondConfig) -> Any:
     """The checkpoint with its tokenizer and speech decoder.
 
@@ -122,7 +107,7 @@ def open_speaking_model(config: RespondConfig) -> Any:
         UserError: a checkpoint that cannot be used, no speech decoder, or an output that does not go with the answer.
     """
     model = CSLMForCausalLM.from_pretrained(
-        config.checkpoint, tokenizer_card=config.tokenizer_card, decoder=config.decoder
+        config.checkpoint, tokenizer_card=config.tokenizer_card, decoder=config.decoder, device=config.device
     )
     processor = model.processor
     if not processor.chain.speaks and config.output is not None:

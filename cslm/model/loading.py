@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -36,11 +36,14 @@ def load_whole(
 
     Raises:
         UserError: tensors that are missing, left over, of another shape, or tied in the configuration and not in the
-            files; they are named.
+            files; they are named. Or a file of tensors that is cut short.
     """
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
-    with without_progress_bar():
-        model, found = model_class.from_pretrained(str(place), *arguments, **options)
+    try:
+        with without_progress_bar():
+            model, found = model_class.from_pretrained(str(place), *arguments, **options)
+    except SafetensorError as error:
+        raise UserError(f"{place}: a file of tensors is cut short or damaged ({error}): copy the model again") from None
     shapes = {_name_of(entry) for entry in found["mismatched_keys"]}
     missing = set(found["missing_keys"]) - shapes
     left_over = [name for name in found["unexpected_keys"] if not any(fnmatch.fnmatch(name, it) for it in unused)]

@@ -11,7 +11,7 @@ from huggingface_hub import snapshot_download
 from cslm.errors import UserError
 
 # Of a model on the Hub: configuration and tokenizer, and what speech needs; then the weights. No code, no pickles.
-_SMALL = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "speech/**"]
+_SMALL = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "speech/**", "speech_prompt.yaml"]
 _WEIGHTS = ["*.safetensors"]
 _NOT = ["consolidated*", "original/*", "checkpoints/*"]
 _HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")

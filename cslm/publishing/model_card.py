@@ -17,9 +17,19 @@ from typing import Any
 import yaml
 
 from cslm.codecs.card import load_card
+from cslm.configuration import load_configuration
 from cslm.corpora.text_documents import HEADER
+from cslm.encoders.encoders import source_of
 from cslm.evaluation.scores import score_tables
 from cslm.model.checkpoint import SPEECH_FOLDER, SPEECH_KEY, check_checkpoint
+from cslm.model.speech_prompt.prompt_checkpoint import (
+    ENCODER_FOLDER,
+    LLM_FOLDER,
+    SETTINGS_FILE,
+    holds_prompt,
+    is_whole,
+)
+from cslm.model.speech_prompt.prompt_settings import PromptSettings
 from cslm.publishing.markdown_table import markdown_table
 
 WRITTEN_BY_US = "<!-- cslm push-to-hub wrote this card and writes it again; without this line it is left as it is. -->"
@@ -63,18 +73,45 @@ def model_card(folder: Path, name: str, results: Mapping[str, Any] | None = None
     """
     config = check_checkpoint(folder)
     runs = training_runs(folder)
+    of_kind = [_prompt_introduction(folder, name)] if holds_prompt(folder) else _own_kind(config, folder, name)
     parts = [
         _front_matter(config, runs, folder, licence),
         f"# {name.rpartition('/')[2]}",
-        _introduction(config, name),
-        *([_speech_tokenizer(config[SPEECH_KEY], folder)] if SPEECH_KEY in config else []),
-        _vocabulary(config),
+        *of_kind,
         *([_training(runs)] if runs else []),
         *([_scores(results)] if results else []),
         _versions(config, runs),
         WRITTEN_BY_US,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _own_kind(config: Mapping[str, Any], folder: Path, name: str) -> list[str]:
+    """What is said of a model of text and units alone."""
+    tokenizer = [_speech_tokenizer(config[SPEECH_KEY], folder)] if SPEECH_KEY in config else []
+    return [_introduction(config, name), *tokenizer, _vocabulary(config)]
+
+
+def _prompt_introduction(folder: Path, name: str) -> str:
+    """What a checkpoint of ``train-prompt`` is, what it is trained before, and how it is opened."""
+    settings = load_configuration(PromptSettings, folder / SETTINGS_FILE)
+    (connector,) = [key for key, value in vars(settings.connector).items() if value is not None]
+    source, revision = source_of(settings.encoder)
+    rows = [
+        ["connector", f"`{connector}`"],
+        ["language model", f"{settings.llm}, revision {settings.revision or 'not named'}"],
+        ["encoder", f"{source}, revision {revision or 'not named'}"],
+        ["languages that it tells apart", ", ".join(settings.languages)],
+    ]
+    if is_whole(folder):
+        rows[1:3] = [["language model", f"in `{LLM_FOLDER}/`"], ["encoder", f"in `{ENCODER_FOLDER}/`"]]
+    what = "connector, language model and encoder" if is_whole(folder) else "the trained part, before frozen ones"
+    return (
+        f"A language model that hears recordings as vectors and answers in text ({what}), trained with `cslm`:\n\n"
+        f'```python\nfrom cslm import CSLMForCausalLM\n\nmodel = CSLMForCausalLM.from_pretrained("{name}")\n'
+        'reply = model.respond("question.wav")\n```\n\nOther frozen parts than these are refused, by a hash of their '
+        f"tensors.\n\n{markdown_table(['', ''], [row for row in rows if row[1]])}"
+    )
 
 
 def training_runs(folder: Path) -> list[Run]:
@@ -93,15 +130,15 @@ def training_runs(folder: Path) -> list[Run]:
 
 
 def _front_matter(config: Mapping[str, Any], runs: Sequence[Run], folder: Path, licence: str | None) -> str:
-    has_speech = SPEECH_KEY in config
+    has_speech, is_prompt = SPEECH_KEY in config, holds_prompt(folder)
     base = runs[-1].base if runs else None
     is_hub_id = base is not None and _HUB_ID.fullmatch(base) is not None and not runs[-1].locate(base).exists()
     datasets = sorted({header["dataset"] for run in runs for header in _headers(run).values() if header["revision"]})
     values = {
         "language": _languages(folder),
         "license": licence,
-        "library_name": "transformers",
-        "pipeline_tag": "any-to-any" if has_speech else "text-generation",
+        "library_name": "cslm" if is_prompt else "transformers",
+        "pipeline_tag": "audio-text-to-text" if is_prompt else "any-to-any" if has_speech else "text-generation",
         "base_model": base if is_hub_id else None,
         "datasets": datasets,
         "tags": ["cslm", *(["speech", "speech-language-model", "discrete-units"] if has_speech else [])],

@@ -11,11 +11,21 @@ import yaml
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HFValidationError
 
-from cslm.configuration import parse_configuration
+from cslm.configuration import load_configuration, parse_configuration
 from cslm.corpora.hugging_face import hub_faults
+from cslm.encoders.encoders import source_of
 from cslm.errors import UserError, first_line
 from cslm.files.atomic_file import write_atomically
 from cslm.model.checkpoint import SPEECH_FOLDER, check_checkpoint
+from cslm.model.speech_prompt.prompt_checkpoint import (
+    ENCODER_FOLDER,
+    LLM_FOLDER,
+    OF_A_MODEL,
+    SETTINGS_FILE,
+    holds_prompt,
+    is_whole,
+)
+from cslm.model.speech_prompt.prompt_settings import PromptSettings
 from cslm.publishing.model_card import WRITTEN_BY_US, model_card
 
 CARD = "README.md"
@@ -25,11 +35,15 @@ MODEL_FILES = (
     "tokenizer.model", "spiece.model", "chat_template.jinja", "additional_chat_templates/*.jinja",
 )  # fmt: skip
 """What transformers writes of a model; all else in the folder of a run (state to resume from, logs) stays here."""
+PROMPT_FILES = (SETTINGS_FILE, *(f"{part}/{name}" for part in (LLM_FOLDER, ENCODER_FOLDER) for name in OF_A_MODEL))
+"""What a checkpoint of ``train-prompt`` has beside it, and of ``merge`` the frozen parts."""
 SPEECH_FILES = ("card.yaml", "*.safetensors", "decoder/config.json", "decoder/*.safetensors")
 """What speech needs, in the folder ``speech/``."""
 DATASET_FILES = "data/*/*.parquet"
 """What a data set consists of, beside its card."""
-_OF_EARLIER_MODELS = ["*.safetensors", "*.safetensors.index.json", f"{SPEECH_FOLDER}/*"]
+_OF_EARLIER_MODELS = [
+    "*.safetensors", "*.safetensors.index.json", f"{SPEECH_FOLDER}/*", *PROMPT_FILES,
+]  # fmt: skip
 
 
 @dataclass
@@ -61,13 +75,14 @@ def push_to_hub(config: PushToHubConfig) -> list[str]:
     and replaces the data that was there.
 
     Raises:
-        UserError: no whole checkpoint, no results where some are named, no token, no such repository or no network; a
-            data set with settings of a model.
+        UserError: no whole checkpoint, or one whose frozen parts lie on this machine alone; no results where some are
+            named, no token, no such repository or no network; a data set with settings of a model.
     """
     folder = Path(config.checkpoint)
     if is_dataset(folder):
         return _push_dataset(folder, config)
     check_checkpoint(folder)
+    _check_prompt(folder)
     results = _results(folder, config.results)
     _check_token(config)
     if _is_ours(folder / CARD):
@@ -82,9 +97,30 @@ def push_to_hub(config: PushToHubConfig) -> list[str]:
 
 def model_files(folder: Path) -> list[str]:
     """Files of the checkpoint that belong to the model, and its card, as paths from ``folder`` on, sorted."""
-    patterns = (CARD, *MODEL_FILES, *(f"{SPEECH_FOLDER}/{name}" for name in SPEECH_FILES))
+    own = PROMPT_FILES if holds_prompt(folder) else [f"{SPEECH_FOLDER}/{name}" for name in SPEECH_FILES]
+    patterns = (CARD, *MODEL_FILES, *own)
     found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
     return sorted(str(path.relative_to(folder)) for path in found)
+
+
+def _check_prompt(folder: Path) -> None:
+    """Make sure that others can open a checkpoint of ``train-prompt``.
+
+    Raises:
+        UserError: its language model or its encoder lies in a folder of this machine alone, or is a file of fairseq2.
+    """
+    if not holds_prompt(folder):
+        return
+    settings = load_configuration(PromptSettings, folder / SETTINGS_FILE)
+    source, _ = source_of(settings.encoder)
+    if is_whole(folder) and settings.encoder.fairseq2 is not None:
+        raise UserError(f"{folder} holds {source}, a pickle, which is not opened from the Hub: push the trained part")
+    local = [] if is_whole(folder) else [name for name in (settings.llm, source) if (folder / name).exists()]
+    if local:
+        raise UserError(
+            f"{folder} was trained before {' and '.join(local)}, a folder here that nobody else has: push what cslm "
+            "merge makes of it, which holds the frozen parts, or train with a model of the Hub by its id"
+        )
 
 
 def is_dataset(folder: Path) -> bool:

@@ -37,6 +37,8 @@ class Hearing:
     """of encoder, frozen language model and template, by the names that stores give them"""
     languages: tuple[str, ...] = ()
     """tags of those that a gate tells apart"""
+    is_told_languages: bool = False
+    """whether the connector has to be told which of them each recording is in"""
     decodes: bool = True
     """whether recordings are decoded for their true length, once; else manifest or header are believed, for a plan"""
 

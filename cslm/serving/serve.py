@@ -13,6 +13,7 @@ from cslm.audio.voice_activity import voice_activity
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError, first_line
 from cslm.generation.modeling import CSLMForCausalLM
+from cslm.model.local_folder import local_folder
 from cslm.model.speech_prompt.prompt_checkpoint import holds_prompt
 from cslm.serving.limits import LimitsConfig
 from cslm.serving.running_server import LOCAL_NAMES, RunningServer, ServerOptions, is_loopback, worth_a_process
@@ -48,6 +49,8 @@ class ServeConfig:
     """card of the speech tokenizer, path or name; null takes the checkpoint's own"""
     decoder: str | None = None
     """folder of a speech decoder; null takes the checkpoint's own"""
+    device: str = "auto"
+    """where the model runs: cpu, cuda, cuda:1; auto is the first accelerator, else the CPU"""
     voice_activity: str = "energy"
     """what tells where a turn begins and ends without a button: energy (what is loud), or silero (extra silero: what is
     a voice)"""
@@ -113,10 +116,10 @@ def open_served(config: ServeConfig) -> Any:
     Raises:
         UserError: a checkpoint that cannot be used, does not bring its speech tokenizer, or is of another kind.
     """
-    if holds_prompt(Path(config.checkpoint)):
+    if holds_prompt(local_folder(config.checkpoint, weights=False)):
         raise UserError(f"{config.checkpoint} hears by a connector, and is not served yet: ask it by cslm respond")
     model = CSLMForCausalLM.from_pretrained(
-        config.checkpoint, tokenizer_card=config.tokenizer_card, decoder=config.decoder
+        config.checkpoint, tokenizer_card=config.tokenizer_card, decoder=config.decoder, device=config.device
     )
     processor = model.processor
     if processor.form.is_textless:

@@ -87,6 +87,8 @@ class AnsweredTranscripts:
     def _unusable(self, utterance: Utterance, questions: Sequence[_Question]) -> str | None:
         if not utterance.text.strip():
             return "it has no transcript"
+        if not questions:
+            return f"the pool has no wording in {utterance.language} for any of the cells"
         longest = max((len(question.ids) for question in questions), default=0)
         most, _ = self._sizes
         if self._context is not None and longest + most > self._context:

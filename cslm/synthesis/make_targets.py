@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 from cslm.configuration import parse_configuration
 from cslm.corpora.given_manifests import corpus_digest, with_manifests
 from cslm.corpora.manifest import Utterance, read_manifest
+from cslm.errors import UserError
 from cslm.ranges import Range, check_numbers
 from cslm.sequences.task_pool import read_pool
 from cslm.synthesis.drawn_prompts import DrawnPrompts, pool_for
 from cslm.units.make_samples import Makes, make_samples
 from cslm.units.sample_store import TARGETS, Making, SampleHeader
-from cslm.units.worker_processes import worker_devices
+from cslm.units.worker_processes import only_device, worker_devices
 
 POOL = "task pool"
 
@@ -92,12 +93,16 @@ def make_targets(config: MakeTargetsConfig) -> SampleHeader:
     from cslm.model.frozen_llm import check_dtype, open_frozen_llm
     from cslm.synthesis.answered_transcripts import AnsweredTranscripts, open_answering
 
+    unread = ("tasks",) if config.condition == "continuation" else ("tasks", "pool")
+    for key in () if config.condition == "tasks" else unread:
+        if getattr(config, key) is not None:
+            raise UserError(f"{key} is given, and the condition {config.condition} does not read it: leave it out")
     pool = pool_for(config.condition, read_pool(config.pool), config.tasks)
     drawn = DrawnPrompts(pool, config.cells, config.prompts, config.seed)
     corpus = corpus_digest(config.manifests)
     check_dtype(config.dtype)
     devices = worker_devices(config.device, config.num_workers)
-    llm = open_frozen_llm(config.llm, config.revision, config.dtype, devices[0])
+    llm = open_frozen_llm(config.llm, config.revision, config.dtype, only_device(devices))
     making = Making(
         kind=TARGETS,
         made_with={**llm.hashes, POOL: pool.digest},

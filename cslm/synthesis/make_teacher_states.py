@@ -17,7 +17,7 @@ from cslm.errors import UserError
 from cslm.ranges import Range, check_numbers
 from cslm.units.make_samples import Makes, make_samples
 from cslm.units.sample_store import TEACHER_STATES, Making, SampleHeader
-from cslm.units.worker_processes import worker_devices
+from cslm.units.worker_processes import only_device, worker_devices
 
 
 @dataclass
@@ -70,7 +70,7 @@ def make_teacher_states(config: MakeTeacherStatesConfig) -> SampleHeader:
     check_dtype(config.dtype)
     corpus = corpus_digest(config.manifests)
     devices = worker_devices(config.device, config.num_workers)
-    llm = open_frozen_llm(config.llm, config.revision, config.dtype, devices[0])
+    llm = open_frozen_llm(config.llm, config.revision, config.dtype, only_device(devices))
     sizes = (config.batch_tokens, config.state_type)
     making = Making(
         kind=TEACHER_STATES,

@@ -26,7 +26,7 @@ from cslm.errors import UserError
 from cslm.ranges import Range, check_numbers
 from cslm.units.make_samples import MadeRows, Makes, SamplesJob, make_samples
 from cslm.units.sample_store import FRAMES, Making, SampleHeader
-from cslm.units.worker_processes import worker_devices
+from cslm.units.worker_processes import only_device, worker_devices
 
 _DTYPES = {"float16": pa.float16(), "float32": pa.float32()}
 
@@ -114,7 +114,7 @@ def make_frames(config: MakeFramesConfig) -> SampleHeader:
     corpus = corpus_digest(config.manifests)
     devices = worker_devices(config.device, config.num_workers)
     hearing = HearingConfig(config.encoder, config.long_audio)
-    first = open_hearing(hearing, make_runtime(devices[0], config.batch_sec))
+    first = open_hearing(hearing, make_runtime(only_device(devices), config.batch_sec))
     making = Making(
         kind=FRAMES,
         made_with={ENCODER: encoder_hash(first)},

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any, TypeVar
 
@@ -59,6 +59,11 @@ def worker_devices(device: str, num_workers: int) -> list[str]:
         return ["cpu"] * max(1, min(num_workers, len(os.sched_getaffinity(0))))
     every = [found] if ":" in found else [f"{found}:{i}" for i in range(torch.accelerator.device_count())]
     return [every[i % len(every)] for i in range(num_workers or len(every))]
+
+
+def only_device(devices: Sequence[str]) -> str:
+    """Where a network is opened for the process that starts the others: no accelerator holds it twice."""
+    return devices[0] if len(devices) == 1 else "cpu"
 
 
 _does: Callable[[Any], Any] | None = None

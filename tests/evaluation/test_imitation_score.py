@@ -14,6 +14,7 @@ from cslm import CSLMForCausalLM
 from cslm.audio.waveform import load_waveform
 from cslm.corpora.manifest import read_manifest
 from cslm.errors import UserError
+from cslm.evaluation.audio_text_model import OwnAudioModel
 from cslm.evaluation.score import main
 from cslm.evaluation.scores import score_tables
 from cslm.evaluation.teacher_agreement import agreement
@@ -138,3 +139,22 @@ def test_what_cannot_be_scored_is_refused_at_once(world):
     make_targets(MakeTargetsConfig([str(world / "manifest.jsonl")], str(world / "other"), str(world / "odd"), **given))
     with pytest.raises(UserError, match="made with another language model"):
         score(world, world / "prompt", "refused", {"imitation": settings(targets="odd")})
+
+
+def test_what_is_wrong_was_said_after_the_last_answer(world, monkeypatch):
+    def never(*_):
+        raise AssertionError("nothing is answered before all is there")
+
+    monkeypatch.setattr(OwnAudioModel, "answer", never)
+    make_llm(world / "stranger", seed=2, texts=tuple(" ".join(words) for words in WORDS.values()))
+    (world / "no_answers.jsonl").write_text('{"id": "u1", "task": "summary"}\n')
+    for changes, told in (
+        ({"llm": "nowhere"}, "the language model nowhere cannot be opened"),
+        ({"llm": str(world / "stranger")}, r"made with another language model .* than scores.imitation.llm"),
+        ({"references": "no_answers.jsonl"}, "line 1: misses 'answer'"),
+    ):
+        with pytest.raises(UserError, match=told):
+            score(world, world / "prompt", "refused", {"imitation": settings(**changes)})
+    (world / "is_a_folder").mkdir()
+    with pytest.raises(UserError, match="output is .*is_a_folder, which is a folder"):
+        main([str(world / "prompt"), "--config", str(world / "refused.yaml"), "--output", str(world / "is_a_folder")])

@@ -11,8 +11,10 @@ from cslm.encoders.encoder_config import EncoderConfig, WhisperEncoderConfig
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError
 from cslm.evaluation.score import main
+from cslm.evaluation.score_config import ScoreConfig
+from cslm.evaluation.scored_model import ScoredModel
 from cslm.evaluation.scores import score_tables
-from cslm.evaluation.spoken_questions_score import SpokenQuestionsScore, _before, _line
+from cslm.evaluation.spoken_questions_score import SpokenQuestionsScore, _line
 from cslm.model.speech_prompt.connector_config import ConnectorConfig, StackedConfig
 from cslm.model.speech_prompt.prompt_checkpoint import save_prompt
 from cslm.model.speech_prompt.prompt_parts import open_parts
@@ -52,7 +54,28 @@ def test_an_answer_is_right_by_its_words():
     assert _line(row, "It is a red house!")["contains"] and not _line(row, "a redder house")["contains"]
     chinese = {"answers": ["红 房子"], "answer_language": "zh"}
     assert _line(chinese, "红房子。")["exact_match"]
-    assert _before({"instruction": "A passage."}) == "A passage.\n" and _before({}) == ""
+
+
+def test_an_instruction_with_a_place_for_the_recording_was_read_out_with_it(tmp_path):
+    """``{audio}`` stood in the prompt, and the recording behind everything."""
+    root = write_heard_world(tmp_path / "world")
+    rows = [json.loads(line) for line in (root / "dialogues.jsonl").read_text().splitlines()]
+    told = ("Before {audio} behind.", "Only before.", None)
+    rows = [{**row, "instruction": text} for row, text in zip(rows, told, strict=False)]
+    (root / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = []
+
+    class Repeats:
+        def answer(self, questions, decoding, description):
+            asked.extend((it.before, it.after) for it in questions)
+            return ["yes"] * len(questions)
+
+    config = ScoreConfig("model", str(root / "results.json"), str(root))
+    scored = ScoredModel(config, None, None, None, Repeats())
+    score = SpokenQuestionsScore(questions="manifest.jsonl", dialogues="asked.jsonl")
+    score.check(scored)
+    score.compute(scored)
+    assert sorted(asked) == [("", ""), ("Before ", " behind."), ("Only before.\n", "")]
 
 
 def test_files_are_needed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -209,10 +210,96 @@ def test_a_language_that_is_not_known_is_refused_where_it_is_wanted(told):
     for ask in (
         lambda: told.respond(CLIPS[0], None, SHORT),
         lambda: told.respond(CLIPS[0], None, SHORT, question_language="fr"),
-        lambda: OwnAudioModel(told).answer([AskedAloud(CLIPS[0], "fr")], SHORT),
     ):
         with pytest.raises(UserError, match="wants to be told the language of each clip, one of de, en"):
             ask()
+    with pytest.raises(UserError, match="knows de, en; there are recordings in fr: leave them out"):
+        OwnAudioModel(told).answer([AskedAloud(CLIPS[0], "fr")], SHORT)
     inputs = told.processor.apply_chat_template(told.processor.request(CLIPS[0]))
     with pytest.raises(UserError, match="languages are 2, and there are 1 recordings"):
         told.generate(**inputs, languages=["de", "en"])
+
+
+def test_a_run_of_a_language_that_is_told_and_not_known_stopped_in_its_middle(root, told):
+    lines = [json.loads(line) for line in (root / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines[3]["language"] = "fr"
+    (root / "with_french.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    config = SourceConfig("audio_asr", 1, manifest=str(root / "with_french.jsonl"))
+    with pytest.raises(UserError, match="the source a has recordings in fr, and the connector, which is told"):
+        open_sources({"a": config}, told.processor.form)
+    config = dataclasses.replace(config, languages=["en", "de"])
+    assert open_sources({"a": config}, told.processor.form)["a"].num_documents == len(lines) - 1
+
+
+def test_a_reply_ends_where_the_context_does(model):
+    """It ran on behind the last position that the language model has."""
+    context = model.prompt.llm.config.max_position_embeddings
+    reply = model.respond(CLIPS[0], "Answer.", DecodingConfig(max_new_tokens=context))
+    asked = model.processor.apply_chat_template(model.processor.request(CLIPS[0], "Answer."))["input_ids"].shape[1]
+    assert reply.is_whole or len(reply.ids) == context - asked
+    assert model.room(torch.zeros(1, context - 3), 9) == 3
+    with pytest.raises(UserError, match=f"a prompt of {context} tokens fills the model's context of {context}"):
+        model.room(torch.zeros(1, context), 9)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"device_map": "cpu"}, "device_map: a checkpoint of train-prompt is not opened with this; it takes llm"),
+        ({"tokenizer_card": "card.yaml"}, "tokenizer_card: a checkpoint of train-prompt is not opened with this"),
+        ({"dtype": torch.float16}, "dtype is torch.float16: choose one of float32, bfloat16, or auto"),
+        ({"device": "cuda:7"}, "device 'cuda:7': this machine has"),
+    ],
+)
+def test_an_option_that_is_not_read_was_a_traceback(root, options, told):
+    with pytest.raises(UserError, match=told):
+        CSLMForCausalLM.from_pretrained(root / "prompt", **options)
+
+
+def test_types_of_torch_and_revisions_are_read(root):
+    opened = CSLMForCausalLM.from_pretrained(root / "prompt", dtype=torch.bfloat16, device="cpu", revision="main")
+    assert opened.prompt.llm.dtype == torch.bfloat16
+    assert CSLMForCausalLM.from_pretrained(root / "prompt", dtype="auto").prompt.llm.dtype == torch.float32
+
+
+def test_waveforms_that_are_none_are_refused(model):
+    for samples, told in (
+        (torch.zeros(2, 8000).numpy(), "give mono samples"),
+        (CLIPS[0][0] * float("nan"), "not numbers"),
+    ):
+        with pytest.raises(UserError, match=told):
+            model.respond((samples, 16000), None, SHORT)
+    with pytest.raises(UserError, match="sample rate"):
+        model.respond((CLIPS[0][0], 0), None, SHORT)
+
+
+def test_a_checkpoint_that_is_cut_short_was_a_traceback(root, tmp_path):
+    shutil.copytree(root / "prompt", tmp_path / "prompt")
+    settings = tmp_path / "prompt" / "config.json"
+    settings.write_text(settings.read_text()[:20])
+    with pytest.raises(UserError, match=r"config\.json"):
+        CSLMForCausalLM.from_pretrained(tmp_path / "prompt")
+    shutil.copytree(root / "llm", tmp_path / "llm")
+    weights = tmp_path / "llm" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    with pytest.raises(UserError, match="llm: a file of tensors is cut short or damaged"):
+        CSLMForCausalLM.from_pretrained(root / "prompt", llm=str(tmp_path / "llm"))
+    shutil.copytree(root / "whisper", tmp_path / "whisper")
+    weights = tmp_path / "whisper" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    with pytest.raises(UserError, match="whisper cannot be read"):
+        CSLMForCausalLM.from_pretrained(root / "prompt", encoder=str(tmp_path / "whisper"))
+
+
+def test_verbs_for_other_models_name_the_one_for_this(root, tmp_path):
+    save_waveform(tmp_path / "a.wav", *CLIPS[0])
+    given = [str(root / "prompt"), str(tmp_path / "a.wav"), str(tmp_path / "b.wav")]
+    with pytest.raises(UserError, match="answers in text, and does not go on speaking: ask it by cslm respond"):
+        dispatch(["continue-speech", *given])
+    given = ["--manifests", str([str(root / "manifest.jsonl")]), "--output", str(tmp_path / "gate.json")]
+    with pytest.raises(UserError, match="llm is no checkpoint of train-prompt"):
+        dispatch(["gate-report", str(root / "llm"), *given])
+    with pytest.raises(UserError, match="output is .*, which is a folder"):
+        dispatch(["gate-report", str(root / "prompt"), *given[:3], str(tmp_path)])
+    with pytest.raises(UserError, match="edges_sec is .*: give rising numbers"):
+        dispatch(["gate-report", str(root / "prompt"), *given, "--edges_sec", "[]"])

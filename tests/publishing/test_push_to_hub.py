@@ -10,13 +10,18 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from huggingface_hub.utils import filter_repo_objects
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cslm import CSLMForCausalLM
 from cslm.errors import UserError
+from cslm.model import local_folder
+from cslm.model.speech_prompt.merge import MergeConfig, merge
 from cslm.publishing import push_to_hub as module
 from cslm.publishing.model_card import model_card, training_runs
 from cslm.publishing.push_to_hub import PushToHubConfig, main, model_files, push_to_hub
+from tests.worlds.small_corpus import glide
+from tests.worlds.tiny_prompt import make_prompt
 
 CONSUMED = {"spoken": 700, "written": 300}
 NOTES = {"spoken: dropped, longer than 64 tokens": 3, "written: cut, longer than 64 tokens": 2}
@@ -166,3 +171,25 @@ def test_no_token_no_network_no_checkpoint_are_one_line(run: Path, calls: list, 
     (run / "config.json").unlink()
     with pytest.raises(UserError, match=r"no config\.json"):
         push_to_hub(told)
+
+
+def test_a_model_that_hears_was_pushed_without_what_opens_it(tmp_path: Path, calls: list[Any]) -> None:
+    """Its settings and its frozen parts stayed here, and the card said that transformers opens it."""
+    folder, whole = make_prompt(tmp_path / "world"), tmp_path / "whole"
+    with pytest.raises(UserError, match=r"was trained before .*llm and .*whisper, a folder here that nobody else has"):
+        push_to_hub(PushToHubConfig(str(folder), "people/Hears", dry_run=True))
+    merge(MergeConfig(str(folder), str(whole)))
+    sent = push_to_hub(PushToHubConfig(str(whole), "people/Hears"))
+    assert {"speech_prompt.yaml", "llm/model.safetensors", "encoder/model.safetensors"} <= set(sent)
+    wanted = [*local_folder._SMALL, *local_folder._WEIGHTS]
+    got = tmp_path / "got"
+    for name in filter_repo_objects(sent, allow_patterns=wanted, ignore_patterns=local_folder._NOT):
+        (got / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / "hub" / name, got / name)
+    clip = glide(0, 0.9), 16000
+    first, second = (CSLMForCausalLM.from_pretrained(place).respond(clip) for place in (whole, got))
+    assert first == second
+    card = (whole / "README.md").read_text("utf-8")
+    assert front_matter(card)["pipeline_tag"] == "audio-text-to-text" and front_matter(card)["library_name"] == "cslm"
+    assert "| connector | `stacked` |" in card and "| language model | in `llm/` |" in card
+    assert "AutoModelForCausalLM" not in card and str(tmp_path) not in card

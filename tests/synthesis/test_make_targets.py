@@ -126,6 +126,8 @@ def test_another_model_pool_or_setting_is_refused_by_name(whole, llm, manifest, 
         ({"cells": ["unseen"]}, "there is no cell 'unseen'"),
         ({"condition": "none", "cells": ["unseen_wordings"]}, "wants unseen wordings of seen tasks, and of none"),
         ({"prompts": -1}, "prompts is -1"),
+        ({"condition": "none", "tasks": ["summary"]}, "tasks is given, and the condition none does not read it"),
+        ({"condition": "continuation", "tasks": ["summary"]}, "tasks is given, and the condition continuation does"),
         ({"dtype": "int8"}, "--dtype is 'int8'"),
         ({"llm": "nowhere"}, "cannot be opened"),
     ],
@@ -146,6 +148,20 @@ def test_a_prompt_that_leaves_no_room_is_rejected_by_its_length(llm, tmp_path):
     header = make_targets(config(llm, path, tmp_path / "store", condition="none", prompts=1))
     assert (header.num_rows, header.num_rejected) == (1, 1)
     assert "no room for 12 more in the model's context of 512" in (tmp_path / "store" / "rejected.jsonl").read_text()
+
+
+def test_an_utterance_in_a_language_without_wordings_vanished(llm, tmp_path):
+    path, pool = tmp_path / "manifest.jsonl", tmp_path / "pool.yaml"
+    write_manifest((Utterance(f"u{i}", f"{i}.wav", SENTENCES[0], code) for i, code in enumerate(("en", "de"))), path)
+    wordings = {
+        "en": {"seen": [f"{i} words" for i in range(8)], "unseen": ["More."]},
+        "de": {"seen": [f"{i} Wörter" for i in range(8)]},
+    }
+    pool.write_text(json.dumps({"tasks": {"count": {"wordings": wordings}}}), encoding="utf-8")
+    given = config(llm, path, tmp_path / "store", pool=str(pool), cells=["unseen_wordings"], prompts=1)
+    header = make_targets(given)
+    assert (header.num_rows, header.num_rejected) == (1, 1)
+    assert "the pool has no wording in de for any of the cells" in (tmp_path / "store/rejected.jsonl").read_text()
 
 
 def test_conditions(llm, manifest, tmp_path):

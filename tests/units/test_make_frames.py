@@ -72,6 +72,18 @@ def test_frames_of_another_encoder_are_refused(root):
         open_sources(both, form)
 
 
+def test_frames_of_another_recording_of_the_same_name_were_learnt_from(root, tmp_path):
+    lines = [json.loads(line) for line in (root / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        line["audio"] = str(root / lines[1 if line["id"] == lines[2]["id"] else 2]["audio"])
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(it) + "\n" for it in lines[:3]), encoding="utf-8")
+    parts, _ = open_prompt(root / "prompt", Runtime())
+    form = SequenceFormat(parts.tokenizer).hearing_by(parts.hearing)
+    config = SourceConfig("audio_asr", 1, manifest=str(tmp_path / "manifest.jsonl"), frames=str(root / "frames"))
+    with pytest.raises(UserError, match=r"frames has heard u\d+ with [\d,]+ samples, and in .* it has [\d,]+: make"):
+        open_sources({"a": config}, form)
+
+
 def test_the_same_recordings_are_the_same_bytes(root):
     make(root, "whisper", "again")
     for name in ("header.json", "rejected.jsonl"):

@@ -41,7 +41,8 @@ WEIGHTS_FILE = "model.safetensors"
 LLM_FOLDER, ENCODER_FOLDER = "llm", "encoder"
 """of a whole folder"""
 _WRITING = ".checkpoint-being-written"
-_OF_A_MODEL = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.bin")
+OF_A_MODEL = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.bin")
+"""what ``merge`` copies of a frozen part"""
 
 
 def save_prompt(
@@ -74,9 +75,15 @@ def save_prompt(
 
 
 def holds_prompt(folder: Path) -> bool:
-    """Whether a folder holds the checkpoint of a speech prompt."""
-    path = folder / "config.json"
-    return path.is_file() and SECTION in json.loads(path.read_text(encoding="utf-8"))
+    """Whether a folder holds the checkpoint of a speech prompt.
+
+    A ``config.json`` that cannot be read is of none: whoever opens the folder then says what is wrong with it.
+    """
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and SECTION in content
 
 
 def is_whole(folder: Path) -> bool:
@@ -103,7 +110,12 @@ def open_prompt(
     Raises:
         UserError: a folder that is not whole, a part that cannot be opened, or one that it was not trained with.
     """
-    hashes = check_checkpoint(folder)[SECTION]["hashes"]
+    config = check_checkpoint(folder)
+    if SECTION not in config:
+        raise UserError(
+            f"{folder} is no checkpoint of train-prompt, whose model hears by a connector: give one of those"
+        )
+    hashes = config[SECTION]["hashes"]
     settings = _seen_from_here(load_configuration(PromptSettings, folder / SETTINGS_FILE), folder)
     if llm is not None:
         settings = dataclasses.replace(settings, llm=llm, revision=None)
@@ -206,6 +218,6 @@ def _moved(settings: PromptSettings, path_of: Any) -> PromptSettings:
 def _copy(source: Path, target: Path) -> None:
     """Copy the files of a model, links followed."""
     target.mkdir(parents=True)
-    for pattern in _OF_A_MODEL:
+    for pattern in OF_A_MODEL:
         for file in sorted(source.glob(pattern)):
             shutil.copyfile(file, target / file.name)

@@ -96,4 +96,5 @@ def hearing_of(
         in_time=connector.in_time,
         hashes=hashes,
         languages=languages,
+        is_told_languages=connector.is_told_languages,
     )
