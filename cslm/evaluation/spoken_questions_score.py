@@ -7,17 +7,20 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from cslm.errors import UserError
-from cslm.evaluation.audio_text_model import AskedAloud
+from cslm.evaluation.audio_text_model import AskedAloud, OwnAudioModel
 from cslm.evaluation.error_rates import normalize
 from cslm.evaluation.facts import contains, share_scores
 from cslm.evaluation.judge_scores import failed_cell, judge_scores, mean_cell
 from cslm.evaluation.judging import Judge, JudgeConfig
+from cslm.evaluation.reply_parts import read_parts
 from cslm.evaluation.score_contract import Computed, Record, Score
 from cslm.evaluation.score_tables import Column, Table, count, html_table, percent
 from cslm.evaluation.scored_model import ScoredModel, load_clip, spread
+from cslm.evaluation.token_delay import delay_scores, part_fields, spread_cell
 from cslm.files.json_lines import read_json_lines
 from cslm.generation.decoding import DecodingConfig
 from cslm.sequences.audio_tasks import around_audio
+from cslm.sequences.chains import chain_of
 
 ANSWERS = "spoken_questions.jsonl"
 """the file of what was answered"""
@@ -36,6 +39,9 @@ class SpokenQuestionsScore(Score):
     """JSON Lines as prepare-corpus audio_mlqa writes them: question, instruction, answer_text, answers"""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     """how answers are decoded"""
+    order: str | None = None
+    """chain that replies are written in (xs_cot_labels): its answer alone is compared, and the tokens before it are
+    counted; null compares all of a reply"""
     judge: JudgeConfig | None = None
     """a chat model that judges the answers; null leaves it to exact match"""
 
@@ -43,11 +49,13 @@ class SpokenQuestionsScore(Score):
         """Check what types cannot.
 
         Raises:
-            UserError: what is needed and not given.
+            UserError: what is needed and not given, or no such chain.
         """
         for key in ("questions", "dialogues"):
             if not getattr(self, key):
                 raise UserError(f"scores.spoken_questions.{key} is not given: the score needs it")
+        if self.order is not None:
+            chain_of(self.order)
 
     def files(self) -> Sequence[str]:
         """Questions and dialogues."""
@@ -64,6 +72,8 @@ class SpokenQuestionsScore(Score):
                 f"scores.spoken_questions asks recordings, and {scored.config.checkpoint} reads units: give a "
                 "checkpoint of train-prompt, or audio_model"
             )
+        if self.order is not None and not isinstance(scored.audio_model, OwnAudioModel):
+            raise UserError("scores.spoken_questions.order is of our own models: leave it out for one of transformers")
         self._judge = None
         if self.judge is not None:
             self._judge = Judge(self.judge, scored.folder / "judge_replies")
@@ -88,7 +98,7 @@ class SpokenQuestionsScore(Score):
         ]
         assert scored.audio_model is not None
         answers = scored.audio_model.answer(asked, self.decoding, "answering questions")
-        lines = [_line(row, answer) for row, answer in zip(chosen, answers, strict=True)]
+        lines = [self._line(scored, row, answer) for row, answer in zip(chosen, answers, strict=True)]
         if self._judge is not None:
             lines = self._judge.judge(lines)
         results = {
@@ -110,6 +120,16 @@ class SpokenQuestionsScore(Score):
             raise UserError(f"{path} holds no dialogue: prepare the corpus again")
         return found
 
+    def _line(self, scored: ScoredModel, row: Record, reply: str) -> Record:
+        """What is kept of a reply: of a chain its answer, and what stands before it."""
+        if self.order is None:
+            return _line(row, reply)
+        model = scored.audio_model
+        assert isinstance(model, OwnAudioModel)
+        form = model.model.processor.form
+        parts = read_parts(form, chain_of(self.order), form.encoder.encode(reply))
+        return {**_line(row, parts.answer), "reply": reply, **part_fields(parts)}
+
     @classmethod
     def tables(cls, results: Record) -> list[Table]:
         """A row for each direction, and one for all."""
@@ -119,6 +139,7 @@ class SpokenQuestionsScore(Score):
             ("judge: right", "judge_accuracy", percent),
             ("judge: mean score", "judge_score", mean_cell),
             ("no verdict", "judge", failed_cell),
+            ("tokens before the answer", "token_delay", spread_cell),
             ("n", "n", count),
         ]
         return [Table("Spoken questions", html_table(results, columns))]
@@ -141,4 +162,5 @@ def _scores(lines: Sequence[Record], scored: ScoredModel) -> Record:
         **share_scores([line["exact_match"] for line in lines], "exact_match"),
         **share_scores([line["contains"] for line in lines], "contains"),
         **judge_scores(lines, scored.bootstrap()),
+        **delay_scores(lines),
     }
