@@ -76,9 +76,9 @@ class CSLMForCausalLM:
         """
         path = local_folder(path, options.get("revision"))
         if holds_prompt(path):
-            of_units = {"tokenizer_card": tokenizer_card, "decoder": decoder}
-            options |= {name: value for name, value in of_units.items() if value is not None}
-            return SpeechPromptModel.from_pretrained(path, *arguments, device=device or "cpu", **options)
+            named = {"tokenizer_card": tokenizer_card, "decoder": decoder, "device": device}
+            options |= {name: value for name, value in named.items() if value is not None}
+            return SpeechPromptModel.from_pretrained(path, *arguments, **options)
         check_checkpoint(path)
         model_class: Any = cls if issubclass(cls, PreTrainedModel) else speaking_class(path)
         processor = CSLMProcessor.from_pretrained(path, tokenizer_card, decoder)
