@@ -11,10 +11,9 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_origin, get_type_hints
 
 import docstring_parser
 import yaml
@@ -25,6 +24,7 @@ from cslm.files.atomic_file import write_atomically
 from cslm.files.shipped_files import find_shipped
 from cslm.files.written_yaml import Written, as_meant, as_written, expand_path, hint_inside, read_written
 from cslm.mistyped import meant, meant_setting
+from cslm.section_checks import refuse_empty, refuse_unknown_sections
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -59,7 +59,7 @@ def parse_configuration(
     cleaned, files = _with_shipped_files(_without_local_rank(arguments), program, config_class)
     try:
         parsed = parser.parse_args(cleaned)
-        _refuse_empty(config_class, parsed)
+        refuse_empty(config_class, parsed)
         namespace = parser.instantiate(parsed)
     except ValueError as error:
         said = str(_of_user(error)).replace(f'Parser key "config": {program}: ', "")
@@ -220,6 +220,7 @@ def _find_configuration(name: str, program: str, config_class: type[DataclassIns
     for former, new in names.items():
         if _has(plain, former):
             raise UserError(f"{path}: {former} is now {new}: write it there")
+    refuse_unknown_sections(config_class, content, f"{path}: ")
     return str(path), as_meant(content, config_class)
 
 
@@ -246,31 +247,6 @@ def _has(content: dict[str, Any], former: str) -> bool:
             return False
         value = value[part]
     return value is not None and not isinstance(value, dict)
-
-
-def _refuse_empty(config_class: Any, parsed: Any, section: str = "") -> None:
-    """Make sure that nothing is null (``key:`` in YAML) which its type does not allow to be."""
-    for name, hint in get_type_hints(config_class).items():
-        if get_origin(hint) is ClassVar or name not in parsed:
-            continue
-        value, key = parsed[name], f"{section}{name}"
-        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-        if value is None and type(None) not in kinds and hint is not Any:
-            raise UserError(f"{key} is empty: give it a value, or leave the key out")
-        for kind in kinds:
-            for inner, kind_of_inner, place in _sections(kind, value, key):
-                _refuse_empty(kind_of_inner, inner, f"{place}.")
-
-
-def _sections(kind: Any, value: Any, key: str) -> Iterator[tuple[Any, Any, str]]:
-    """The sections in a value of this type, with their classes and keys: itself, or those of a dictionary."""
-    if not isinstance(value, Namespace | dict):
-        return
-    if dataclasses.is_dataclass(kind):
-        yield value, kind, key
-    elif get_origin(kind) is dict:
-        for name, inner in value.items():
-            yield from _sections(get_args(kind)[1], inner, f"{key}.{name}")
 
 
 def _taken(content: dict[str, Any], path: Sequence[str]) -> Any:

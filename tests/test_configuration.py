@@ -304,3 +304,21 @@ def test_a_value_out_of_range_in_a_section_that_may_be_null_was_a_traceback(tmp_
         load_configuration(JourneyConfig, path)
     good = write(tmp_path, "place: {speed: {learning_rate: 1}}\n", "good.yaml")
     assert load_configuration(JourneyConfig, good).place == PlaceConfig(SpeedConfig(1.0))
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("output: a\nspede: {}\n", "unknown key 'spede'"),
+        ("output: a\nspeed: {learning_rat: {}}\n", "unknown key 'speed.learning_rat'.*learning_rate"),
+        ("output: a\nsources: {asr: {task: asr, wieght: {}}}\n", "unknown key 'sources.asr.wieght'.*weight"),
+    ],
+)
+def test_an_empty_section_with_a_mistyped_name_was_left_out_without_a_word(tmp_path, written, told):
+    with pytest.raises(UserError, match=told):
+        load_configuration(RunConfig, write(tmp_path, written))
+
+
+def test_an_empty_section_of_its_name_is_one_of_defaults(tmp_path):
+    path = write(tmp_path, "output: a\nspeed: {}\narchitecture: {anything: {}}\n")
+    assert load_configuration(RunConfig, path) == RunConfig("a", architecture={"anything": {}})

@@ -101,8 +101,13 @@ class ImitationSource(CommonSource):
         return told
 
     def _never_interleaves(self) -> bool:
-        values = self._words.values if isinstance(self._words, WeightSchedule) else [self._words]
-        return self._documents == 0 or (not any(0 < value < 1 for value in values) and len(set(values)) == 1)
+        return self._documents == 0 or not _cuts_words(self._words)
+
+
+def _cuts_words(words: Weight) -> bool:
+    """Whether some words of a recording are ever text and others not: also on the way from all of them to none."""
+    values = words.values if isinstance(words, WeightSchedule) else [words]
+    return any(0 < value < 1 for value in values) or len(set(values)) > 1
 
 
 def _open_targets(name: str, config: SourceConfig, form: SequenceFormat) -> SampleStore:
@@ -132,7 +137,7 @@ def _checked_shares(name: str, config: SourceConfig, form: SequenceFormat) -> We
         raise UserError(
             f"the source {name} has transcribing_weight {config.transcribing_weight}: give a number above 0"
         )
-    if any(0 < value < 1 for value in values) and not form.hearing.in_time:
+    if _cuts_words(words) and not form.hearing.in_time:
         raise UserError(
             f"the source {name} has text_words, and the vectors of this connector do not follow the time of the "
             "recording, so that no words can be cut from them: choose stacked, convolutions or qformer, or leave it out"

@@ -13,11 +13,22 @@ from cslm.generation.scripts import script_share
 
 
 def contains(text: str, words: str, language: str) -> bool:
-    """Whether ``words`` stand in the normalised text: at word boundaries, or anywhere where no spaces are written."""
+    """Whether ``words`` stand in the normalised text: at word boundaries, or anywhere where no spaces are written.
+
+    Words of punctuation alone stand where the text says just them.
+    """
     needle, hay = normalize(words, language), normalize(text, language)
+    if not needle:
+        return says_the_same(text, words, language)
     if by_character(language):
         return needle in hay
     return f" {needle} " in f" {hay} "
+
+
+def says_the_same(one: str, other: str, language: str) -> bool:
+    """Whether two texts are alike but for case and punctuation; where one is nothing else, whether they are alike."""
+    found = normalize(one, language), normalize(other, language)
+    return found[0] == found[1] if all(found) else one.strip() == other.strip()
 
 
 def states_fact(text: str, fact: Sequence[str], wrong_facts: Sequence[str], language: str) -> bool:

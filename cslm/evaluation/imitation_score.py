@@ -18,8 +18,7 @@ from cslm.audio.clip import Clip
 from cslm.encoders.runtime import BATCH_SEC, make_runtime
 from cslm.errors import UserError
 from cslm.evaluation.audio_text_model import AskedAloud, OwnAudioModel
-from cslm.evaluation.error_rates import normalize
-from cslm.evaluation.facts import share_scores
+from cslm.evaluation.facts import says_the_same, share_scores
 from cslm.evaluation.paired_tests import ratio_interval
 from cslm.evaluation.score_contract import Computed, Record, Score
 from cslm.evaluation.score_tables import Column, Scores, Table, count, html_table, percent
@@ -255,8 +254,7 @@ def _scores(lines: Sequence[Record], generator: np.random.Generator) -> Record:
 
 def _same(one: str, other: str, line: Record) -> bool:
     """Whether two answers say the same, but for case and punctuation."""
-    language = line["target_language"] or line["language"]
-    return normalize(one, language) == normalize(other, language)
+    return says_the_same(one, other, line["target_language"] or line["language"])
 
 
 def _mean(name: str, sums: np.ndarray, counts: np.ndarray, generator: np.random.Generator) -> Record:

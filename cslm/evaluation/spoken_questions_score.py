@@ -8,8 +8,7 @@ from typing import ClassVar
 
 from cslm.errors import UserError
 from cslm.evaluation.audio_text_model import AskedAloud, OwnAudioModel
-from cslm.evaluation.error_rates import normalize
-from cslm.evaluation.facts import contains, share_scores
+from cslm.evaluation.facts import contains, says_the_same, share_scores
 from cslm.evaluation.judge_scores import failed_cell, judge_scores, mean_cell
 from cslm.evaluation.judging import Judge, JudgeConfig
 from cslm.evaluation.reply_parts import read_parts
@@ -147,11 +146,10 @@ class SpokenQuestionsScore(Score):
 
 def _line(row: Record, answer: str) -> Record:
     language = row["answer_language"]
-    said = normalize(answer, language)
     return {
         **row,
         "answer": answer,
-        "exact_match": any(said == normalize(right, language) for right in row["answers"]),
+        "exact_match": any(says_the_same(answer, right, language) for right in row["answers"]),
         "contains": any(contains(answer, right, language) for right in row["answers"]),
     }
 

@@ -27,7 +27,7 @@ from cslm.errors import UserError
 from cslm.files.atomic_file import folder_at
 from cslm.units.id_index import IdIndex
 from cslm.units.shards import read_shard
-from cslm.units.unpacked_store import arrow_file
+from cslm.units.unpacked_store import arrow_file, whole_shard
 
 FORMAT = 1
 HEADER = "header.json"
@@ -195,8 +195,9 @@ def _digest(header: SampleHeader) -> str:
 
 def _unpacked(folder: Path, header: SampleHeader) -> Path:
     files: Sequence[tuple[Path, str]] = [(folder / shard.file, shard.sha256) for shard in header.shards]
-    schema = read_shard(files[0][0].read_bytes()).schema
-    return arrow_file(header.making.kind, _digest(header), files, schema, "make the store again")
+    advice = "make the store again"
+    schema = read_shard(whole_shard(*files[0], advice)).schema
+    return arrow_file(header.making.kind, _digest(header), files, schema, advice)
 
 
 def _plain(value: pa.Scalar) -> Any:

@@ -61,11 +61,16 @@ def _unpack(files: Sequence[tuple[Path, str]], schema: pa.Schema, table: Path, a
         pa.ipc.new_file(sink, schema) as writer,
     ):
         for file, sha256 in files:
-            writer.write_batch(_shard_batch(file, sha256, advice))
+            writer.write_batch(read_shard(whole_shard(file, sha256, advice)).to_batches()[0])
 
 
-def _shard_batch(file: Path, sha256: str, advice: str) -> pa.RecordBatch:
+def whole_shard(file: Path, sha256: str, advice: str) -> bytes:
+    """The content of a shard that is as it was written.
+
+    Raises:
+        UserError: it has another hash.
+    """
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(f"{file} changed since it was written (its hash is not the header's): {advice}")
-    return read_shard(content).to_batches()[0]
+    return content

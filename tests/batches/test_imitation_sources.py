@@ -207,6 +207,14 @@ def test_interleaving_needs_word_times_and_vectors_in_time(root, form, tmp_path)
     assert one(root, bank).num_documents
 
 
+def test_a_bank_was_cut_on_the_way_from_all_words_to_none(root, form):
+    """Neither end of the schedule cuts words; what lies between them does."""
+    bank = form.hearing_by(dataclasses.replace(form.hearing, in_time=False))
+    with pytest.raises(UserError, match="do not follow the time of the recording"):
+        one(root, bank, text_words=WeightSchedule([1.0, 0.0]))
+    assert one(root, bank, text_words=1.0).num_documents
+
+
 def test_places_of_vectors_are_placeholders(root, form):
     document = one(root, form, text_words=0.5, span_words=1.0).sequence(0, 1)
     for clip in document.clips:

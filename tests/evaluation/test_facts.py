@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cslm.evaluation.facts import is_off_target, share_scores, states_fact, wilson_interval
+from cslm.evaluation.facts import contains, is_off_target, says_the_same, share_scores, states_fact, wilson_interval
 from cslm.generation.scripts import script_share
 
 FACT, WRONG = ["Anna", "baker"], ["doctor", "farmer", "Ann", "Peter"]
@@ -68,3 +68,11 @@ def test_wilson_intervals() -> None:
 @pytest.mark.parametrize("said", ["zh_CN", "cmn", "wuu", "nan"])
 def test_answers_in_other_tags_of_chinese_were_off_target(said: str) -> None:
     assert not is_off_target("安娜是面包师。", said) and states_fact("安娜是面包师。", ["面包师"], ["医生"], said)
+
+
+def test_two_answers_without_a_word_were_the_same() -> None:
+    assert says_the_same("The red house.", "the RED house", "en") and not says_the_same("a house", "the house", "en")
+    assert (
+        not says_the_same("👍", "👎", "en") and not says_the_same("?", "yes", "en") and says_the_same(" ? ", "?", "en")
+    )
+    assert not contains("a red house", "...", "en") and contains("...", "...", "en")

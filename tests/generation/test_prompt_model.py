@@ -14,12 +14,14 @@ from cslm.audio.waveform import save_waveform
 from cslm.batches.packed_row import packed_row
 from cslm.batches.sources import SourceConfig, open_sources
 from cslm.cli import dispatch
+from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError
 from cslm.evaluation.audio_text_model import AskedAloud, OwnAudioModel
 from cslm.generation.decoding import DecodingConfig
 from cslm.generation.prompt_model import _clips
 from cslm.model.speech_prompt.connector_config import ConnectorConfig
 from cslm.model.speech_prompt.merge import MergeConfig, merge
+from cslm.model.speech_prompt.prompt_checkpoint import open_prompt, start_from
 from cslm.model.speech_prompt.query_bank_config import GateConfig, QFormerShapeConfig, QueryBankConfig
 from cslm.sequences.hearing import PLACEHOLDER
 from tests.worlds.asr_models import write_whisper
@@ -175,12 +177,16 @@ def test_parts_that_are_none_are_refused(model):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def told_folder(tmp_path_factory):
     """A model that is told which language it hears."""
     shape = QFormerShapeConfig(width=8, layers=1, heads=2, inner=16, positions=24)
     bank = QueryBankConfig(5, shape=shape, gate=GateConfig("given"))
-    folder = make_prompt(tmp_path_factory.mktemp("told"), ConnectorConfig(query_bank=bank), ("de", "en"))
-    return CSLMForCausalLM.from_pretrained(folder)
+    return make_prompt(tmp_path_factory.mktemp("told"), ConnectorConfig(query_bank=bank), ("de", "en"))
+
+
+@pytest.fixture(scope="module")
+def told(told_folder):
+    return CSLMForCausalLM.from_pretrained(told_folder)
 
 
 def test_the_true_language_is_what_is_heard_by_where_it_is_given(told):
@@ -303,3 +309,32 @@ def test_verbs_for_other_models_name_the_one_for_this(root, tmp_path):
         dispatch(["gate-report", str(root / "prompt"), *given[:3], str(tmp_path)])
     with pytest.raises(UserError, match="edges_sec is .*: give rising numbers"):
         dispatch(["gate-report", str(root / "prompt"), *given, "--edges_sec", "[]"])
+
+
+def test_a_frozen_part_that_has_moved_is_named_with_what_to_do(root, tmp_path):
+    """It was looked for from where the command ran, or taken for an id of the Hub."""
+    for name in ("llm", "whisper", "prompt"):
+        shutil.copytree(root / name, tmp_path / name)
+    for name in ("llm", "whisper"):
+        (tmp_path / name).rename(tmp_path / f"{name}_elsewhere")
+        with pytest.raises(UserError, match=f"was trained before {tmp_path}/{name}, and there is nothing now: put it"):
+            CSLMForCausalLM.from_pretrained(tmp_path / "prompt")
+        (tmp_path / f"{name}_elsewhere").rename(tmp_path / name)
+    shutil.move(tmp_path / "llm", tmp_path / "elsewhere")
+    opened = CSLMForCausalLM.from_pretrained(tmp_path / "prompt", llm=str(tmp_path / "elsewhere"))
+    assert opened.respond(CLIPS[0], None, SHORT).ids
+
+
+def test_a_start_of_other_languages_or_another_connector_is_told_as_that(root, told_folder):
+    parts, settings = open_prompt(told_folder, Runtime())
+    turned = dataclasses.replace(settings, languages=settings.languages[::-1])
+    with pytest.raises(UserError, match="tells apart the languages .*, and this run .*: give the same ones"):
+        start_from(parts, turned, told_folder)
+    with pytest.raises(UserError, match="has the connector stacked, and this run query_bank: give the same one"):
+        start_from(parts, settings, root / "prompt")
+
+
+def test_a_whole_folder_below_a_file_was_a_traceback(root, tmp_path):
+    (tmp_path / "file").write_text("here")
+    with pytest.raises(UserError, match="which cannot be made: .*file is a file"):
+        merge(MergeConfig(str(root / "prompt"), str(tmp_path / "file" / "whole")))

@@ -143,6 +143,16 @@ def test_another_kind_or_a_changed_shard_is_refused(tmp_path):
         SampleStore.open(tmp_path / "store", "squares")
 
 
+def test_a_shard_that_is_no_parquet_any_more_was_a_traceback(tmp_path):
+    make(tmp_path / "store")
+    shard = tmp_path / "store" / "shard-00000.parquet"
+    content = bytearray(shard.read_bytes())
+    content[-12:] = bytes(12)
+    shard.write_bytes(content)
+    with pytest.raises(UserError, match="shard-00000.parquet changed since it was written"):
+        SampleStore.open(tmp_path / "store", "squares")
+
+
 def test_nothing_usable_leaves_no_folder(tmp_path):
     only = making(num_samples=1)
     with pytest.raises(UserError, match="not one of 1 samples could be used; the first: it is odd"):

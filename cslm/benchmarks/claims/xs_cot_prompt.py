@@ -33,6 +33,7 @@ from cslm.evaluation.reply_parts import read_parts
 from cslm.evaluation.spoken_questions_score import ANSWERS
 from cslm.files.json_lines import write_json_lines
 from cslm.sequences.chains import chain_of
+from cslm.sequences.compression import Compression, CompressionConfig
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.word_groups import check_words
 
@@ -47,6 +48,9 @@ _ORDERS = {
     EXPLICIT: "xs_cot_labels",
     COMPRESSED: "xs_cot_labels",
 }
+_SHORTENED = Compression.of(
+    CompressionConfig(every=1.0, all_from=1, keep_groups=2, group_size=1, unspaced_group_size=1)
+)
 _LABELLED = "corpus/labelled.jsonl"
 _ASKED = tuple(code for code in LANGUAGES if code != "en")
 
@@ -68,17 +72,17 @@ def reply_rows(form: SequenceFormat, seed: int, arm: str, lines: list[dict[str, 
 
 
 def labelled_texts(chains: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Chains as text, with and without the translation, of people of whom all languages tell.
+    """Chains as text, without the translation, whole and shortened, of people of whom all languages tell.
 
     A token that a language model never read in training has the row of every other such token in its head: one that has
-    not read the labels cannot be taught to write them while that head is frozen.
+    not read the labels, or the ellipsis, cannot be taught to write them while that head is frozen.
     """
     for chain in chains:
         if chain["kind"] != "core":
-            for arm in (TRANSCRIPT, EXPLICIT):
-                text = "".join(
-                    segment.before + chain[segment.field] + segment.after for segment in chain_of(_ORDERS[arm]).segments
-                )
+            short = _SHORTENED.shortened(chain_of(_ORDERS[COMPRESSED]), chain, 1.0, 0)
+            for arm, said in ((TRANSCRIPT, chain), (EXPLICIT, chain), (COMPRESSED, {**chain, **short})):
+                segments = chain_of(_ORDERS[arm]).segments
+                text = "".join(f"{segment.before}{said[segment.field]}{segment.after}" for segment in segments)
                 yield {"id": f"{chain['id']}-{arm}", "language": chain["answer_language"], "text": text}
 
 

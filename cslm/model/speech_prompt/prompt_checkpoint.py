@@ -23,10 +23,12 @@ from cslm.encoders.encoders import source_of, with_source
 from cslm.encoders.runtime import Runtime
 from cslm.errors import UserError
 from cslm.files.atomic_file import folder_aside
+from cslm.files.can_be_made import check_can_be_made
 from cslm.model.backbone import load_text_tokenizer
 from cslm.model.checkpoint import check_checkpoint
 from cslm.model.frozen_llm import LANGUAGE_MODEL
 from cslm.model.local_folder import local_folder
+from cslm.model.speech_prompt.connector_config import ConnectorConfig
 from cslm.model.speech_prompt.frozen_hash import check_frozen
 from cslm.model.speech_prompt.prompt_parts import PromptParts, open_parts
 from cslm.model.speech_prompt.prompt_settings import PromptSettings
@@ -116,11 +118,13 @@ def open_prompt(
             f"{folder} is no checkpoint of train-prompt, whose model hears by a connector: give one of those"
         )
     hashes = config[SECTION]["hashes"]
-    settings = _seen_from_here(load_configuration(PromptSettings, folder / SETTINGS_FILE), folder)
+    settings = load_configuration(PromptSettings, folder / SETTINGS_FILE)
     if llm is not None:
-        settings = dataclasses.replace(settings, llm=llm, revision=None)
+        settings = dataclasses.replace(settings, llm=os.path.abspath(llm) if Path(llm).exists() else llm, revision=None)
     if encoder is not None:
-        settings = dataclasses.replace(settings, encoder=with_source(settings.encoder, encoder))
+        source = os.path.abspath(encoder) if Path(encoder).exists() else encoder
+        settings = dataclasses.replace(settings, encoder=with_source(settings.encoder, source))
+    settings = _seen_from_here(settings, folder)
     if dtype is not None:
         settings = dataclasses.replace(settings, dtype=dtype)
     llm_folder = local_folder(settings.llm, settings.revision)
@@ -142,14 +146,28 @@ def start_from(parts: PromptParts, settings: PromptSettings, folder: Path) -> No
         folder: of a checkpoint.
 
     Raises:
-        UserError: no checkpoint of a speech prompt, other frozen parts, or tensors of other names or sizes.
+        UserError: no checkpoint of a speech prompt, another connector, other languages or frozen parts, or tensors of
+            other names or sizes.
     """
     if not holds_prompt(folder):
         raise UserError(f"start: {folder} is no checkpoint of train-prompt: give the folder of a finished run")
     hashes = check_checkpoint(folder)[SECTION]["hashes"]
+    before = load_configuration(PromptSettings, folder / SETTINGS_FILE)
+    kinds = [_kind_of(it.connector) for it in (before, settings)]
+    if kinds[0] != kinds[1]:
+        raise UserError(f"start: {folder} has the connector {kinds[0]}, and this run {kinds[1]}: give the same one")
+    if before.languages != settings.languages:
+        raise UserError(
+            f"start: {folder} tells apart the languages {before.languages}, and this run {settings.languages}: give "
+            "the same ones in the same order"
+        )
     places = {LANGUAGE_MODEL: settings.llm, ENCODER: source_of(settings.encoder)[0]}
     check_frozen(hashes, parts.hashes, places, str(folder))
     _load_trained(parts.prompt, folder)
+
+
+def _kind_of(connector: ConnectorConfig) -> str:
+    return next((name for name, value in vars(connector).items() if value is not None), "none")
 
 
 def merge_prompt(folder: Path, output: Path) -> None:
@@ -160,6 +178,7 @@ def merge_prompt(folder: Path, output: Path) -> None:
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} is there and not empty: give another folder")
+    check_can_be_made("output", str(output / "config.json"))
     parts, settings = open_prompt(folder, Runtime())
     source, revision = source_of(settings.encoder)
     with folder_aside(output) as aside:
@@ -203,7 +222,19 @@ def _seen_from_here(settings: PromptSettings, folder: Path) -> PromptSettings:
 
 
 def _there(name: str, folder: Path) -> str:
-    return str(folder / name) if (folder / name).exists() else name
+    """The path of a frozen part as it is from here; the id of one of the Hub stays.
+
+    Raises:
+        UserError: it is a path, and nothing is there.
+    """
+    if (folder / name).exists():
+        return str(folder / name)
+    if name.startswith((".", os.sep)):
+        raise UserError(
+            f"{folder} was trained before {os.path.abspath(folder / name)}, and there is nothing now: put it back, or "
+            "say where it lies by llm and encoder of CSLMForCausalLM.from_pretrained"
+        )
+    return name
 
 
 def _moved(settings: PromptSettings, path_of: Any) -> PromptSettings:

@@ -24,7 +24,8 @@ WRITTEN = {"direct": "{answer}", "transcript_then_answer": TWO, "xs_cot": LONG, 
 
 CHAINS = [
     {"id": "fr-7", "kind": kind, "question_text": "Que fait Zoé ?", "core_question": "What does Zoe do?",
-     "core_answer": "Zoe bakes.", "answer_text": "Zoé est boulangère.", "answer_language": "fr"}
+     "core_answer": "Zoe bakes.", "answer_text": "Zoé est boulangère.", "question_language": "fr",
+     "core_language": "en", "answer_language": "fr"}
     for kind in ("shared", "core")
 ]  # fmt: skip
 
@@ -81,14 +82,18 @@ def test_the_answer_stands_behind_its_label_and_its_delay_is_what_stands_before(
 
 
 def test_the_language_model_has_read_the_labels_before_it_is_frozen(scored):
-    """Labels that it never read stayed unwritten: the rows of unread tokens in a frozen head are all the same."""
+    """Labels that it never read stayed unwritten, and without the ellipsis no chain was shortened.
+
+    The rows of unread tokens in a frozen head are all the same.
+    """
     list(CHAIN.measure(scored, 7, ("xs_cot",)))
     assert scored.seen.index("chain_lm") < scored.seen.index("xs_cot")
-    (_, two), (_, four) = [(line["id"], line["text"]) for line in lines_of(scored, "corpus/labelled.jsonl")]
+    (_, two), (_, four), (_, short) = [(line["id"], line["text"]) for line in lines_of(scored, "corpus/labelled.jsonl")]
     assert two == "Question: Que fait Zoé ?\nAnswer: Zoé est boulangère."
     assert four == (
         "Question: Que fait Zoé ?\nTranslation: What does Zoe do?\nThought: Zoe bakes.\nAnswer: Zoé est boulangère."
     )
+    assert short == "Question: Que fait...\nTranslation: What does...\nThought: Zoe bakes.\nAnswer: Zoé est boulangère."
     assert scored.read["chain_lm"].model.base == "text_lm" and scored.read["xs_cot"].model.base == "chain_lm"
     assert scored.read["chain_lm"].sources["labelled"].documents == "corpus/labelled.jsonl"
 
