@@ -9,6 +9,7 @@ from cslm.errors import UserError
 from cslm.model.lora import LoraOptions
 from cslm.model.speech_prompt.connector_config import ConnectorConfig
 from cslm.model.speech_prompt.prompt_losses_config import PromptLossesConfig
+from cslm.sequences.tasks import TASKS
 from cslm.training.distillation_checks import check_distillation
 from cslm.training.language_model_config import RunConfig
 
@@ -45,6 +46,7 @@ class TrainPromptConfig(RunConfig):
         for key in _OF_UNITS:
             if getattr(self.model, key):
                 raise UserError(f"model.{key} is given, and train-prompt trains no language model: leave it out")
+        self._check_sources()
         if self.validation is not None:
             self.validation.check()
         if self.lora is not None:
@@ -58,6 +60,14 @@ class TrainPromptConfig(RunConfig):
             raise UserError("training.device.compile is not for train-prompt: leave it out")
         if training.optimizer.embedding_rate != 1:
             raise UserError("training.optimizer.embedding_rate is given, and embeddings are frozen: leave it out")
+
+    def _check_sources(self) -> None:
+        tasks = [TASKS[source.task] for source in self.sources.values() if source.task in TASKS]
+        if tasks and self.lora is None and not any("manifest" in task.reads for task in tasks):
+            raise UserError(
+                "sources: none of them hears a recording, so that the connector learns nothing: add one with a "
+                "manifest (audio_asr, audio_dialogue, audio_imitation, audio_distillation)"
+            )
 
     def _check_lora(self, lora: LoraOptions) -> None:
         lora.check()

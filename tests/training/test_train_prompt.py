@@ -213,3 +213,9 @@ def test_what_makes_no_sense_is_refused(world):
             run(world, "refused", changes=changes)
     with pytest.raises(UserError, match="muon needs whole matrices: set zero_stage 0"):
         run(world, "refused", optimizer="muon", zero_stage=1)
+
+
+def test_a_run_in_which_nothing_is_heard_trained_with_a_gradient_of_zero(world):
+    changes = {"sources": {"text": config_of(world)["sources"]["text"]}}
+    with pytest.raises(UserError, match="none of them hears a recording, so that the connector learns nothing"):
+        run(world, "deaf", changes=changes)
