@@ -29,7 +29,8 @@ ROOT_MODULES = {
     "errors": set(),
     "ranges": {"errors"},
     "mistyped": set(),
-    "configuration": {"errors", "mistyped", "files"},
+    "section_checks": {"errors", "mistyped"},
+    "configuration": {"errors", "mistyped", "section_checks", "files"},
     "chosen_section": {"errors"},
 }
 FREE = {"__init__", "__main__", "cli"}
