@@ -80,7 +80,7 @@ def model_card(folder: Path, name: str, results: Mapping[str, Any] | None = None
         *of_kind,
         *([_training(runs)] if runs else []),
         *([_scores(results)] if results else []),
-        _versions(config, runs),
+        *_versions(config, runs),
         WRITTEN_BY_US,
     ]
     return "\n\n".join(parts) + "\n"
@@ -270,7 +270,9 @@ def _scores(results: Mapping[str, Any]) -> str:
     return "\n\n".join(["## Scores", small, *tables])
 
 
-def _versions(config: Mapping[str, Any], runs: Sequence[Run]) -> str:
+def _versions(config: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
     versions = runs[0].facts.get("versions") if runs else None
-    versions = versions or {"transformers": config.get("transformers_version", "unknown")}
-    return "## Versions\n\n" + markdown_table(["package", "version"], [[key, value] for key, value in versions.items()])
+    if versions is None and "transformers_version" in config:
+        versions = {"transformers": config["transformers_version"]}
+    rows = [[key, value] for key, value in (versions or {}).items()]
+    return ["## Versions\n\n" + markdown_table(["package", "version"], rows)] if rows else []
