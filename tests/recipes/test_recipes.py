@@ -54,7 +54,7 @@ VILLAGE = [name for name in NAMES if name.startswith("village/") and Path(name).
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_yaml_loads(name):
-    if Path(name).stem == "score":
+    if Path(name).stem in ("score", "prompt_score"):
         arguments = ["finetune", "--config", str(RECIPES / name), "--output", "results.json"]
         config = parse_score_configuration(arguments)
     else:
