@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from cslm.chosen_section import chosen_section
 from cslm.codecs.card import load_card
 from cslm.configuration import load_configuration
 from cslm.corpora.text_documents import HEADER
@@ -95,7 +96,7 @@ def _own_kind(config: Mapping[str, Any], folder: Path, name: str) -> list[str]:
 def _prompt_introduction(folder: Path, name: str) -> str:
     """What a checkpoint of ``train-prompt`` is, what it is trained before, and how it is opened."""
     settings = load_configuration(PromptSettings, folder / SETTINGS_FILE)
-    (connector,) = [key for key, value in vars(settings.connector).items() if value is not None]
+    connector, _ = chosen_section(settings.connector, "connector")
     source, revision = source_of(settings.encoder)
     rows = [
         ["connector", f"`{connector}`"],

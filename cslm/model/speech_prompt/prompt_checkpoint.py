@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from cslm.chosen_section import chosen_section
 from cslm.codecs.encoder_hash import ENCODER
 from cslm.configuration import load_configuration, save_configuration
 from cslm.encoders.encoders import source_of, with_source
@@ -28,7 +29,6 @@ from cslm.model.backbone import load_text_tokenizer
 from cslm.model.checkpoint import check_checkpoint
 from cslm.model.frozen_llm import LANGUAGE_MODEL
 from cslm.model.local_folder import local_folder
-from cslm.model.speech_prompt.connector_config import ConnectorConfig
 from cslm.model.speech_prompt.frozen_hash import check_frozen
 from cslm.model.speech_prompt.prompt_parts import PromptParts, open_parts
 from cslm.model.speech_prompt.prompt_settings import PromptSettings
@@ -153,7 +153,7 @@ def start_from(parts: PromptParts, settings: PromptSettings, folder: Path) -> No
         raise UserError(f"start: {folder} is no checkpoint of train-prompt: give the folder of a finished run")
     hashes = check_checkpoint(folder)[SECTION]["hashes"]
     before = load_configuration(PromptSettings, folder / SETTINGS_FILE)
-    kinds = [_kind_of(it.connector) for it in (before, settings)]
+    kinds = [chosen_section(it.connector, "connector")[0] for it in (before, settings)]
     if kinds[0] != kinds[1]:
         raise UserError(f"start: {folder} has the connector {kinds[0]}, and this run {kinds[1]}: give the same one")
     if before.languages != settings.languages:
@@ -164,10 +164,6 @@ def start_from(parts: PromptParts, settings: PromptSettings, folder: Path) -> No
     places = {LANGUAGE_MODEL: settings.llm, ENCODER: source_of(settings.encoder)[0]}
     check_frozen(hashes, parts.hashes, places, str(folder))
     _load_trained(parts.prompt, folder)
-
-
-def _kind_of(connector: ConnectorConfig) -> str:
-    return next((name for name, value in vars(connector).items() if value is not None), "none")
 
 
 def merge_prompt(folder: Path, output: Path) -> None:
