@@ -113,8 +113,10 @@ def _check_prompt(folder: Path) -> None:
         return
     settings = load_configuration(PromptSettings, folder / SETTINGS_FILE)
     source, _ = source_of(settings.encoder)
-    if is_whole(folder) and settings.encoder.fairseq2 is not None:
-        raise UserError(f"{folder} holds {source}, a pickle, which is not opened from the Hub: push the trained part")
+    pickles = [file for part in (LLM_FOLDER, ENCODER_FOLDER) for file in folder.glob(f"{part}/*.bin")]
+    if is_whole(folder) and (settings.encoder.fairseq2 is not None or pickles):
+        found = pickles[0] if pickles else source
+        raise UserError(f"{folder} holds {found}, a pickle, which is not opened from the Hub: push the trained part")
     local = [] if is_whole(folder) else [name for name in (settings.llm, source) if (folder / name).exists()]
     if local:
         raise UserError(

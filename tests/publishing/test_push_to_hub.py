@@ -192,4 +192,7 @@ def test_a_model_that_hears_was_pushed_without_what_opens_it(tmp_path: Path, cal
     card = (whole / "README.md").read_text("utf-8")
     assert front_matter(card)["pipeline_tag"] == "audio-text-to-text" and front_matter(card)["library_name"] == "cslm"
     assert "| connector | `stacked` |" in card and "| language model | in `llm/` |" in card
+    (whole / "llm" / "pytorch_model.bin").write_bytes(b"pickled")
+    with pytest.raises(UserError, match=r"pytorch_model.bin, a pickle, which is not opened from the Hub"):
+        push_to_hub(PushToHubConfig(str(whole), "people/Hears", dry_run=True))
     assert "AutoModelForCausalLM" not in card and "unknown" not in card and str(tmp_path) not in card
