@@ -39,7 +39,7 @@ def open_source(name: str) -> Iterator[tuple[BinaryIO, int]]:
     stretch = _stretch(name)
     outer = name if stretch is None else file_beneath(name)
     if "://" not in outer and os.path.exists(outer) and not os.path.isfile(outer):
-        raise UserError(f"{name}: no such audio file, but a folder, a pipe or a device; check the path in the manifest")
+        raise UserError(f"{name}: no such audio file, but a folder, a pipe or a device; check its path")
     with fsspec.open(outer, "rb") if "://" in outer else open(outer, "rb") as file:
         if stretch is None:
             yield file, file.seek(0, io.SEEK_END)

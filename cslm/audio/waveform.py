@@ -224,7 +224,7 @@ def _refusal(name: str, error: Exception) -> UserError:
     beneath = file_beneath(name)
     if isinstance(error, FileNotFoundError) or ("://" not in beneath and not os.path.isfile(beneath)):
         why = f" ({error})" if "://" in name else ""
-        return UserError(f"{name}: no such audio file{why}; check the path in the manifest")
+        return UserError(f"{name}: no such audio file{why}; check its path")
     said = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error) or type(error).__name__
     reason = _ADDRESS.sub("", " ".join(said.split()))
     return UserError(f"{name}: cannot be read as audio ({reason}); remove it or convert it again")

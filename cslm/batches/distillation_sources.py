@@ -56,7 +56,7 @@ class DistillationSource(BalancedSource):
             what = f"recordings left out, for {config.teacher_states} has no state of their transcript"
             self.told.append(Told(what, len(places), lambda: [self._recordings.read(int(it)).id for it in places]))
         kept = np.flatnonzero((rows >= 0) & wanted[rows])
-        self.num_documents = not_empty(name, config, len(kept))
+        self.num_documents = not_empty(name, config, len(kept), self.told)
         self._places = np.stack([kept, rows[kept]], axis=1)
         codes = self._recordings.index.languages[rows[kept]]
         self._balance_languages(config, codes, self._recordings.index.language_names)

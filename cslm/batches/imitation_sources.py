@@ -58,7 +58,7 @@ class ImitationSource(CommonSource):
             what = f"targets left out, for {config.manifest} has no recording of them that can be read"
             self.told.append(Told(what, int(absent.sum()), lambda: ids[absent].tolist()))
         kept = np.flatnonzero(~absent & wanted[rows])
-        self.num_documents = not_empty(name, config, len(kept))
+        self.num_documents = not_empty(name, config, len(kept), self.told)
         self._places = np.stack([kept, rows[kept]], axis=1)
         answers = self._targets.column("target_language")[kept]
         spoken = self._targets.column("language")[kept]

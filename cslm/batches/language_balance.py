@@ -33,7 +33,8 @@ class LanguageBalance:
         present = np.flatnonzero(counts)
         self._documents = [np.flatnonzero(languages == language) for language in present.tolist()]
         shares = counts[present].astype(np.float64) ** exponent
-        self.quotas = _quotas(shares / shares.sum())
+        self._shares = shares / shares.sum()
+        self.quotas = _quotas(self._shares, BLOCK)
         """draws of each language that there is, in the order of their numbers, in a block"""
         self._firsts = np.concatenate(([0], np.cumsum(self.quotas)))
 
@@ -45,6 +46,18 @@ class LanguageBalance:
         turn = block * int(self.quotas[language]) + slot - int(self._firsts[language])
         documents = self._documents[language]
         return int(documents[permuted_draw(mix(seed, language), turn, len(documents))])
+
+    def sample(self, count: int) -> list[int]:
+        """Documents that stand for the draws: of each language its quota of ``count``, evenly spaced, sorted.
+
+        A language with fewer documents than its quota has some of them more than once.
+        """
+        quotas = _quotas(self._shares, max(count, len(self._documents))).tolist()
+        spread = [
+            documents[np.linspace(0, len(documents) - 1, quota).round().astype(np.int64)]
+            for documents, quota in zip(self._documents, quotas, strict=True)
+        ]
+        return np.sort(np.concatenate(spread)).tolist()
 
 
 class BalancedSource(CommonSource):
@@ -62,6 +75,10 @@ class BalancedSource(CommonSource):
         self.languages = sorted(names[code] for code in np.unique(codes).tolist())
         exponent = config.language_exponent
         self._balance = None if exponent == 1 else LanguageBalance(codes, exponent)
+
+    def sample_places(self, count: int) -> list[int]:
+        """As :meth:`CommonSource.sample_places`; where languages are balanced, as :meth:`LanguageBalance.sample`."""
+        return super().sample_places(count) if self._balance is None else self._balance.sample(count)
 
     def drawn(self, draw: int, seed: int, progress: float) -> Sequence:
         """The document of draw ``draw``: of one of the languages, by their shares, where these are balanced."""
@@ -82,12 +99,12 @@ def check_exponent(name: str, exponent: float) -> None:
         )
 
 
-def _quotas(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Whole numbers that sum to a block, at least one of each, by largest remainder."""
-    assert len(shares) <= BLOCK, f"{len(shares)} languages"
-    quotas = np.maximum(1, np.floor(shares * BLOCK).astype(np.int64))
-    while quotas.sum() < BLOCK:
-        quotas[np.argmax(shares * BLOCK - quotas)] += 1
-    while quotas.sum() > BLOCK:
-        quotas[np.argmax(np.where(quotas > 1, quotas - shares * BLOCK, -np.inf))] -= 1
+def _quotas(shares: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
+    """Whole numbers that sum to ``count``, at least one of each, by largest remainder."""
+    assert len(shares) <= count, f"{len(shares)} languages"
+    quotas = np.maximum(1, np.floor(shares * count).astype(np.int64))
+    while quotas.sum() < count:
+        quotas[np.argmax(shares * count - quotas)] += 1
+    while quotas.sum() > count:
+        quotas[np.argmax(np.where(quotas > 1, quotas - shares * count, -np.inf))] -= 1
     return quotas

@@ -208,7 +208,7 @@ class RecordingSource(BalancedSource):
         self._recordings = Recordings(name, config, form, kept_in)
         self.told += self._recordings.told()
         self._rows = np.flatnonzero(wanted_recordings(name, config, self._recordings, part)).astype(np.int64)
-        self.num_documents = not_empty(name, config, len(self._rows))
+        self.num_documents = not_empty(name, config, len(self._rows), self.told)
         index = self._recordings.index
         check_exponent(name, config.language_exponent)
         self._balance_languages(config, index.languages[self._rows], index.language_names)
@@ -318,7 +318,7 @@ class RecordedDialogueSource(CommonSource):
             what = f"documents left out, for their question cannot be heard in {config.manifest}"
             self.told.append(Told(what, len(names), lambda: names))
         kept, rows = kept[spoken], rows[spoken]
-        self.num_documents = not_empty(name, config, len(kept))
+        self.num_documents = not_empty(name, config, len(kept), self.told)
         self._places = np.stack([index.offsets[kept], rows], axis=1)
         self.languages = names_used(index, kept, columns, chain)
         if chain is not None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cslm.batches.document_index import DocumentIndex
 from cslm.batches.parts import Part, name_hash
-from cslm.batches.source_config import WHOLE, NothingLeftError, SourceConfig
+from cslm.batches.source_config import WHOLE, NothingLeftError, SourceConfig, Told
 from cslm.corpora.languages import language_tag
 from cslm.errors import UserError
 from cslm.sequences.chain_of_modality import check_chain
@@ -185,8 +185,11 @@ def kept_rows(
     return keep
 
 
-def not_empty(name: str, config: SourceConfig, count: int) -> int:
+def not_empty(name: str, config: SourceConfig, count: int, told: Iterable[Told] = ()) -> int:
     """``count``, the number of documents of a source.
+
+    Args:
+        told: what it leaves out whatever its filters are.
 
     Raises:
         UserError: it is 0.
@@ -196,9 +199,9 @@ def not_empty(name: str, config: SourceConfig, count: int) -> int:
         filters = {"languages": config.languages, "speakers": config.speakers}
         asked = ", ".join(f"{key} {value}" for key, value in filters.items() if value is not None) or "no filter"
         what = _CALLED.get(TASKS[config.task].source, "documents")
-        raise NothingLeftError(
-            f"the source {name} has no {what} left of {where} ({asked}): change its filters or leave it out"
-        )
+        left_out = "; ".join(map(str, told))
+        do = f"{left_out}; mend them" if left_out else "change its filters"
+        raise NothingLeftError(f"the source {name} has no {what} left of {where} ({asked}): {do} or leave it out")
     return count
 
 

@@ -149,9 +149,13 @@ class Source(Protocol):
         """languages of what is trained, sorted"""
         ...
 
+    def sample_places(self, count: int) -> list[int]:
+        """Which documents stand for what is drawn, about ``count`` of them, sorted."""
+        ...
+
     @property
     def mean_length(self) -> float:
-        """mean number of ids of a document, from an evenly spaced sample"""
+        """mean number of ids of a document, from such a sample"""
         ...
 
     @property
@@ -259,9 +263,13 @@ class CommonSource:
         compression = dataclasses.replace(self._settings.compression, num_units=num_units)
         self._settings = dataclasses.replace(self._settings, compression=compression)
 
+    def sample_places(self, count: int) -> list[int]:
+        """Which documents stand for what is drawn: ``count`` of them, evenly spaced; each once, if there are fewer."""
+        return np.unique(np.linspace(0, self.num_documents - 1, count).round().astype(np.int64)).tolist()
+
     @property
     def mean_length(self) -> float:
-        """Mean number of ids of a document, from an evenly spaced sample."""
+        """Mean number of ids of a document, from such a sample."""
         return sum(length for length, _ in self._sample[0]) / len(self._sample[0])
 
     def length_curve(self) -> list[float]:
@@ -282,8 +290,9 @@ class CommonSource:
 
     @cached_property
     def _sample(self) -> tuple[list[tuple[int, bool]], dict[str, float]]:
-        spread = np.linspace(0, self.num_documents - 1, _LENGTH_SAMPLE).round().astype(np.int64)
-        places = (spread if self.compression is not None else np.unique(spread)).tolist()  # few, each at many times
+        places = self.sample_places(_LENGTH_SAMPLE)
+        if self.compression is not None:  # few are looked at again, at other times
+            places = np.sort(np.resize(places, _LENGTH_SAMPLE)).tolist()
         languages: Counter[str] = Counter()
         lengths = []
         for number, place in enumerate(places):

@@ -166,6 +166,10 @@ class DrawnSource:
         self.spelt_tokens: dict[str, int] = {}
         self.told: list[Told] = []
 
+    def sample_places(self, count: int) -> list[int]:
+        """All of them: no document is made to be looked at."""
+        return list(range(self.num_documents))
+
     def sequence(self, index: int, draw_seed: int, progress: float = 1.0) -> Sequence:
         """The document ``index``."""
         ids = self._documents.ids(index)

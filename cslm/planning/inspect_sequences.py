@@ -12,18 +12,20 @@ from pathlib import Path
 from cslm.batches.stream import BatchStream
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError
+from cslm.planning.prompt_runs import format_of_run, is_prompt_run, shape_of_run
 from cslm.ranges import Range, check_numbers
 from cslm.sequences.sequence import Sequence
 from cslm.sequences.sequence_view import LEGEND, num_learnt, num_noisy, sequence_lines
-from cslm.training.language_model_config import FinetuneConfig
-from cslm.training.run_data import open_data
+from cslm.training.language_model_config import FinetuneConfig, RunPaths
+from cslm.training.prompt_config import TrainPromptConfig
+from cslm.training.run_data import RunData, open_data, open_sequences
 
 COLORS = ("auto", "always", "never")
 
 
-@dataclass
-class InspectSequencesConfig(FinetuneConfig):
-    """Show documents as training sees them: ``inspect --config YAML`` of ``pretrain`` or ``finetune``."""
+@dataclass(kw_only=True)
+class ShownConfig:
+    """What is shown of a run's documents."""
 
     source: str | None = None
     """only documents of this source"""
@@ -43,13 +45,12 @@ class InspectSequencesConfig(FinetuneConfig):
     color: str = "auto"
     """always, never, or auto: on a terminal, unless the environment variable NO_COLOR is set"""
 
-    def __post_init__(self) -> None:
+    def check_shown(self) -> None:
         """Check what types cannot.
 
         Raises:
             UserError: a value out of range, by name.
         """
-        super().__post_init__()
         if self.color not in COLORS:
             raise UserError(f"color is {self.color!r}: choose one of {', '.join(COLORS)}")
         if self.slot < 0 or self.count < 1:
@@ -59,6 +60,34 @@ class InspectSequencesConfig(FinetuneConfig):
             raise UserError("row and progress: a row holds the documents of its slots, so give one of the two")
         if self.row is not None and self.source is not None:
             raise UserError("row and source: a row holds documents of all sources, so give one of the two")
+
+
+@dataclass
+class InspectSequencesConfig(FinetuneConfig, ShownConfig):
+    """Show documents as training sees them: ``inspect --config YAML`` of ``pretrain`` or ``finetune``."""
+
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: a value out of range, by name.
+        """
+        super().__post_init__()
+        self.check_shown()
+
+
+@dataclass
+class InspectPromptConfig(TrainPromptConfig, ShownConfig):
+    """The same of a run of ``train-prompt``."""
+
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: a value out of range, by name.
+        """
+        super().__post_init__()
+        self.check_shown()
 
 
 @dataclass(frozen=True)
@@ -76,14 +105,14 @@ class _Shown:
         return self.whole if self.fitted is None else self.fitted
 
 
-def inspect_sequences(config: InspectSequencesConfig) -> Iterator[str]:
-    """The lines that ``inspect`` prints. No model is loaded, and nothing is written into the run's folder.
+def inspect_sequences(config: InspectSequencesConfig | InspectPromptConfig) -> Iterator[str]:
+    """The lines that ``inspect`` prints. No weights are loaded, and nothing is written into the run's folder.
 
     Raises:
-        UserError: as :func:`~cslm.training.language_model.open_data`; a source or a row that there is not.
+        UserError: as :func:`~cslm.training.run_data.open_data`; a source or a row that there is not.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        data = open_data(config, scratch=Path(scratch))
+        data = _open(config, Path(scratch))
     if config.left_out:
         yield from _left_out(data.stream)
         return
@@ -105,8 +134,21 @@ def inspect_sequences(config: InspectSequencesConfig) -> Iterator[str]:
 
 def main(arguments: list[str]) -> None:
     """``inspect --config YAML [--source NAME] [--slot N] [--count N] [--row N] [--progress P]``"""
-    for line in inspect_sequences(parse_configuration(InspectSequencesConfig, arguments, "inspect")):
+    config: InspectSequencesConfig | InspectPromptConfig
+    if is_prompt_run(arguments, "inspect"):
+        config = parse_configuration(InspectPromptConfig, arguments, "inspect")
+    else:
+        config = parse_configuration(InspectSequencesConfig, arguments, "inspect")
+    for line in inspect_sequences(config):
         print(line)
+
+
+def _open(config: InspectSequencesConfig | InspectPromptConfig, scratch: Path) -> RunData:
+    if isinstance(config, InspectSequencesConfig):
+        return open_data(config, scratch=scratch)
+    paths = RunPaths(config)
+    tokenizer, form = format_of_run(config, paths, shape_of_run(config, paths))
+    return open_sequences(config, tokenizer, None, form, scratch=scratch)
 
 
 def _left_out(stream: BatchStream) -> Iterator[str]:
@@ -116,7 +158,7 @@ def _left_out(stream: BatchStream) -> Iterator[str]:
             yield from (f"  {one}" for one in told.names())
 
 
-def _documents(stream: BatchStream, config: InspectSequencesConfig) -> list[_Shown]:
+def _documents(stream: BatchStream, config: ShownConfig) -> list[_Shown]:
     if config.source is not None and config.source not in stream.sources:
         raise UserError(
             f"there is no source {config.source!r} to learn from: choose one of {', '.join(stream.sources)}"

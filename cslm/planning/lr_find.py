@@ -19,21 +19,24 @@ from cslm.configuration import parse_configuration
 from cslm.errors import MissingExtraError, UserError
 from cslm.files.atomic_file import write_atomically
 from cslm.model.loss import LanguageModelLoss
+from cslm.planning.prompt_runs import is_prompt_run
 from cslm.training.engine import preparation, start_engine, start_processes, wait_for_all
 from cslm.training.language_model import build_run_model, check_base, row_training
 from cslm.training.language_model_config import FinetuneConfig, RunPaths
+from cslm.training.prompt_config import TrainPromptConfig
 from cslm.training.run_data import open_data
 from cslm.training.state import TrainingState
 from cslm.training.steps import Steps
+from cslm.training.train_prompt import open_prompt_data, open_run_parts, prompt_objective
 
 _DIVERGED = 4.0
 _WINDOWS = 6
 _ROSE = 1.05  # a loss that ends this much above its lowest has turned
 
 
-@dataclass
-class LrFindConfig(FinetuneConfig):
-    """Try rising learning rates on a run's own data and model: ``lr-find --config YAML``, that of the run."""
+@dataclass(kw_only=True)
+class RatesConfig:
+    """Which learning rates are tried, and what is written of them."""
 
     lr_min: float = 1e-6
     """rate of the first step"""
@@ -48,6 +51,24 @@ class LrFindConfig(FinetuneConfig):
     chart: str | None = None
     """draw the curve into this file (.png, .svg, ...)"""
 
+    def check_rates(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: a value out of range, by name.
+        """
+        if not 0 < self.lr_min < self.lr_max < math.inf:
+            raise UserError(f"lr_min is {self.lr_min} and lr_max {self.lr_max}: give 0 < lr_min < lr_max")
+        if self.num_steps < 5:
+            raise UserError(f"num_steps is {self.num_steps}: give 5 or more, or there is no curve to read")
+        if not 0 <= self.smoothing < 1:
+            raise UserError(f"smoothing is {self.smoothing}: give 0 or more, and less than 1")
+
+
+@dataclass
+class LrFindConfig(FinetuneConfig, RatesConfig):
+    """Try rising learning rates on a run's own data and model: ``lr-find --config YAML``, that of the run."""
+
     def __post_init__(self) -> None:
         """Check what types cannot.
 
@@ -55,12 +76,21 @@ class LrFindConfig(FinetuneConfig):
             UserError: a value out of range, by name.
         """
         super().__post_init__()
-        if not 0 < self.lr_min < self.lr_max < math.inf:
-            raise UserError(f"lr_min is {self.lr_min} and lr_max {self.lr_max}: give 0 < lr_min < lr_max")
-        if self.num_steps < 5:
-            raise UserError(f"num_steps is {self.num_steps}: give 5 or more, or there is no curve to read")
-        if not 0 <= self.smoothing < 1:
-            raise UserError(f"smoothing is {self.smoothing}: give 0 or more, and less than 1")
+        self.check_rates()
+
+
+@dataclass
+class LrFindPromptConfig(TrainPromptConfig, RatesConfig):
+    """The same of a run of ``train-prompt``."""
+
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            UserError: a value out of range, by name.
+        """
+        super().__post_init__()
+        self.check_rates()
 
 
 @dataclass(frozen=True)
@@ -126,7 +156,7 @@ class RateCurve:
         return [*lines, f"suggested: --training.learning_rate {self.suggestion:.1e}"]
 
 
-def lr_find(config: LrFindConfig) -> RateCurve:
+def lr_find(config: LrFindConfig | LrFindPromptConfig) -> RateCurve:
     """Try the rates and say what they show; all processes call this together, rank 0 prints.
 
     Model, data and engine are those of the run from its start. Nothing is written into the run's folder.
@@ -137,15 +167,8 @@ def lr_find(config: LrFindConfig) -> RateCurve:
     """
     figure = None if config.chart is None else _figure()
     rank, _ = start_processes(config.training.device.num_threads)
-    check_base(config, RunPaths(config))
-    with preparation():
-        with tempfile.TemporaryDirectory() as scratch:
-            data = open_data(config, scratch=Path(scratch))
-        model = build_run_model(config, data)
-    apart = row_training(config, model, data.speech)
-    module = LanguageModelLoss(model, len(data.stream.groups), config.training.device.loss_kernel)
-    engine = start_engine(module, config.training, row_training=apart)
-    curve = _try_rates(Steps(engine, data.stream, config.training, apart), config, prints=rank == 0)
+    engine, steps = _open(config)
+    curve = _try_rates(steps, config, prints=rank == 0)
     if rank == 0:
         print("\n".join(curve.lines()), flush=True)
         if config.json is not None:
@@ -157,6 +180,25 @@ def lr_find(config: LrFindConfig) -> RateCurve:
     wait_for_all()
     engine.destroy()
     return curve
+
+
+def _open(config: LrFindConfig | LrFindPromptConfig) -> tuple[Any, Steps]:
+    """The run's engine, as at its start, and its updates."""
+    with tempfile.TemporaryDirectory() as scratch:
+        if isinstance(config, LrFindPromptConfig):
+            with preparation():
+                _, parts = open_run_parts(config, RunPaths(config))
+                prompted = open_prompt_data(config, RunPaths(config), parts, scratch=Path(scratch))
+            engine = start_engine(prompt_objective(config, parts, prompted), config.training)
+            return engine, Steps(engine, prompted.stream, config.training)
+        check_base(config, RunPaths(config))
+        with preparation():
+            data = open_data(config, scratch=Path(scratch))
+            model = build_run_model(config, data)
+    apart = row_training(config, model, data.speech)
+    module = LanguageModelLoss(model, len(data.stream.groups), config.training.device.loss_kernel)
+    engine = start_engine(module, config.training, row_training=apart)
+    return engine, Steps(engine, data.stream, config.training, apart)
 
 
 def _figure() -> Any:
@@ -183,10 +225,13 @@ def _draw(figure: Any, curve: RateCurve, file: Path) -> None:
 
 def main(arguments: list[str]) -> None:
     """``lr-find --config YAML [--lr_min RATE] [--lr_max RATE] [--num_steps N] [--json FILE] [--chart FILE.png]``"""
-    lr_find(parse_configuration(LrFindConfig, arguments, "lr-find"))
+    if is_prompt_run(arguments, "lr-find"):
+        lr_find(parse_configuration(LrFindPromptConfig, arguments, "lr-find"))
+    else:
+        lr_find(parse_configuration(LrFindConfig, arguments, "lr-find"))
 
 
-def _try_rates(steps: Steps, config: LrFindConfig, prints: bool) -> RateCurve:
+def _try_rates(steps: Steps, config: RatesConfig, prints: bool) -> RateCurve:
     curve = RateCurve([], [], [], None)
     state, mean = TrainingState(), 0.0
     for step, rate in enumerate(np.geomspace(config.lr_min, config.lr_max, config.num_steps).tolist()):

@@ -24,10 +24,11 @@ from cslm.model.lora import add_lora
 from cslm.model.positions import check_length
 from cslm.planning.activation_memory import ActivationMemory, activation_memory
 from cslm.planning.machines import MachinesConfig, disk_facts
-from cslm.planning.plan_prompt import is_prompt_run, plan_prompt_command
+from cslm.planning.plan_prompt import plan_prompt_command
 from cslm.planning.plan_table import print_plan
 from cslm.planning.planned_data import SourcePlan, micro_batch, plan_sources, planned_accounts
 from cslm.planning.planned_memory import ModelSize, stage_memory
+from cslm.planning.prompt_runs import is_prompt_run
 from cslm.sequences.vocabulary import SpeechVocabulary
 from cslm.training.language_model_config import FinetuneConfig, RunPaths
 from cslm.training.muon import inner_matrices
@@ -117,7 +118,7 @@ def plan(config: PlanConfig) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
     """``plan --config YAML --num_processes N [--gpu_memory_gib GIB] [--peak_tflops TFLOPS] [--key value ...]``"""
-    if is_prompt_run(arguments):
+    if is_prompt_run(arguments, "plan"):
         plan_prompt_command(arguments)
         return
     config = parse_configuration(PlanConfig, arguments, "plan")

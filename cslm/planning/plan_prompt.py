@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_format
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,14 +12,13 @@ from torch import nn
 from cslm.batches.source_config import WHOLE
 from cslm.batches.sources import Source
 from cslm.batches.weights import is_never_drawn
-from cslm.configuration import given_keys, parse_configuration
+from cslm.configuration import parse_configuration
 from cslm.errors import UserError
 from cslm.files.atomic_file import write_atomically
-from cslm.model.backbone import load_text_tokenizer, model_shape
 from cslm.model.flops import ModelFlops, model_flops
 from cslm.model.positions import check_length
 from cslm.model.speech_prompt.prompt_losses import open_losses
-from cslm.model.speech_prompt.prompt_shape import PromptShape, shape_of_prompt
+from cslm.model.speech_prompt.prompt_shape import PromptShape
 from cslm.model.speech_prompt.speech_prompt import SpeechPrompt
 from cslm.planning.activation_memory import ActivationMemory
 from cslm.planning.clip_samples import ClipSample, clip_sample, planned_row, vectors_by_language
@@ -29,16 +27,15 @@ from cslm.planning.plan_table import print_prompt_plan
 from cslm.planning.planned_data import SourcePlan, micro_batch, plan_sources, planned_accounts
 from cslm.planning.planned_memory import ModelSize, stage_memory
 from cslm.planning.planned_stores import planned_stores
+from cslm.planning.prompt_runs import format_of_run, shape_of_run
 from cslm.planning.prompt_work import connector_flops, encoder_flops_per_sec, prompt_memory
 from cslm.ranges import Range, check_numbers
 from cslm.sequences.sequence_format import SequenceFormat
 from cslm.training.language_model_config import RunPaths
 from cslm.training.muon import inner_matrices
 from cslm.training.prompt_config import TrainPromptConfig
-from cslm.training.run_data import open_format, open_run_sources
-from cslm.training.train_prompt import prompt_settings
+from cslm.training.run_data import open_run_sources
 
-_SECTIONS = {"encoder", "connector", "losses"}
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 _FLOAT32 = 4
 _FORWARD_AND_BACKWARD = 3
@@ -72,15 +69,6 @@ class _Data(NamedTuple):
     told: list[str]
 
 
-def is_prompt_run(arguments: Sequence[str]) -> bool:
-    """Whether what is planned is a run of ``train-prompt``: it names parts that no other run has.
-
-    Raises:
-        UserError: an unreadable YAML file.
-    """
-    return bool(_SECTIONS & {key.split(".")[0] for key in given_keys(arguments, "plan")})
-
-
 def plan_prompt_command(arguments: list[str]) -> None:
     """``plan --config YAML`` of ``train-prompt``."""
     config = parse_configuration(PlanPromptConfig, arguments, "plan")
@@ -100,8 +88,7 @@ def plan_prompt(config: PlanPromptConfig) -> dict[str, Any]:
     """
     open_losses(config.losses)
     paths, notes = RunPaths(config), list[str]()
-    llm = model_shape(replace(config.model, base=paths.base, revision=None))
-    shape = shape_of_prompt(prompt_settings(config, paths), llm, config.model.attention)
+    shape = shape_of_run(config, paths)
     check_length(shape.llm, config.training.max_length, config.training.data.pack, str(config.model.base))
     data = _open_data(config, paths, shape, notes)
     prompt = shape.prompt(config.model.attention, _DTYPES[config.training.device.precision])
@@ -134,8 +121,7 @@ def plan_prompt(config: PlanPromptConfig) -> dict[str, Any]:
 def _open_data(config: PlanPromptConfig, paths: RunPaths, shape: PromptShape, notes: list[str]) -> _Data:
     form: SequenceFormat | None = None
     try:
-        tokenizer = load_text_tokenizer(str(paths.base))
-        form = open_format(config, paths, tokenizer).hearing_by(shape.hearing(tokenizer))
+        _, form = format_of_run(config, paths, shape)
     except UserError as error:
         notes.append(f"text tokenizer: {error}")
 

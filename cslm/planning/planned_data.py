@@ -139,7 +139,7 @@ def _opened(name: str, open_source: Callable[[str], Source] | None) -> Source | 
 
 
 def _read(known: tuple[str, str, float, int], source: Source, max_length: int) -> SourcePlan:
-    places = np.unique(np.linspace(0, source.num_documents - 1, _SAMPLE).round().astype(np.int64)).tolist()
+    places = source.sample_places(_SAMPLE)
     sample = [source.sequence(place, place, sample_progress(number)) for number, place in enumerate(places)]
     lengths = [len(document) for document in sample]
     trained = [int(document.trained[1:].sum()) * min(1.0, max_length / len(document)) for document in sample]

@@ -56,7 +56,7 @@ def train_prompt(config: TrainPromptConfig) -> None:
     if is_finished(paths.output, config.training):
         print(f"{paths.output}: already finished; delete the folder to train again, or raise max_tokens", flush=True)
         return
-    losses = open_losses(config.losses)
+    open_losses(config.losses)
     start_processes(config.training.device.num_threads)
     wait_for_all()
     shape = model_shape(replace(config.model, base=paths.base, revision=None))
@@ -65,11 +65,7 @@ def train_prompt(config: TrainPromptConfig) -> None:
         with preparation():
             settings, parts = open_run_parts(config, paths)
             data = open_prompt_data(config, paths, parts, torch.distributed.get_rank(), int(os.environ["LOCAL_RANK"]))
-        encoder = parts.prompt.encoder
-        assert encoder is not None, "a run has an encoder"
-        kernel = config.training.device.loss_kernel
-        module = PromptObjective(parts.prompt, losses, len(data.stream.groups), encoder.dims, kernel)
-        _train(config, paths, settings, parts, data, module)
+        _train(config, paths, settings, parts, data, prompt_objective(config, parts, data))
 
 
 def main(arguments: list[str]) -> None:
@@ -112,6 +108,13 @@ def prompt_settings(config: TrainPromptConfig, paths: RunPaths) -> PromptSetting
         encoder, connector, config.long_audio, languages, paths.existing(str(config.model.base)),
         config.model.revision, config.model.dtype, config.lora,
     )  # fmt: skip
+
+
+def prompt_objective(config: TrainPromptConfig, parts: PromptParts, data: RunData) -> PromptObjective:
+    """The trained module of a run."""
+    encoder, losses, kernel = parts.prompt.encoder, open_losses(config.losses), config.training.device.loss_kernel
+    assert encoder is not None, "a run has an encoder"
+    return PromptObjective(parts.prompt, losses, len(data.stream.groups), encoder.dims, kernel)
 
 
 def open_prompt_data(

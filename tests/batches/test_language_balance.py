@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from cslm.batches.language_balance import BLOCK, LanguageBalance, check_exponent
+from cslm.batches.sources import SourceConfig, open_sources
 from cslm.errors import UserError
+from cslm.planning.planned_data import plan_sources
+from cslm.sequences.sequence_format import SequenceFormat
+from cslm.training.training_config import TrainingConfig
+from tests.worlds.heard_world import hearing, write_heard_world
+from tests.worlds.small_village import small_tokenizer
 
 LANGUAGES = np.array([0] * 900 + [2] * 90 + [3] * 10, dtype=np.int32)
 
@@ -46,3 +52,32 @@ def test_a_rare_language_is_never_lost_and_an_exponent_out_of_range_is_refused()
     for exponent in (-0.1, 1.5):
         with pytest.raises(UserError, match="language_exponent"):
             check_exponent("asr", exponent)
+
+
+def test_what_is_looked_at_is_shared_out_as_what_is_drawn():
+    found = LanguageBalance(LANGUAGES, 0.0).sample(256)
+    assert found == sorted(found) and len(found) == 256
+    counts = Counter(LANGUAGES[found].tolist())
+    assert counts[0] == 86 and counts[2] == counts[3] == 85
+    assert set(found) >= {0, 899, 900, 989} | set(range(990, 1000))  # both ends of each, and all of the smallest
+    languages = np.arange(300, dtype=np.int32)
+    assert LanguageBalance(languages, 0.0).sample(256) == list(range(300))
+
+
+def test_caps_and_plans_reckon_with_the_languages_as_they_are_drawn(tmp_path):
+    root = write_heard_world(tmp_path)
+    lines = (root / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    german = [line for line in lines if '"de"' in line]
+    (root / "few.jsonl").write_text("\n".join([line for line in lines if line not in german] + german[:1]) + "\n")
+    form = SequenceFormat(small_tokenizer(tmp_path / "tokenizer")).hearing_by(hearing())
+    shares = {}
+    for exponent in (1.0, 0.0):
+        config = SourceConfig("audio_asr", 1, manifest=str(root / "few.jsonl"), language_exponent=exponent)
+        source = open_sources({"a": config}, form)["a"]
+        shares[exponent] = source.language_shares["de"]
+        (plan,) = plan_sources({"a": config}, TrainingConfig(max_steps=1), lambda name, it=source: it)
+        drawn = [source.drawn(draw, 0, 0.0) for draw in range(512)]
+        counts = Counter(span.language for document in drawn for span in document.spans if span.modality == "audio")
+        looked_at = Counter(span.language for it in plan.sample for span in it.spans if span.modality == "audio")
+        assert looked_at["de"] / looked_at.total() == pytest.approx(counts["de"] / counts.total(), abs=0.03)
+    assert shares[1.0] < 0.2 and 0.35 < shares[0.0] < 0.65

@@ -85,6 +85,14 @@ def test_what_cannot_be_heard_is_counted_and_named(tmp_path, form):
     assert "documents left out, for their question cannot be heard" in str(dialogues.told[-1])
 
 
+def test_a_manifest_of_unreadable_recordings_was_blamed_on_its_filters(tmp_path, form):
+    root = write_heard_world(tmp_path)
+    for path in (root / "audio").iterdir():
+        path.write_bytes(b"no audio at all")
+    with pytest.raises(UserError, match=r"\(no filter\): recordings that cannot be read are left out .*: 14 .*; mend"):
+        one(configs(root)["asr"], form)
+
+
 def test_an_index_is_read_once_and_kept(root, form, tmp_path, monkeypatch):
     kept_in = IndexFolder(tmp_path / "kept", 0)
     (tmp_path / "kept").mkdir()

@@ -321,8 +321,10 @@ def test_a_frozen_part_that_has_moved_is_named_with_what_to_do(root, tmp_path):
             CSLMForCausalLM.from_pretrained(tmp_path / "prompt")
         (tmp_path / f"{name}_elsewhere").rename(tmp_path / name)
     shutil.move(tmp_path / "llm", tmp_path / "elsewhere")
+    dispatch(["merge", str(tmp_path / "prompt"), str(tmp_path / "whole"), "--llm", str(tmp_path / "elsewhere")])
     opened = CSLMForCausalLM.from_pretrained(tmp_path / "prompt", llm=str(tmp_path / "elsewhere"))
-    assert opened.respond(CLIPS[0], None, SHORT).ids
+    whole = CSLMForCausalLM.from_pretrained(tmp_path / "whole")
+    assert opened.respond(CLIPS[0], None, SHORT).ids == whole.respond(CLIPS[0], None, SHORT).ids != []
 
 
 def test_a_start_of_other_languages_or_another_connector_is_told_as_that(root, told_folder):

@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from cslm.training.engine import start_engine, start_processes
+from cslm.errors import UserError
+from cslm.training.engine import accumulate_gradients, start_engine, start_processes
 from cslm.training.loop import train
 from cslm.training.state import TrainingState, find_latest
 from cslm.training.steps import BeginsSteps, Steps
@@ -41,6 +42,18 @@ def test_each_term_is_reported(tmp_path):
     result = steps.losses.result()
     assert result["counts"] == {"toy/square": 21, "toy/size": 10} and set(result["groups"]) == set(PointStream.groups)
     assert (state.step, state.tokens, state.schedule_tokens) == (1, 21, 5)
+
+
+def test_a_loss_over_a_count_that_there_is_not_was_a_key_error():
+    class Mistyped(TwoTerms):
+        def forward(self, batch):
+            found = super().forward(batch)
+            return found._replace(terms={name: term._replace(per="clip") for name, term in found.terms.items()})
+
+    rank, world_size = start_processes(1)
+    engine = start_engine(Mistyped(), training_config(max_steps=1, zero_stage=0))
+    with pytest.raises(UserError, match=r"the loss \w+ is a mean over clip, which nothing counts: choose one of \w+, "):
+        accumulate_gradients(engine, PointStream(True).step({}, rank, world_size))
 
 
 def test_a_run_made_longer_keeps_the_length_that_it_began_with(tmp_path):

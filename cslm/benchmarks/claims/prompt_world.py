@@ -21,9 +21,14 @@ TEXT_ONLY, CASCADE = "text only", "cascade"
 
 def make_parts(stages: Stages, seed: int) -> None:
     """The corpus and what is frozen; every recording of training as the encoder hears it."""
+    make_hearing(stages, seed)
+    train(stages, seed, WORLD, "pretrain", LLM, ("text_lm",))
+
+
+def make_hearing(stages: Stages, seed: int) -> None:
+    """The same without a language model."""
     make_corpus(stages, seed)
     train(stages, seed, WORLD, "train-recognizer", RECOGNIZER, ("recognizer",))
-    train(stages, seed, WORLD, "pretrain", LLM, ("text_lm",))
     run_with(stages, "frames", "make-frames", ("corpus/train.jsonl", "--output", "frames"), ("hearing",))
 
 

@@ -24,7 +24,7 @@ from cslm.benchmarks.claims.figures import (
     saved_figure,
     shown,
 )
-from cslm.benchmarks.claims.prompt_world import LANGUAGES, WORLD, connect, lines_of, make_parts
+from cslm.benchmarks.claims.prompt_world import LANGUAGES, WORLD, connect, lines_of, make_hearing
 from cslm.benchmarks.claims.rows import Row
 from cslm.benchmarks.claims.stages import Stages
 from cslm.benchmarks.claims.worlds import score, train
@@ -39,7 +39,7 @@ from cslm.sequences.word_groups import check_words
 
 DIRECT, TRANSCRIPT, EXPLICIT, COMPRESSED = "direct", "transcript_then_answer", "xs_cot", "compressed"
 CHAIN_LM = "chain_lm"
-"""folder of the language model that has read how a chain is labelled"""
+"""folder of its own language model, to which each label is one token, and which has read how a chain is labelled"""
 CEILING = "english text"
 """What the language model answers when it is asked in English text."""
 _ORDERS = {
@@ -124,7 +124,7 @@ def _ceiling_rows(stages: Stages, seed: int) -> Iterator[Row]:
 def _measure(stages: Stages, seed: int, arms: tuple[str, ...]) -> Iterator[Row]:
     if COMPRESSED in arms:
         check_words("phrases", _ASKED)  # said before the first stage, not after half an hour
-    make_parts(stages, seed)
+    make_hearing(stages, seed)
     if not (stages.folder / _LABELLED).is_file():
         write_json_lines(labelled_texts(lines_of(stages, "corpus/chains.jsonl")), stages.folder / _LABELLED)
     train(stages, seed, WORLD, "pretrain", CHAIN_LM, ("chain_lm",))

@@ -18,6 +18,10 @@ class MergeConfig:
     """folder of a run of train-prompt"""
     output: str
     """folder that is made"""
+    llm: str | None = None
+    """folder or Hub id of the frozen language model, where it lies elsewhere now; its tensors must be the same"""
+    encoder: str | None = None
+    """the same of the frozen encoder"""
 
 
 def merge(config: MergeConfig) -> None:
@@ -29,10 +33,10 @@ def merge(config: MergeConfig) -> None:
     folder = Path(config.checkpoint)
     if not holds_prompt(folder):
         raise UserError(f"{folder} is no checkpoint of train-prompt: what other runs write is whole already")
-    merge_prompt(folder, Path(config.output))
+    merge_prompt(folder, Path(config.output), config.llm, config.encoder)
     print(f"{config.output}: connector, encoder and language model", flush=True)
 
 
 def main(arguments: list[str]) -> None:
-    """``merge CHECKPOINT OUTPUT``"""
+    """``merge CHECKPOINT OUTPUT [--llm FOLDER] [--encoder FOLDER]``"""
     merge(parse_configuration(MergeConfig, arguments, "merge", ("checkpoint", "output")))

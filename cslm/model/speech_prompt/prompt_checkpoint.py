@@ -166,8 +166,12 @@ def start_from(parts: PromptParts, settings: PromptSettings, folder: Path) -> No
     _load_trained(parts.prompt, folder)
 
 
-def merge_prompt(folder: Path, output: Path) -> None:
+def merge_prompt(folder: Path, output: Path, llm: str | None = None, encoder: str | None = None) -> None:
     """Write the checkpoint in ``folder`` as a whole: with its frozen parts, as they are.
+
+    Args:
+        llm: folder or Hub id of the language model, if it lies elsewhere now.
+        encoder: the same of the encoder.
 
     Raises:
         UserError: ``output`` holds something, or a frozen part that cannot be opened or is another.
@@ -175,7 +179,7 @@ def merge_prompt(folder: Path, output: Path) -> None:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} is there and not empty: give another folder")
     check_can_be_made("output", str(output / "config.json"))
-    parts, settings = open_prompt(folder, Runtime())
+    parts, settings = open_prompt(folder, Runtime(), llm, encoder)
     source, revision = source_of(settings.encoder)
     with folder_aside(output) as aside:
         _copy(local_folder(settings.llm, settings.revision), aside / LLM_FOLDER)
@@ -228,7 +232,7 @@ def _there(name: str, folder: Path) -> str:
     if name.startswith((".", os.sep)):
         raise UserError(
             f"{folder} was trained before {os.path.abspath(folder / name)}, and there is nothing now: put it back, or "
-            "say where it lies by llm and encoder of CSLMForCausalLM.from_pretrained"
+            "say where it lies by --llm and --encoder of cslm merge, or llm and encoder of from_pretrained"
         )
     return name
 
