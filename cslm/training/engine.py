@@ -192,7 +192,7 @@ def accumulate_gradients(engine: Any, batch: StepBatch) -> list[Objective]:
         for name, term in objective.terms.items() if index == 0 else ():
             if term.per not in scales:
                 raise UserError(
-                    f"the loss {name} is a mean over {term.per}, which nothing counts: choose one of {', '.join(scales)}"
+                    f"the loss {name} is a mean over {term.per}, which nothing counts: choose from {', '.join(scales)}"
                 )
         parts = [term.sum * term.weight * scales[term.per] for term in objective.terms.values()]
         engine.backward(functools.reduce(torch.add, parts), scale_wrt_gas=False)

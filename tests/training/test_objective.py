@@ -52,7 +52,7 @@ def test_a_loss_over_a_count_that_there_is_not_was_a_key_error():
 
     rank, world_size = start_processes(1)
     engine = start_engine(Mistyped(), training_config(max_steps=1, zero_stage=0))
-    with pytest.raises(UserError, match=r"the loss \w+ is a mean over clip, which nothing counts: choose one of \w+, "):
+    with pytest.raises(UserError, match=r"the loss \w+ is a mean over clip, which nothing counts: choose from \w+, "):
         accumulate_gradients(engine, PointStream(True).step({}, rank, world_size))
 
 

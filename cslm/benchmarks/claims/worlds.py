@@ -57,9 +57,13 @@ def train(
     stages.run(name if stop is None else f"{name}_{stop}", verb, [*told_by(files), *given, *stops], files)
 
 
-def score(stages: Stages, world: str, arm: str, settings: str, suffix: str = "") -> Path:
-    """Score an arm with some settings of the world; returns the folder of the scores, whose name ends in ``suffix``."""
+def score(stages: Stages, world: str, arm: str, settings: str, suffix: str = "", more: Sequence[str] = ()) -> Path:
+    """Score an arm with some settings of the world; returns the folder of the scores, whose name ends in ``suffix``.
+
+    Args:
+        more: arguments that win over the settings.
+    """
     file, folder = settings_file(world, settings), f"{arm}_{settings}{suffix}"
     given = ["--data_root", ".", "--output", f"{folder}/results.json"]
-    stages.run(folder, "score", [arm, *told_by([file]), *given], [file])
+    stages.run(folder, "score", [arm, *told_by([file]), *given, *more], [file])
     return stages.folder / folder

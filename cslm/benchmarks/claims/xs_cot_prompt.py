@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from cslm.benchmarks.claims.answered_texts import answers_to_texts
 from cslm.benchmarks.claims.claim import Claim
 from cslm.benchmarks.claims.figures import (
@@ -29,12 +27,10 @@ from cslm.benchmarks.claims.rows import Row
 from cslm.benchmarks.claims.stages import Stages
 from cslm.benchmarks.claims.worlds import score, train
 from cslm.evaluation.facts import states_fact
-from cslm.evaluation.reply_parts import read_parts
 from cslm.evaluation.spoken_questions_score import ANSWERS
 from cslm.files.json_lines import write_json_lines
 from cslm.sequences.chains import chain_of
 from cslm.sequences.compression import Compression, CompressionConfig
-from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.word_groups import check_words
 
 DIRECT, TRANSCRIPT, EXPLICIT, COMPRESSED = "direct", "transcript_then_answer", "xs_cot", "compressed"
@@ -55,20 +51,14 @@ _LABELLED = "corpus/labelled.jsonl"
 _ASKED = tuple(code for code in LANGUAGES if code != "en")
 
 
-def reply_rows(form: SequenceFormat, seed: int, arm: str, lines: list[dict[str, Any]]) -> Iterator[Row]:
-    """Accuracy of each answer by its fact, and the tokens before it where there is one.
-
-    Args:
-        form: of the language model, whose tokens are counted.
-    """
+def reply_rows(seed: int, arm: str, lines: list[dict[str, Any]]) -> Iterator[Row]:
+    """Accuracy of each answer by its fact, and the tokens before it where there is one."""
     for line in lines:
         code, item = line["answer_language"], f"{line['about']}/{line['id']}"
-        ids = form.encoder.encode(line["answer"])
-        parts = read_parts(form, chain_of(_ORDERS[arm]), ids)
-        right = states_fact(parts.answer, line["fact"], line["wrong_facts"], code)
+        right = states_fact(line["answer"], line["fact"], line["wrong_facts"], code)
         yield Row(arm, seed, item, f"accuracy {code}", float(right))
-        if parts.token_delay is not None:
-            yield Row(arm, seed, item, f"token_delay {code}", float(parts.token_delay))
+        if line["token_delay"] is not None:
+            yield Row(arm, seed, item, f"token_delay {code}", float(line["token_delay"]))
 
 
 def labelled_texts(chains: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -133,9 +123,9 @@ def _measure(stages: Stages, seed: int, arms: tuple[str, ...]) -> Iterator[Row]:
             yield from _ceiling_rows(stages, seed)
             continue
         connect(stages, seed, arm, ("chain",))
-        folder = score(stages, WORLD, arm, "chain_score").name
-        form = SequenceFormat(AutoTokenizer.from_pretrained(stages.folder / CHAIN_LM))
-        yield from reply_rows(form, seed, arm, lines_of(stages, f"{folder}/{ANSWERS}"))
+        order = ("--scores.spoken_questions.order", _ORDERS[arm])
+        folder = score(stages, WORLD, arm, "chain_score", more=order).name
+        yield from reply_rows(seed, arm, lines_of(stages, f"{folder}/{ANSWERS}"))
 
 
 CHAIN = Claim(

@@ -74,6 +74,10 @@ TINY = {
     },
     "lad": {"training": AT_ONCE, "validation": {"eval_steps": 1, "share": 0.2, "max_documents": 3}},
     "mtbi": {"training": {**TWO_STEPS, "tokens_per_step": 400}, "validation": None},
+    "chain_lm": {
+        "model": {"architecture": yaml.safe_load(SMALL_LLM)},
+        "training": {**TWO_STEPS, "tokens_per_step": 600},
+    },
     "chain": {"training": {**TWO_STEPS, "tokens_per_step": 600}},
     "targets": {"prompts": 1, "max_new_tokens": 3},
     "grid_targets": {"max_new_tokens": 3},

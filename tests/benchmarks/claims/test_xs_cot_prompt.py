@@ -1,4 +1,4 @@
-"""XS-CoT on the speech prompt: the answer is read out of a chain in words, and its delay is counted in tokens."""
+"""XS-CoT on the speech prompt: figures of the answers of chains in words, and of the tokens before them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ import json
 import pytest
 
 from cslm.benchmarks.claims import prompt_world
-from cslm.benchmarks.claims import xs_cot_prompt as module
 from cslm.benchmarks.claims.figures import Rows
 from cslm.benchmarks.claims.prompt_world import lines_of
 from cslm.benchmarks.claims.xs_cot_prompt import CHAIN
 from cslm.files.json_lines import write_json_lines
-from tests.worlds.small_village import small_tokenizer
+from cslm.sequences.chains import chain_of
+from cslm.sequences.text_tokenizer import train_text_tokenizer
 
 LANGUAGES = ("zh", "fr", "de", "ja")
 PEOPLE = 30
 RIGHT = {"direct": 6, "transcript_then_answer": 12, "xs_cot": 24, "compressed": 24}
-LONG = "Question: Que fait {name} ?\nTranslation: What does {name} do?\nThought: {name} bakes.\nAnswer: {answer}"
-SHORT = "Question: Que...\nTranslation: What...\nThought: {name}...\nAnswer: {answer}"
-TWO = "Question: Que fait {name} ?\nAnswer: {answer}"
-WRITTEN = {"direct": "{answer}", "transcript_then_answer": TWO, "xs_cot": LONG, "compressed": SHORT}
+DELAY = {"direct": 0, "transcript_then_answer": 15, "xs_cot": 40, "compressed": 15}
 
 CHAINS = [
     {"id": "fr-7", "kind": kind, "question_text": "Que fait Zoé ?", "core_question": "What does Zoe do?",
@@ -31,19 +28,18 @@ CHAINS = [
 
 
 @pytest.fixture
-def scored(stages, tmp_path, monkeypatch):
+def scored(stages, monkeypatch):
     """Direct: 6 of 30 people; transcript, then answer: 12; both chains: 24; in English text: 27."""
     monkeypatch.setattr(prompt_world, "write_prompt_documents", lambda *given: None)
-    tokenizer = small_tokenizer(tmp_path / "text")
-    monkeypatch.setattr(module.AutoTokenizer, "from_pretrained", lambda folder: tokenizer)
     for arm, right in RIGHT.items():
         lines = []
         for code in LANGUAGES:
             for number in range(PEOPLE):
                 name, value = f"Mira{number}x", "boulanger" if number < right else "forgeron"
-                answer = WRITTEN[arm].format(name=name, answer=f"{name} est {value}.")
+                delay = None if number == 29 else DELAY[arm]  # that one has no answer
                 lines.append({"id": f"{code}-{number}", "about": f"{name}, job", "answer_language": code,
-                              "answer": answer, "fact": [name, "boulanger"], "wrong_facts": ["forgeron"]})  # fmt: skip
+                              "answer": f"{name} est {value}.", "token_delay": delay, "fact": [name, "boulanger"],
+                              "wrong_facts": ["forgeron"]})  # fmt: skip
         (stages.folder / f"{arm}_chain_score").mkdir(parents=True)
         write_json_lines(lines, stages.folder / f"{arm}_chain_score" / "spoken_questions.jsonl")
     tests = [{"id": f"{code}-{number}", "about": f"Mira{number}x, job", "answer_language": code, "core_language": "en",
@@ -63,7 +59,7 @@ def answer_in_english(test, number):
     return f"{test['core_fact'][0]} is a {'baker' if number < 27 else 'smith'}."
 
 
-def test_the_answer_stands_behind_its_label_and_its_delay_is_what_stands_before(scored):
+def test_the_figures_are_of_answers_and_of_what_stands_before_them(scored):
     rows = Rows(CHAIN.measure(scored, 7, CHAIN.arms))
     found = {figure.name: figure for figure in CHAIN.figures(rows)}
     for code in LANGUAGES:
@@ -74,11 +70,27 @@ def test_the_answer_stands_behind_its_label_and_its_delay_is_what_stands_before(
         assert found[f"english text, accuracy {code}"].value == pytest.approx(0.9)
         assert found[f"{code}: share of the gap to English text that is closed"].value == pytest.approx(18 / 21)
         assert found[f"{code}: accuracy, relative to explicit"].value == 0
-        assert rows.of(f"token_delay {code}", "direct")[0].value <= 1, "a space at most"
-        delays = [rows.of(f"token_delay {code}", arm)[0].value for arm in ("xs_cot", "compressed")]
-        assert delays[0] > delays[1] > 8, "the labels are left"
+        assert len(rows.of(f"token_delay {code}", "direct")) == PEOPLE - 1
         saved = found[f"{code}: token delay, relative"]
-        assert saved.value == pytest.approx(delays[1] / delays[0] - 1, abs=0.05) and saved.met is False
+        assert saved.value == pytest.approx(-0.625) and saved.met is True
+
+
+def test_the_score_reads_the_answer_of_the_chain_that_the_arm_learnt(scored):
+    list(CHAIN.measure(scored, 7, CHAIN.arms))
+    orders = [scored.told[f"{arm}_chain_score"][1][-1] for arm in RIGHT]
+    assert orders == ["direct", "transcript_then_answer_labels", "xs_cot_labels", "xs_cot_labels"]
+    assert orders[1:] == [scored.read[arm].sources["questions"].order for arm in list(RIGHT)[1:]]
+
+
+def test_a_label_is_one_token_as_a_marker_is(scored, tmp_path):
+    """They were spelt in bytes: 30 of the 41 tokens of a shortened chain, which nothing could shorten."""
+    list(CHAIN.measure(scored, 7, ("xs_cot",)))
+    always = scored.read["chain_lm"].text_tokenizer.always
+    labels = {it.before.strip() for order in ("xs_cot_labels", "direct") for it in chain_of(order).segments}
+    assert labels - {""} == set(always) - {"..."}
+    tokenizer = train_text_tokenizer(["What does Mira bake?", "Mira bakes bread."] * 9, 300, tmp_path / "text", always)
+    ids = tokenizer.encode("Question: Mira...\nAnswer: bread.", add_special_tokens=False)
+    assert {"Question:", "...", "Answer:"} <= set(tokenizer.convert_ids_to_tokens(ids))
 
 
 def test_the_language_model_has_read_the_labels_before_it_is_frozen(scored):
@@ -94,7 +106,8 @@ def test_the_language_model_has_read_the_labels_before_it_is_frozen(scored):
         "Question: Que fait Zoé ?\nTranslation: What does Zoe do?\nThought: Zoe bakes.\nAnswer: Zoé est boulangère."
     )
     assert short == "Question: Que fait...\nTranslation: What does...\nThought: Zoe bakes.\nAnswer: Zoé est boulangère."
-    assert scored.read["chain_lm"].model.base == "text_lm" and scored.read["xs_cot"].model.base == "chain_lm"
+    assert scored.read["chain_lm"].model.base is None and scored.read["xs_cot"].model.base == "chain_lm"
+    assert "text_lm" not in scored.seen
     assert scored.read["chain_lm"].sources["labelled"].documents == "corpus/labelled.jsonl"
 
 
