@@ -36,6 +36,8 @@ from cslm.sequences.word_groups import check_words
 DIRECT, TRANSCRIPT, EXPLICIT, COMPRESSED = "direct", "transcript_then_answer", "xs_cot", "compressed"
 CHAIN_LM = "chain_lm"
 """folder of its own language model, to which each label is one token, and which has read how a chain is labelled"""
+ALIGNMENT = "alignment"
+"""folder of the connector that writes down what is heard, from which every arm starts"""
 CEILING = "english text"
 """What the language model answers when it is asked in English text."""
 _ORDERS = {
@@ -118,6 +120,7 @@ def _measure(stages: Stages, seed: int, arms: tuple[str, ...]) -> Iterator[Row]:
     if not (stages.folder / _LABELLED).is_file():
         write_json_lines(labelled_texts(lines_of(stages, "corpus/chains.jsonl")), stages.folder / _LABELLED)
     train(stages, seed, WORLD, "pretrain", CHAIN_LM, ("chain_lm",))
+    connect(stages, seed, ALIGNMENT, ("chain",))
     for arm in arms:
         if arm == CEILING:
             yield from _ceiling_rows(stages, seed)

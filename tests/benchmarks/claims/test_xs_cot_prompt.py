@@ -111,9 +111,13 @@ def test_the_language_model_has_read_the_labels_before_it_is_frozen(scored):
     assert scored.read["chain_lm"].sources["labelled"].documents == "corpus/labelled.jsonl"
 
 
-def test_arms_learn_by_lora_from_the_same_documents(scored):
+def test_arms_learn_by_lora_from_the_same_documents_and_the_same_start(scored):
     list(CHAIN.measure(scored, 7, CHAIN.arms))
     arms = [scored.read[arm] for arm in RIGHT]
+    aligned = scored.read["alignment"]
+    assert aligned.start is None and {arm.start for arm in arms} == {aligned.output} == {"alignment"}
+    assert scored.seen.count("alignment") == 1 and scored.seen.index("chain_lm") < scored.seen.index("alignment")
+    assert all((arm.connector, arm.lora) == (aligned.connector, aligned.lora) for arm in arms)
     assert all(arm.lora is not None and arm.sources["questions"].documents == "corpus/chains.jsonl" for arm in arms)
     assert len({arm.training.max_tokens for arm in arms}) == 1
     orders = [arm.sources["questions"].order for arm in arms]
