@@ -103,6 +103,11 @@ def to_int16(waveform: np.ndarray) -> np.ndarray:
     return clipped
 
 
+def loudness(waveform: np.ndarray) -> float:
+    """Root of the mean square of samples, ``(num_samples,)``: tells recordings apart that are as long as each other."""
+    return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))) if len(waveform) else 0.0
+
+
 def resample(waveform: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
     """Change the sample rate (soxr, high quality). ``(num_samples,)`` float32 in and out."""
     if from_hz == to_hz:

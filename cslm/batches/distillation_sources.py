@@ -81,7 +81,8 @@ class DistillationSource(BalancedSource):
         places = np.array([hearing.num_places(length) for length in lengths.tolist()])[where]
         longer = self._places[self._states.column("num_ids")[self._places[:, 0]] > places, 0]
         if len(longer):
-            what = "transcripts of more tokens than their recordings have vectors: left out of input_distillation"
+            what = "transcripts of more tokens than their recordings have vectors, left out of input_distillation"
+            what += f" (of {len(self._places):,})"
             ids = self._states.column("id")
             told.append(Told(what, len(longer), lambda: ids[longer].tolist()))
         unknown = [it for it in self.languages if it not in hearing.languages]

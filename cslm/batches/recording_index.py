@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from cslm.audio.waveform import RESAMPLER, load_waveform
+from cslm.audio.waveform import RESAMPLER, load_waveform, loudness
 from cslm.batches.document_index import IndexFolder
 from cslm.batches.documents import JsonLines
 from cslm.batches.parts import name_hash
@@ -30,8 +31,8 @@ from cslm.errors import UserError
 from cslm.files.atomic_file import folder_aside
 from cslm.files.progress import progress_bar
 
-_FORMAT = 1
-_ARRAYS = ("offsets", "names", "ids", "languages", "speakers", "lengths")
+_FORMAT = 2
+_ARRAYS = ("offsets", "names", "ids", "languages", "speakers", "lengths", "loudness")
 _TEXTS = "texts.json"
 _POLL_SEC = 0.2
 _THREADS = 8
@@ -54,6 +55,8 @@ class RecordingIndex:
     """of each its place among ``speaker_names``"""
     lengths: npt.NDArray[np.int64]
     """samples of each, at the rate of the encoder"""
+    loudness: npt.NDArray[np.float32]
+    """root of the mean square of them; no number where nothing was decoded"""
     language_names: list[str]
     """tags, in the order in which they come"""
     speaker_names: list[str]
@@ -103,25 +106,25 @@ def _read_all(manifest: JsonLines, rate_hz: int, decodes: bool = True) -> Record
     rows = list(_utterances(manifest))
     texts: tuple[dict[str, int], dict[str, int]] = {}, {}
     rejected: list[dict[str, str]] = []
-    columns: list[tuple[int, ...]] = []
+    columns: list[tuple[float, ...]] = []
 
-    def length_of(row: tuple[int, Utterance]) -> int | str:
+    def measured(row: tuple[int, Utterance]) -> tuple[int, float] | str:
         claimed = None if decodes else _claimed_length(str(manifest.path), row[1], rate_hz)
-        return _length(str(manifest.path), row[1], rate_hz) if claimed is None else claimed
+        return _measured(str(manifest.path), row[1], rate_hz) if claimed is None else (claimed, math.nan)
 
     num_threads = min(_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
     with ThreadPoolExecutor(num_threads) as pool:
-        told = progress_bar(pool.map(length_of, rows), len(rows), f"reading {manifest.path.name}")
-        for (offset, utterance), length in zip(rows, told, strict=True):
-            if isinstance(length, str):
-                reason = {"id": utterance.id, "audio": utterance.audio, "reason": length}
+        told = progress_bar(pool.map(measured, rows), len(rows), f"reading {manifest.path.name}")
+        for (offset, utterance), found in zip(rows, told, strict=True):
+            if isinstance(found, str):
+                reason = {"id": utterance.id, "audio": utterance.audio, "reason": found}
                 rejected.append({key: printable(value) for key, value in reason.items()})
                 continue
             name = utterance.document or utterance.group or utterance.id
             said = (utterance.language, utterance.speaker or "")
             codes = [numbers.setdefault(text, len(numbers)) for numbers, text in zip(texts, said, strict=True)]
-            columns.append((offset, name_hash(name), name_hash(utterance.id), *codes, length))
-    types: tuple[Any, ...] = (np.int64, np.uint64, np.uint64, np.int32, np.int32, np.int64)
+            columns.append((offset, name_hash(name), name_hash(utterance.id), *codes, *found))
+    types: tuple[Any, ...] = (np.int64, np.uint64, np.uint64, np.int32, np.int32, np.int64, np.float32)
     arrays = {
         name: np.array([row[place] for row in columns], dtype=kind)
         for place, (name, kind) in enumerate(zip(_ARRAYS, types, strict=True))
@@ -141,12 +144,13 @@ def _utterances(manifest: JsonLines) -> Iterator[tuple[int, Utterance]]:
         yield found.offset, utterance
 
 
-def _length(manifest: str, utterance: Utterance, rate_hz: int) -> int | str:
-    """Samples of a recording, or why it cannot be read."""
+def _measured(manifest: str, utterance: Utterance, rate_hz: int) -> tuple[int, float] | str:
+    """Samples of a recording and their loudness, or why it cannot be read."""
     path = resolve_audio(manifest, utterance)
     try:
         part = utterance.start_sec, utterance.duration_sec
-        return len(load_waveform(path, *part, rate_hz, channel=utterance.channel)[0])
+        waveform, _ = load_waveform(path, *part, rate_hz, channel=utterance.channel)
+        return len(waveform), loudness(waveform)
     except UserError as error:
         return str(error).replace(path, utterance.audio)
 

@@ -42,6 +42,9 @@ from cslm.sequences.sequence_format import SequenceFormat
 from cslm.sequences.tasks import TASKS, Draw, Example
 from cslm.units.sample_store import FRAMES, SampleStore
 
+_SAME_LOUDNESS = 1e-3
+"""relative; resampled on another machine, samples differ in their last digits"""
+
 
 @dataclass(frozen=True)
 class RecordedClip:
@@ -110,24 +113,29 @@ class Recordings:
         if self._frames is not None:
             rows = self.rows_of(self._frames.column("id").tolist())
             self._places[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
-            self._check_lengths(name, self._frames)
+            self._check_heard(name, self._frames)
         self._unstored = self.heard & (self._places < 0) & (self._frames is not None)
         self.heard &= ~self._unstored
 
-    def _check_lengths(self, name: str, frames: SampleStore) -> None:
-        """Make sure that frames are of recordings as long as the manifest's.
+    def _check_heard(self, name: str, frames: SampleStore) -> None:
+        """Make sure that frames are of recordings as long and as loud as the manifest's.
 
         Raises:
             UserError: one is of another, by id.
         """
         stored = np.flatnonzero(self._places >= 0)
         lengths = frames.column("num_samples")[self._places[stored]]
-        others = np.flatnonzero(lengths != self.index.lengths[stored])
-        if len(others):
-            row, length = int(stored[others[0]]), int(lengths[others[0]])
+        others = lengths != self.index.lengths[stored]
+        if "loudness" in frames.columns:
+            before, now = frames.column("loudness")[self._places[stored]], self.index.loudness[stored]
+            others |= ~(np.isnan(now) | np.isclose(before, now, rtol=_SAME_LOUDNESS, atol=1e-6))
+        if others.any():
+            place = int(np.flatnonzero(others)[0])
+            row, length = int(stored[place]), int(lengths[place])
             raise UserError(
-                f"the source {name}: the store {frames.path} has heard {self.read(row).id} with {length:,} samples, "
-                f"and in {self._manifest.path} it has {int(self.index.lengths[row]):,}: make the frames again from it"
+                f"the source {name}: the store {frames.path} has heard another recording as {self.read(row).id} than "
+                f"{self._manifest.path} names now ({length:,} samples, and {int(self.index.lengths[row]):,}, "
+                "or of another loudness): make the frames again"
             )
 
     def read(self, row: int) -> Heard:
@@ -186,7 +194,7 @@ def _open_frames(name: str, config: SourceConfig, hearing: Hearing) -> SampleSto
     """
     store = SampleStore.open(str(config.frames), FRAMES)
     wanted = {ENCODER: hearing.hashes[ENCODER]} if ENCODER in hearing.hashes else {}
-    store.check_made_with(wanted, f"the source {name}")
+    store.check_made_with(wanted, f"the source {name} with its settings and long_audio")
     return store
 
 

@@ -14,7 +14,7 @@ import soundfile
 import torch
 import transformers
 from numpy.typing import NDArray
-from transformers import AutoProcessor, PreTrainedModel
+from transformers import AutoProcessor, PretrainedConfig, PreTrainedModel
 
 from cslm.audio.clip import Clip
 from cslm.audio.waveform import resample
@@ -27,6 +27,7 @@ from cslm.generation.decoding import DecodingConfig
 from cslm.generation.prompt_model import SpeechPromptModel
 from cslm.model.frozen_llm import FrozenLLM
 from cslm.model.loading import load_whole
+from cslm.model.speech_prompt.prompt_checkpoint import SECTION
 
 _DEFAULT_RATE_HZ = 16_000
 
@@ -83,9 +84,8 @@ class OwnAudioModel:
                 conversations.append([{"role": "user", "content": [it for it in parts if it.get("text", True)]}])
             inputs = self.model.processor.apply_chat_template(conversations)
             languages = [one.language for one in batch]
-            most = self.model.room(inputs["input_ids"], decoding.max_new_tokens)
-            ids = self.model.generate(**inputs, languages=languages, max_new_tokens=most, do_sample=False)
-            answers += self.model.processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :])
+            written = self.model.replies(inputs, decoding.max_new_tokens, languages, do_sample=False)
+            answers += self.model.processor.batch_decode(written)
         return [answer.strip() for answer in answers]
 
     def _check_languages(self, asked: Sequence[AskedAloud]) -> None:
@@ -120,6 +120,7 @@ class TransformersAudioModel:
                 "that generates: give the name of a class, as Qwen2AudioForConditionalGeneration"
             )
         self._config, self._place = config, place
+        _check_kind(found, place, config)
         runtime = make_runtime(device, BATCH_SEC)
         try:
             self._processor: Any = AutoProcessor.from_pretrained(place, revision=config.revision)
@@ -194,6 +195,24 @@ class TransformersAudioModel:
         file = io.BytesIO()
         soundfile.write(file, waveform, self._rate_hz, format="WAV")
         return {"base64": base64.b64encode(file.getvalue()).decode("ascii")}
+
+
+def _check_kind(found: Any, place: str | os.PathLike[str], config: AudioModelConfig) -> None:
+    """Make sure that a model is of a class before it is built: of another, all weights would be drawn, however many.
+
+    Raises:
+        UserError: it is of another kind, or its configuration cannot be read.
+    """
+    try:
+        content, _ = PretrainedConfig.get_config_dict(place, revision=config.revision)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the audio model {place} cannot be opened: {first_line(error)}") from None
+    kind, wanted = content.get("model_type"), found.config_class.model_type
+    if not content:
+        raise UserError(f"the audio model {place} cannot be opened: it has no config.json")
+    if kind != wanted:
+        told = "is a checkpoint of train-prompt: leave audio_model out" if SECTION in content else f"is of type {kind}"
+        raise UserError(f"audio_model.class_name {config.class_name} opens models of type {wanted}, and {place} {told}")
 
 
 def _check_greedy(decoding: DecodingConfig) -> None:

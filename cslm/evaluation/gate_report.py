@@ -88,7 +88,7 @@ def gate_report(config: GateReportConfig) -> dict[str, Any]:
     encoder = prompt.encoder
     if gate is None or encoder is None:
         raise UserError(f"{config.model} has no gate that hears: train one with connector.query_bank.gate")
-    spoken = list(_spoken(config, encoder.sample_rate_hz))
+    spoken = list(_spoken(config, encoder.sample_rate_hz, settings.languages))
     heard: list[str] = []
     for start in progress_bar(range(0, len(spoken), _BATCH), -(-len(spoken) // _BATCH), "listening"):
         batch = [one.samples for one in spoken[start : start + _BATCH]]
@@ -105,23 +105,30 @@ def gate_report(config: GateReportConfig) -> dict[str, Any]:
     return report
 
 
-def _spoken(config: GateReportConfig, rate_hz: int) -> Iterator[_Spoken]:
-    """The recordings of each language, and pairs of them."""
+def _spoken(config: GateReportConfig, rate_hz: int, known: Sequence[str]) -> Iterator[_Spoken]:
+    """The recordings of each language, and pairs of them in two languages of which one at least is ``known``."""
     by_language: dict[str, list[tuple[str, Utterance]]] = {}
     for manifest in config.manifests:
         for utterance in read_manifest(manifest):
             by_language.setdefault(utterance.language, []).append((resolve_audio(manifest, utterance), utterance))
+    if not by_language:
+        raise UserError(f"manifests: there is no recording in {config.manifests}: name others")
     kept: dict[str, list[npt.NDArray[np.float32]]] = {}
     for language, rows in sorted(by_language.items()):
         places = np.unique(np.linspace(0, len(rows) - 1, config.max_items).round().astype(np.int64))
         chosen = [rows[place] for place in places.tolist()]
         kept[language] = [_samples(path, utterance, rate_hz) for path, utterance in chosen]
         yield from (_Spoken(samples, language) for samples in kept[language])
-    if config.switched and len(kept) < 2:
-        raise UserError(f"switched is {config.switched}, and the manifests have one language: give another beside it")
     generator, names = np.random.default_rng(config.seed), sorted(kept)
+    if config.switched and (len(names) < 2 or not set(names) & set(known)):
+        raise UserError(
+            f"switched is {config.switched}, and the manifests have no two languages of which the gate knows one: give "
+            "others beside them"
+        )
     for _ in range(config.switched):
-        first, second = (names[index] for index in generator.choice(len(names), 2, replace=False).tolist())
+        first = second = ""
+        while not {first, second} & set(known):  # of two that it does not know it could name neither
+            first, second = (names[index] for index in generator.choice(len(names), 2, replace=False).tolist())
         parts = [kept[name][int(generator.integers(len(kept[name])))] for name in (first, second)]
         yield _Spoken(np.concatenate(parts), f"{first}+{second}")
 

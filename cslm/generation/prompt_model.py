@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 from cslm.batches.packed_row import Clips
 from cslm.corpora.languages import language_tag
@@ -173,13 +174,27 @@ class SpeechPromptModel(nn.Module):
         found: Tensor = llm.generate(inputs_embeds=embeddings, attention_mask=mask, **options)
         return torch.cat((input_ids.to(found.device), found), dim=1)
 
-    def room(self, input_ids: Tensor, wanted: int) -> int:
-        """How many tokens may follow prompts (batch, time): ``wanted``, or what the model's context has room for.
+    def replies(
+        self, inputs: Mapping[str, Tensor], wanted: int, languages: Sequence[str] | None = None, **options: Any
+    ) -> list[list[int]]:
+        """The reply to each prompt, whatever shares its batch: ``wanted`` ids at most, or the rest of the context.
+
+        Args:
+            inputs: as the processor makes them.
+            languages: see :meth:`generate`.
+            options: as of :meth:`generate`, but for lengths.
 
         Raises:
-            UserError: the longest prompt fills it.
+            UserError: a prompt fills the context.
         """
-        return within_context(self.prompt.llm, wanted, input_ids.shape[1])
+        lengths = inputs["attention_mask"].sum(dim=1).tolist()
+        rooms = [within_context(self.prompt.llm, wanted, int(length)) for length in lengths]
+        criteria = StoppingCriteriaList([_EndOfRoom(rooms)])
+        ids = self.generate(
+            **inputs, languages=languages, max_new_tokens=max(rooms), stopping_criteria=criteria, **options
+        )
+        written = ids[:, inputs["input_ids"].shape[1] :].tolist()
+        return [row[:room] for row, room in zip(written, rooms, strict=True)]
 
     def respond(
         self,
@@ -215,6 +230,9 @@ class SpeechPromptModel(nn.Module):
         """:meth:`respond` to several recordings in one language, ``decoding.batch_size`` together."""
         if question_language is not None and not self.prompt.connector.is_told_languages:
             raise UserError("question_language is given, and this connector does not read it: leave it out")
+        known = self.processor.hearing.languages
+        if question_language is not None and language_tag(question_language) not in known:
+            raise UserError(f"question_language is {question_language}: this model knows {', '.join(known)}")
         settings = decoding or DecodingConfig()
         replies: list[WrittenReply] = []
         for start in range(0, len(audios), settings.batch_size):
@@ -226,9 +244,8 @@ class SpeechPromptModel(nn.Module):
             with torch.random.fork_rng():
                 if settings.draws:
                     torch.manual_seed(int(torch.randint(1 << 31, (), generator=generator)))
-                most = self.room(inputs["input_ids"], settings.max_new_tokens)
-                ids = self.generate(**inputs, languages=languages, **_options(settings, most))
-            replies += [self._reply(row) for row in ids[:, inputs["input_ids"].shape[1] :].tolist()]
+                written = self.replies(inputs, settings.max_new_tokens, languages, **_options(settings))
+            replies += [self._reply(row) for row in written]
         return replies
 
     def _reply(self, ids: list[int]) -> WrittenReply:
@@ -300,8 +317,19 @@ def _clips(values: Tensor, mask: Tensor | None, device: torch.device, languages:
     return Clips(values.to(device), lengths.to(device), places, spoken, numbers, torch.zeros_like(numbers))
 
 
-def _options(settings: DecodingConfig, most: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"max_new_tokens": most, "do_sample": settings.draws}
+class _EndOfRoom(StoppingCriteria):
+    """Ends each reply where the context of its own prompt does."""
+
+    def __init__(self, rooms: Sequence[int]) -> None:
+        self._rooms = torch.tensor(rooms)
+
+    def __call__(self, input_ids: Any, scores: Any, **others: Any) -> Any:
+        """(batch,) whether so many tokens are written."""
+        return (self._rooms <= input_ids.shape[1]).to(input_ids.device)
+
+
+def _options(settings: DecodingConfig) -> dict[str, Any]:
+    found: dict[str, Any] = {"do_sample": settings.draws}
     if settings.draws:
         found |= {"temperature": settings.temperature, "top_p": settings.top_p}
     return found

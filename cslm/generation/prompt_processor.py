@@ -75,7 +75,9 @@ class SpeechPromptProcessor:
         Raises:
             UserError: a message without a known role or content, or a recording that cannot be heard.
         """
-        several = bool(conversation) and not isinstance(conversation[0], Mapping)
+        if not conversation or not conversation[0]:
+            raise UserError("conversation holds no message: give one, or a list of conversations with messages")
+        several = not isinstance(conversation[0], Mapping)
         given: Any = conversation if several else [conversation]
         documents = [self.document(one, add_generation_prompt, language, sampling_rate) for one in given]
         longest = max(len(document) for document in documents)

@@ -121,6 +121,15 @@ def check_holds_model(folder: Path) -> None:
     raise UserError(f"{folder}: no config.json, so it is no finished checkpoint: give the folder of one")
 
 
+_VERBS = {
+    "voices": "train-decoder",
+    "recognizer": "train-recognizer",
+    "connector": "train-prompt",
+    "decoder": "finetune",
+}
+"""by a key that the runs of others do not have"""
+
+
 def _verb_of(run: Path) -> str:
     """Which command made the configuration of a run."""
     try:
@@ -128,7 +137,7 @@ def _verb_of(run: Path) -> str:
     except (yaml.YAMLError, UnicodeDecodeError):
         found = None
     keys = found if isinstance(found, dict) else {}
-    return "train-decoder" if "voices" in keys else "finetune" if "decoder" in keys else "pretrain"
+    return next((verb for key, verb in _VERBS.items() if key in keys), "pretrain")
 
 
 def read_speech_section(folder: str | os.PathLike[str]) -> dict[str, Any] | None:

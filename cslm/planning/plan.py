@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from cslm.batches.source_config import WHOLE
+from cslm.batches.parts import Part
 from cslm.batches.sources import Source
 from cslm.codecs.card import load_card
 from cslm.configuration import parse_configuration
@@ -152,7 +152,8 @@ def _open_parts(config: PlanConfig) -> _Parts:
     def open_source(name: str) -> Source:
         assert form is not None
         wanted, length = {name: config.sources[name]}, config.training.max_length
-        return open_run_sources(wanted, paths, form, speech, WHOLE, max_length=length)[name]
+        part = Part(config.validation.share if config.validation else 0.0)
+        return open_run_sources(wanted, paths, form, speech, part, max_length=length)[name]
 
     sources = plan_sources(config.sources, config.training, open_source if form is not None else None, caps=config.caps)
     missing = [source for source in sources if source.missing is not None]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from cslm.batches.source_config import WHOLE
+from cslm.batches.parts import Part
 from cslm.batches.sources import Source
 from cslm.batches.weights import is_never_drawn
 from cslm.configuration import parse_configuration
@@ -128,10 +128,16 @@ def _open_data(config: PlanPromptConfig, paths: RunPaths, shape: PromptShape, no
     def open_source(name: str) -> Source:
         assert form is not None
         wanted, length = {name: config.sources[name]}, config.training.max_length
-        return open_run_sources(wanted, paths, form, None, WHOLE, max_length=length)[name]
+        part = Part(config.validation.share if config.validation else 0.0)
+        return open_run_sources(wanted, paths, form, None, part, max_length=length)[name]
 
     sources = plan_sources(config.sources, config.training, open_source if form is not None else None, config.caps)
     notes += [f"{source.name}: {source.missing}" for source in sources if source.missing is not None]
+    if any(source.missing is not None for source in sources):
+        notes.append(
+            "hours and activations are too low: of what is missing, encoder and connector are not counted, and each "
+            f"document is taken as one of {config.training.max_length:,} tokens with one recording; short ones are more"
+        )
     told = [f"the source {source.name}: {line}" for source in sources for line in source.told]
     samples = [ClipSample(0, 0, {}, (), ()) if form is None else clip_sample(it, form.hearing) for it in sources]
     return _Data(sources, samples, form, told)

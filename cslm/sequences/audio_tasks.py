@@ -80,9 +80,14 @@ def around_audio(instruction: str | None) -> tuple[str, str]:
     """The texts before and behind a recording: an instruction may say where it stands by :data:`AUDIO`.
 
     One that does not stands before it, on a line of its own.
+
+    Raises:
+        UserError: it says so twice.
     """
     if not instruction:
         return "", ""
+    if instruction.count(AUDIO) > 1:
+        raise UserError(f"the instruction {instruction!r} holds {AUDIO} {instruction.count(AUDIO)} times: once at most")
     if AUDIO in instruction:
         before, _, after = instruction.partition(AUDIO)
         return before, after

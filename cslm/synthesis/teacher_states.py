@@ -51,7 +51,7 @@ class TeacherStates:
         for utterance in job.samples:
             prompt = transcript_prompt(self._llm.form, utterance.text, language_tag(utterance.language))
             ids = transcript_ids(prompt)
-            reason = self._unusable(len(prompt), len(ids))
+            reason = self._unusable(len(prompt), len(ids) if utterance.text.strip() else 0)
             if reason is None:
                 prompts.append(_Prompt(utterance, prompt.ids, len(ids)))
             else:

@@ -56,7 +56,8 @@ class LossMeter:
         """``loss``, and ``groups``, ``accuracy`` and ``counts`` by name, over all processes; starts a new window.
 
         The loss is the objective's weighted sum by all that the groups count: of one term its mean. Where the terms are
-        reported as means of their own, these are ``terms``, and the loss is their sum by their weights.
+        reported as means of their own, these are ``terms``, and the loss is their sum by their weights; a term that
+        nothing was counted for is left out: it is not 0.
         Every process calls this together.
         """
         assert self._sums is not None, "no step since the last result"
@@ -70,8 +71,9 @@ class LossMeter:
         loss, terms = float(values[num_reported]) / max(1.0, math.fsum(counts)), {}
         if self._weights:
             of_terms = values[num_reported + 1 :].view(2, len(self._weights)).T.tolist()
-            terms = {name: total / max(1, count) for name, (total, count) in zip(self._weights, of_terms, strict=True)}
-            loss = math.fsum(weight * terms[name] for name, weight in self._weights.items())
+            pairs = zip(self._weights, of_terms, strict=True)
+            terms = {name: total / count for name, (total, count) in pairs if count > 0}
+            loss = math.fsum(self._weights[name] * mean for name, mean in terms.items())
         return {
             "loss": loss,
             "terms": terms,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from cslm.encoders.encoder_config import EncoderConfig, LongAudioConfig
 from cslm.errors import UserError
@@ -30,6 +31,13 @@ class TrainPromptConfig(RunConfig):
     """recordings that are longer than the encoder takes at once"""
     languages: list[str] = field(default_factory=list)
     """tags of the languages that a connector with a gate tells apart"""
+    MAY_MOVE: ClassVar[tuple[str, ...]] = (
+        "model.base", "model.revision", "start", "connector.query_bank.whisper", "connector.query_bank.revision",
+        "encoder.whisper.model", "encoder.whisper.revision", "encoder.ssl.model", "encoder.ssl.revision",
+        "encoder.fairseq2.checkpoint",
+    )  # fmt: skip
+    """keys that may differ when a run is resumed: frozen parts are known by their hashes, wherever they lie now; the
+    others are read by a run that begins"""
     start: str | None = None
     """folder of a run of train-prompt whose connector, and LoRA, this one starts from; null begins anew"""
 

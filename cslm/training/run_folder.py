@@ -91,7 +91,8 @@ def settings_that_differ(output: Path, config: Any) -> str | None:
     if not isinstance(written, dict) or not {"output", "training"} <= written.keys():
         raise UserError(f"{path} is no configuration of a run: give another output folder")
     wanted = _flat(to_plain(config))
-    may_change = (*MAY_CHANGE, _AFTER_SCHEDULE) if _schedule_is_over(output, found) else MAY_CHANGE
+    may_change = (*MAY_CHANGE, *getattr(config, "MAY_MOVE", ()))
+    may_change += (_AFTER_SCHEDULE,) if _schedule_is_over(output, found) else ()
     for key in sorted(found.keys() | wanted.keys()):
         if found.get(key) != wanted.get(key) and not (key in may_change or key.endswith(_MAY_CHANGE_IN_SOURCES)):
             return f"{key} is {found.get(key)!r} there and {wanted.get(key)!r} here"

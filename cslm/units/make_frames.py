@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from cslm.audio.waveform import load_waveform
+from cslm.audio.waveform import load_waveform, loudness
 from cslm.codecs.encoder_hash import ENCODER, encoder_hash
 from cslm.configuration import parse_configuration, to_plain
 from cslm.corpora.given_manifests import corpus_digest, with_manifests
@@ -89,6 +89,7 @@ class Frames:
             {
                 "id": pa.array([utterance.id for utterance in heard], pa.string()),
                 "num_samples": pa.array([len(one) for one in waveforms], pa.int64()),
+                "loudness": pa.array([loudness(one) for one in waveforms], pa.float32()),
                 "num_frames": pa.array([len(row) for row in rows], pa.int64()),
                 "frames": pa.array([row.ravel() for row in rows], pa.list_(_DTYPES[self._dtype])),
             }

@@ -123,6 +123,11 @@ class SampleStore:
         return self.header.num_rows
 
     @property
+    def columns(self) -> list[str]:
+        """What each row has."""
+        return list(self._reader.schema.names)
+
+    @property
     def digest(self) -> str:
         """Says which rows these are."""
         return _digest(self.header)

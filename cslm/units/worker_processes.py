@@ -10,11 +10,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 import torch
 
 from cslm.encoders.runtime import BATCH_SEC, make_runtime
+from cslm.errors import UserError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -43,6 +45,11 @@ def in_processes(
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise UserError(
+                "a process of the work was killed from outside, for want of memory perhaps: it goes on from "
+                "there when it is started again; with fewer workers, perhaps"
+            ) from None
         finally:
             for future in waiting:
                 future.cancel()

@@ -59,6 +59,26 @@ def test_a_report_of_a_checkpoint(world, capsys):
         main([str(world / "plain"), *options])
 
 
+def test_a_report_on_nothing_was_written(world):
+    (world / "empty.jsonl").write_text("")
+    for manifests in ([str(world / "empty.jsonl")], []):
+        with pytest.raises(UserError, match="there is no recording in"):
+            main([str(world / "lad"), "--manifests", json.dumps(manifests), "--output", str(world / "nothing.json")])
+    assert not (world / "nothing.json").exists()
+
+
+def test_switched_speech_of_two_unknown_languages_counted_as_wrong(world):
+    others = [Utterance(f"y{it.id}", it.audio, it.text, "ja") for it in read_manifest(world / "manifest.jsonl")]
+    write_manifest(others[:3], world / "japanese.jsonl")
+    given = ["--output", str(world / "gate.json"), "--switched", "40", "--device", "cpu"]
+    unknown = [str(world / name) for name in ("unseen.jsonl", "japanese.jsonl")]
+    main([str(world / "lad"), "--manifests", json.dumps([str(world / "manifest.jsonl"), *unknown]), *given])
+    pairs = {name for name in json.loads((world / "gate.json").read_text())["confusion"] if "+" in name}
+    assert pairs and not pairs & {"fr+ja", "ja+fr"}
+    with pytest.raises(UserError, match="no two languages of which the gate knows one"):
+        main([str(world / "lad"), "--manifests", json.dumps(unknown), *given])
+
+
 def test_the_table_by_hand():
     spoken = [_Spoken(np.zeros(int(sec * 10)), language) for sec, language in
               ((0.5, "en"), (1.0, "en"), (3.0, "de"), (9.0, "de"), (2.0, "fr"), (2.0, "de+en"))]  # fmt: skip

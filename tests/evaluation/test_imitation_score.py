@@ -137,6 +137,13 @@ def test_a_model_of_transformers_is_scored_by_its_class_name(world):
     assert all({"exact", "cascade_exact"} <= scores.keys() and "divergence" not in scores for scores in cells.values())
 
 
+def test_a_folder_of_another_kind_was_built_from_random_weights(world):
+    model = {"audio_model": {"class_name": "Qwen2AudioForConditionalGeneration"}}
+    for folder, told in (("prompt", "is a checkpoint of train-prompt: leave audio_model out"), ("llm", "is of type")):
+        with pytest.raises(UserError, match=f"opens models of type qwen2_audio, and .* {told}"):
+            score(world, world / folder, "theirs", {"imitation": settings(llm=str(world / "llm"))}, **model)
+
+
 def test_what_cannot_be_scored_is_refused_at_once(world):
     with pytest.raises(UserError, match=r"scores.asr needs a model with units"):
         score(world, world / "prompt", "refused", {"asr": {"sets": {"test": "manifest.jsonl"}}})

@@ -213,12 +213,10 @@ def test_a_language_that_is_given_and_not_read_is_refused(model):
 
 
 def test_a_language_that_is_not_known_is_refused_where_it_is_wanted(told):
-    for ask in (
-        lambda: told.respond(CLIPS[0], None, SHORT),
-        lambda: told.respond(CLIPS[0], None, SHORT, question_language="fr"),
-    ):
-        with pytest.raises(UserError, match="wants to be told the language of each clip, one of de, en"):
-            ask()
+    with pytest.raises(UserError, match="wants to be told the language of each clip, one of de, en"):
+        told.respond(CLIPS[0], None, SHORT)
+    with pytest.raises(UserError, match="question_language is fr: this model knows de, en"):
+        told.respond(CLIPS[0], None, SHORT, question_language="fr")
     with pytest.raises(UserError, match="knows de, en; there are recordings in fr: leave them out"):
         OwnAudioModel(told).answer([AskedAloud(CLIPS[0], "fr")], SHORT)
     inputs = told.processor.apply_chat_template(told.processor.request(CLIPS[0]))
@@ -243,9 +241,21 @@ def test_a_reply_ends_where_the_context_does(model):
     reply = model.respond(CLIPS[0], "Answer.", DecodingConfig(max_new_tokens=context))
     asked = model.processor.apply_chat_template(model.processor.request(CLIPS[0], "Answer."))["input_ids"].shape[1]
     assert reply.is_whole or len(reply.ids) == context - asked
-    assert model.room(torch.zeros(1, context - 3), 9) == 3
+    full = {"input_ids": torch.zeros(1, context), "attention_mask": torch.ones(1, context)}
     with pytest.raises(UserError, match=f"a prompt of {context} tokens fills the model's context of {context}"):
-        model.room(torch.zeros(1, context), 9)
+        model.replies(full, 9)
+
+
+def test_a_long_neighbour_in_the_batch_cut_a_reply_short(model, monkeypatch):
+    """All of a batch ended where the context of the longest prompt did."""
+    monkeypatch.setattr(model.prompt.llm.generation_config, "eos_token_id", 10_000)  # nothing ends a reply by itself
+    context = model.prompt.llm.config.max_position_embeddings
+    long = "Answer. " * ((context - 40) // 9)
+    requests = [model.processor.request(CLIPS[0], words) for words in ("Answer.", long)]
+    alone = [model.replies(model.processor.apply_chat_template(one), context, do_sample=False)[0] for one in requests]
+    together = model.replies(model.processor.apply_chat_template(requests), context, do_sample=False)
+    assert together == alone
+    assert len(alone[1]) < len(alone[0]) < context
 
 
 @pytest.mark.parametrize(
@@ -334,6 +344,36 @@ def test_a_start_of_other_languages_or_another_connector_is_told_as_that(root, t
         start_from(parts, turned, told_folder)
     with pytest.raises(UserError, match="has the connector stacked, and this run query_bank: give the same one"):
         start_from(parts, settings, root / "prompt")
+
+
+def test_a_start_of_another_size_blamed_the_file_that_was_sound(root):
+    parts, settings = open_prompt(root / "prompt", Runtime())
+    with torch.no_grad():
+        name, parameter = next(iter(parts.prompt.connector.named_parameters()))
+        parameter.data = torch.zeros(3)
+    with pytest.raises(
+        UserError, match=rf"start: connector.{name} is of the size .* and of the size \(3,\) in this run"
+    ):
+        start_from(parts, settings, root / "prompt")
+
+
+@pytest.mark.parametrize("part", ["llm", "encoder"])
+def test_a_merged_folder_without_a_part_was_looked_for_elsewhere(root, tmp_path, part):
+    merge(MergeConfig(str(root / "prompt"), str(tmp_path / "whole")))
+    shutil.rmtree(tmp_path / "whole" / part)
+    with pytest.raises(UserError, match=f"whole is not whole: {part} is missing in it; copy it again"):
+        CSLMForCausalLM.from_pretrained(tmp_path / "whole")
+
+
+def test_no_message_at_all_was_an_index_error(model):
+    for nothing in ([], [[]]):
+        with pytest.raises(UserError, match="conversation holds no message"):
+            model.processor.apply_chat_template(nothing)
+
+
+def test_an_instruction_has_one_place_for_the_recording(model):
+    with pytest.raises(UserError, match=r"holds \{audio\} 2 times"):
+        model.respond(CLIPS[0], "{audio} and {audio}", SHORT)
 
 
 def test_a_whole_folder_below_a_file_was_a_traceback(root, tmp_path):

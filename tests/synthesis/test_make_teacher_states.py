@@ -85,6 +85,14 @@ def test_what_has_no_transcript_is_listed(whole):
     assert set(store.header.making.made_with) == {"language model", "template"}
 
 
+def test_a_transcript_of_blanks_was_taught(llm, tmp_path):
+    said = [SENTENCES[0], "   "]
+    write_manifest((Utterance(f"u{i}", f"{i}.wav", text, "en") for i, text in enumerate(said)), tmp_path / "m.jsonl")
+    make_teacher_states(config(llm, tmp_path / "m.jsonl", tmp_path / "states"))
+    (rejected,) = (tmp_path / "states" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(rejected) == {"id": "u1", "reason": "it has no transcript"}
+
+
 def test_two_processes_and_a_killed_run_give_the_same_bytes(llm, manifest, whole, tmp_path):
     make_teacher_states(config(llm, manifest, tmp_path / "two", num_workers=2))
     assert contents(tmp_path / "two") == contents(whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -200,6 +201,26 @@ def test_another_language_model_does_not_go_on_with_a_run(world, tmp_path):
     finally:
         (world / "llm").rename(world / "other")
         (world / "kept").rename(world / "llm")
+
+
+def test_a_run_whose_parts_have_moved_was_told_to_be_deleted(world, tmp_path):
+    whole = run(world, "unmoved", max_tokens=960)
+    run(world, "moved", max_tokens=960, max_steps=2)
+    for name in ("llm", "whisper"):
+        shutil.copytree(world / name, tmp_path / name)
+    elsewhere = {
+        "model": {"base": str(tmp_path / "llm")},
+        "encoder": {"whisper": {"model": str(tmp_path / "whisper")}},
+    }
+    resumed = run(world, "moved", max_tokens=960, changes=elsewhere)
+    assert losses(resumed) == losses(whole)
+
+
+def test_an_unfinished_run_is_finished_by_its_own_command(world):
+    folder = run(world, "unfinished", max_tokens=960, max_steps=2)
+    (folder / "config.json").unlink()
+    with pytest.raises(UserError, match="finish it with `cslm train-prompt --config"):
+        CSLMForCausalLM.from_pretrained(folder)
 
 
 def test_what_makes_no_sense_is_refused(world):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
+from cslm.audio.waveform import load_waveform, save_waveform
 from cslm.batches.packed_row import packed_row
 from cslm.batches.sources import SourceConfig, open_sources
 from cslm.cli import dispatch
@@ -80,8 +82,22 @@ def test_frames_of_another_recording_of_the_same_name_were_learnt_from(root, tmp
     parts, _ = open_prompt(root / "prompt", Runtime())
     form = SequenceFormat(parts.tokenizer).hearing_by(parts.hearing)
     config = SourceConfig("audio_asr", 1, manifest=str(tmp_path / "manifest.jsonl"), frames=str(root / "frames"))
-    with pytest.raises(UserError, match=r"frames has heard u\d+ with [\d,]+ samples, and in .* it has [\d,]+: make"):
+    with pytest.raises(UserError, match=r"frames has heard another recording as u\d+ than .* names now"):
         open_sources({"a": config}, form)
+
+
+def test_frames_of_another_recording_of_the_same_length_were_learnt_from(root, tmp_path):
+    lines = [json.loads(line) for line in (root / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
+    waveform, rate_hz = load_waveform(str(root / lines[0]["audio"]))
+    save_waveform(tmp_path / "other.wav", waveform[::-1] * 0.9, rate_hz)
+    parts, _ = open_prompt(root / "prompt", Runtime())
+    form = SequenceFormat(parts.tokenizer).hearing_by(parts.hearing)
+    for audio, is_same in ((root / lines[0]["audio"], True), (tmp_path / "other.wav", False)):
+        (tmp_path / "manifest.jsonl").write_text(json.dumps({**lines[0], "audio": str(audio)}) + "\n")
+        config = SourceConfig("audio_asr", 1, manifest=str(tmp_path / "manifest.jsonl"), frames=str(root / "frames"))
+        refused = pytest.raises(UserError, match="another recording as u0 .*or of another loudness")
+        with nullcontext() if is_same else refused:
+            open_sources({"a": config}, form)
 
 
 def test_the_same_recordings_are_the_same_bytes(root):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cslm.configuration import parse_configuration
 from cslm.errors import UserError
+from cslm.model.local_folder import local_folder
 from cslm.model.speech_prompt.prompt_checkpoint import holds_prompt, merge_prompt
 
 
@@ -30,7 +31,7 @@ def merge(config: MergeConfig) -> None:
     Raises:
         UserError: no checkpoint of a speech prompt, an output that is there, or frozen parts that are others.
     """
-    folder = Path(config.checkpoint)
+    folder = local_folder(config.checkpoint)
     if not holds_prompt(folder):
         raise UserError(f"{folder} is no checkpoint of train-prompt: what other runs write is whole already")
     merge_prompt(folder, Path(config.output), config.llm, config.encoder)

@@ -163,6 +163,16 @@ def start_from(parts: PromptParts, settings: PromptSettings, folder: Path) -> No
         )
     places = {LANGUAGE_MODEL: settings.llm, ENCODER: source_of(settings.encoder)[0]}
     check_frozen(hashes, parts.hashes, places, str(folder))
+    sizes = {name: tuple(tensor.shape) for name, tensor in load_file(folder / WEIGHTS_FILE).items()}
+    state = parts.prompt.state_dict()
+    for name in trained_names(parts.prompt):
+        own = tuple(state[name].shape)
+        if sizes.get(name) != own:
+            found = f"of the size {sizes[name]}" if name in sizes else "missing"
+            raise UserError(
+                f"start: {name} is {found} in {folder} and of the size {own} in this run: give connector and lora the "
+                f"settings of {folder / SETTINGS_FILE}"
+            )
     _load_trained(parts.prompt, folder)
 
 
@@ -190,8 +200,8 @@ def merge_prompt(folder: Path, output: Path, llm: str | None = None, encoder: st
         else:
             inside = ENCODER_FOLDER
             _copy(local_folder(source, revision), aside / ENCODER_FOLDER)
-        encoder = with_source(settings.encoder, str(aside / inside))
-        whole = dataclasses.replace(settings, llm=str(aside / LLM_FOLDER), revision=None, encoder=encoder)
+        moved = with_source(settings.encoder, str(aside / inside))
+        whole = dataclasses.replace(settings, llm=str(aside / LLM_FOLDER), revision=None, encoder=moved)
         weights = {name: parts.prompt.state_dict()[name] for name in trained_names(parts.prompt)}
         save_prompt(whole, parts.tokenizer, parts.hashes, weights, aside)
 
@@ -229,6 +239,8 @@ def _there(name: str, folder: Path) -> str:
     """
     if (folder / name).exists():
         return str(folder / name)
+    if Path(name).parts[0] in (LLM_FOLDER, ENCODER_FOLDER):  # as merge writes them
+        raise UserError(f"{folder} is not whole: {name} is missing in it; copy it again")
     if name.startswith((".", os.sep)):
         raise UserError(
             f"{folder} was trained before {os.path.abspath(folder / name)}, and there is nothing now: put it back, or "
