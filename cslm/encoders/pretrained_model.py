@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModel
 
 from cslm.encoders.runtime import META
 from cslm.errors import UserError, first_line
+from cslm.files.looked_for import looked_for
 from cslm.files.progress import without_progress_bar
 
 
@@ -29,7 +30,9 @@ def pretrained_config(source: str, revision: str | None, model_types: Collection
     try:
         config = AutoConfig.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
-        raise UserError(f"{where}: the model {source} cannot be read: {first_line(error)}") from None
+        raise UserError(
+            f"{where}: the model {source} cannot be read: {first_line(error)}{looked_for(source)}"
+        ) from None
     if config.model_type not in model_types:
         known = ", ".join(model_types)
         raise UserError(f"{where}: {source} is a model of type {config.model_type}; this family reads {known}")
@@ -58,7 +61,9 @@ def pretrained_model(source: str, revision: str | None, where: str, device: str 
                 source, revision=revision, dtype=torch.float32, output_loading_info=True
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{where}: the weights of {source} cannot be read: {first_line(error)}") from None
+        raise UserError(
+            f"{where}: the weights of {source} cannot be read: {first_line(error)}{looked_for(source)}"
+        ) from None
     return model.eval().requires_grad_(False), set(report["missing_keys"])
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from cslm.errors import UserError, first_line
+from cslm.files.looked_for import looked_for
 from cslm.model.loading import load_whole
 from cslm.sequences.sequence_format import SequenceFormat
 
@@ -64,7 +65,9 @@ def open_frozen_llm(
     except UserError:
         raise
     except (OSError, ValueError, RuntimeError, AssertionError) as error:
-        raise UserError(f"the language model {place} cannot be opened: {first_line(error)}") from None
+        raise UserError(
+            f"the language model {place} cannot be opened: {first_line(error)}{looked_for(place)}"
+        ) from None
     form = SequenceFormat(tokenizer)
     hashes = {LANGUAGE_MODEL: weights_hash(model), TEMPLATE: template_hash(form)}
     wanted = model.dtype if dtype == "auto" else getattr(torch, dtype)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
+
+from cslm.errors import UserError
 
 
 class Term(NamedTuple):
@@ -49,6 +51,18 @@ class Objective(NamedTuple):
         """() the sums with their weights, before any division."""
         zero = self.report.sums.new_zeros(())
         return sum((term.sum.float() * term.weight for term in self.terms.values()), zero)
+
+    def check_counted(self, counts: Collection[str]) -> None:
+        """Make sure that each term is a mean over one of these counts.
+
+        Raises:
+            UserError: one is not, by name.
+        """
+        for name, term in self.terms.items():
+            if term.per not in counts:
+                raise UserError(
+                    f"the loss {name} is a mean over {term.per}, which nothing counts: choose from {', '.join(counts)}"
+                )
 
     def detached(self) -> Objective:
         """The same without its graph."""

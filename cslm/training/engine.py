@@ -185,15 +185,11 @@ def accumulate_gradients(engine: Any, batch: StepBatch) -> list[Objective]:
     """
     counts = count_over_all(batch, engine.device)
     scales = {name: engine.dp_world_size / max(1, count) for name, count in counts.items()}
-    objectives = list[Objective]()
+    objectives = []
     for index, micro_batch in enumerate(batch.micro_batches):
         engine.set_gradient_accumulation_boundary(index == len(batch.micro_batches) - 1)
         objective: Objective = engine(micro_batch.to(engine.device))
-        for name, term in objective.terms.items() if index == 0 else ():
-            if term.per not in scales:
-                raise UserError(
-                    f"the loss {name} is a mean over {term.per}, which nothing counts: choose from {', '.join(scales)}"
-                )
+        objective.check_counted(scales)
         parts = [term.sum * term.weight * scales[term.per] for term in objective.terms.values()]
         engine.backward(functools.reduce(torch.add, parts), scale_wrt_gas=False)
         objectives.append(objective.detached())

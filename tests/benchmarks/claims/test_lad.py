@@ -179,7 +179,7 @@ def test_all_arms_hear_as_many_recordings_in_as_many_steps(scored):
 
 def test_encoder_and_language_model_are_made_before_any_arm_and_once(scored):
     list(BANK_CLAIM.measure(scored, 7, ("static",)))
-    assert scored.seen == ["corpus", "recognizer", "text_lm", "frames", "states", "static", "static_lad_score"]
+    assert scored.seen == ["corpus", "recognizer", "frames", "text_lm", "states", "static", "static_lad_score"]
     frames, arm = scored.read["frames"], scored.read["static"]
     assert frames.encoder == arm.encoder and frames.long_audio == arm.long_audio
     assert scored.read["recognizer"].recognizer.whisper.window_sec == arm.long_audio.most_sec
