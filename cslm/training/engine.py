@@ -178,10 +178,7 @@ def accumulate_gradients(engine: Any, batch: StepBatch) -> list[Objective]:
 
     The gradient is that of the objective: each term's sum is divided once by its count over all processes and
     micro-batches, and counts with its weight. DeepSpeed averages over processes, which the factor ``world_size``
-    undoes; it is told not to divide by accumulation steps.
-
-    Raises:
-        UserError: a term is a mean over what nothing counts.
+    undoes; it is told not to divide by accumulation steps. A term that is a mean over what nothing counts is refused.
     """
     counts = count_over_all(batch, engine.device)
     scales = {name: engine.dp_world_size / max(1, count) for name, count in counts.items()}
