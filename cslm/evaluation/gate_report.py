@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from cslm.audio.waveform import load_waveform
 from cslm.configuration import parse_configuration, save_configuration
+from cslm.corpora.intake import printable
 from cslm.corpora.manifest import Utterance, read_manifest, resolve_audio
 from cslm.errors import UserError
 from cslm.evaluation.facts import share_scores
@@ -73,8 +74,10 @@ class _Spoken(NamedTuple):
 def gate_report(config: GateReportConfig) -> dict[str, Any]:
     """Write and return the report: ``confusion`` (true language to what is heard), ``accuracy``, both ``by_length``.
 
+    Recordings that cannot be read are ``rejected``, with their reasons.
+
     Raises:
-        UserError: a checkpoint without a gate that hears, or recordings that cannot be read.
+        UserError: a checkpoint without a gate that hears, or not one recording that can be read.
     """
     import torch
 
@@ -88,7 +91,8 @@ def gate_report(config: GateReportConfig) -> dict[str, Any]:
     encoder = prompt.encoder
     if gate is None or encoder is None:
         raise UserError(f"{config.model} has no gate that hears: train one with connector.query_bank.gate")
-    spoken = list(_spoken(config, encoder.sample_rate_hz, settings.languages))
+    rejected: list[dict[str, str]] = []
+    spoken = list(_spoken(config, encoder.sample_rate_hz, settings.languages, rejected))
     heard: list[str] = []
     for start in progress_bar(range(0, len(spoken), _BATCH), -(-len(spoken) // _BATCH), "listening"):
         batch = [one.samples for one in spoken[start : start + _BATCH]]
@@ -99,26 +103,33 @@ def gate_report(config: GateReportConfig) -> dict[str, Any]:
             logits = gate(torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), lengths)
         heard += [settings.languages[index] for index in logits.argmax(dim=-1).tolist()]
     report = _report(spoken, heard, settings.languages, encoder.sample_rate_hz, config.edges_sec)
+    report["rejected"] = rejected
     output = Path(config.output)
     save_configuration(config, output.with_name(f"{output.stem}_config.yaml"))
     write_atomically(output, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
     return report
 
 
-def _spoken(config: GateReportConfig, rate_hz: int, known: Sequence[str]) -> Iterator[_Spoken]:
-    """The recordings of each language, and pairs of them in two languages of which one at least is ``known``."""
+def _spoken(
+    config: GateReportConfig, rate_hz: int, known: Sequence[str], rejected: list[dict[str, str]]
+) -> Iterator[_Spoken]:
+    """The recordings of each language, and pairs of them in two languages of which one at least is ``known``.
+
+    What cannot be read is added to ``rejected``.
+    """
     by_language: dict[str, list[tuple[str, Utterance]]] = {}
     for manifest in config.manifests:
         for utterance in read_manifest(manifest):
             by_language.setdefault(utterance.language, []).append((resolve_audio(manifest, utterance), utterance))
-    if not by_language:
-        raise UserError(f"manifests: there is no recording in {config.manifests}: name others")
     kept: dict[str, list[npt.NDArray[np.float32]]] = {}
     for language, rows in sorted(by_language.items()):
         places = np.unique(np.linspace(0, len(rows) - 1, config.max_items).round().astype(np.int64))
-        chosen = [rows[place] for place in places.tolist()]
-        kept[language] = [_samples(path, utterance, rate_hz) for path, utterance in chosen]
-        yield from (_Spoken(samples, language) for samples in kept[language])
+        chosen = [_samples(*rows[place], rate_hz, rejected) for place in places.tolist()]
+        if readable := [samples for samples in chosen if samples is not None]:
+            kept[language] = readable
+        yield from (_Spoken(samples, language) for samples in readable)
+    if not kept:
+        raise UserError(f"manifests: there is no recording that can be read in {config.manifests}: name others")
     generator, names = np.random.default_rng(config.seed), sorted(kept)
     if config.switched and (len(names) < 2 or not set(names) & set(known)):
         raise UserError(
@@ -133,9 +144,15 @@ def _spoken(config: GateReportConfig, rate_hz: int, known: Sequence[str]) -> Ite
         yield _Spoken(np.concatenate(parts), f"{first}+{second}")
 
 
-def _samples(path: str, utterance: Utterance, rate_hz: int) -> npt.NDArray[np.float32]:
+def _samples(
+    path: str, utterance: Utterance, rate_hz: int, rejected: list[dict[str, str]]
+) -> npt.NDArray[np.float32] | None:
     part = utterance.start_sec, utterance.duration_sec, rate_hz
-    return load_waveform(path, *part, channel=utterance.channel)[0]
+    try:
+        return load_waveform(path, *part, channel=utterance.channel)[0]
+    except UserError as error:
+        rejected.append({"id": utterance.id, "reason": printable(str(error).replace(path, utterance.audio))})
+        return None
 
 
 def _report(

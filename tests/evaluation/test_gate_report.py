@@ -62,9 +62,18 @@ def test_a_report_of_a_checkpoint(world, capsys):
 def test_a_report_on_nothing_was_written(world):
     (world / "empty.jsonl").write_text("")
     for manifests in ([str(world / "empty.jsonl")], []):
-        with pytest.raises(UserError, match="there is no recording in"):
+        with pytest.raises(UserError, match="there is no recording that can be read in"):
             main([str(world / "lad"), "--manifests", json.dumps(manifests), "--output", str(world / "nothing.json")])
     assert not (world / "nothing.json").exists()
+
+
+def test_one_recording_that_cannot_be_read_ended_the_report(world, tmp_path):
+    (tmp_path / "broken.wav").write_bytes(b"no audio at all")
+    write_manifest([Utterance("broken", "broken.wav", "anna", "de")], tmp_path / "manifest.jsonl")
+    manifests = json.dumps([str(world / "manifest.jsonl"), str(tmp_path / "manifest.jsonl")])
+    main([str(world / "lad"), "--manifests", manifests, "--output", str(tmp_path / "gate.json"), "--device", "cpu"])
+    report = json.loads((tmp_path / "gate.json").read_text())
+    assert report["n"] == 14 and [row["id"] for row in report["rejected"]] == ["broken"]
 
 
 def test_switched_speech_of_two_unknown_languages_counted_as_wrong(world):
