@@ -124,7 +124,7 @@ def _spoken(
     kept: dict[str, list[npt.NDArray[np.float32]]] = {}
     for language, rows in sorted(by_language.items()):
         places = np.unique(np.linspace(0, len(rows) - 1, config.max_items).round().astype(np.int64))
-        chosen = [_samples(*rows[place], rate_hz, rejected) for place in places.tolist()]
+        chosen = [_samples(path, it, rate_hz, rejected) for path, it in (rows[place] for place in places.tolist())]
         if readable := [samples for samples in chosen if samples is not None]:
             kept[language] = readable
         yield from (_Spoken(samples, language) for samples in readable)
