@@ -199,9 +199,11 @@ def not_empty(name: str, config: SourceConfig, count: int, told: Iterable[Told] 
         filters = {"languages": config.languages, "speakers": config.speakers}
         asked = ", ".join(f"{key} {value}" for key, value in filters.items() if value is not None) or "no filter"
         what = _CALLED.get(TASKS[config.task].source, "documents")
-        left_out = "; ".join(map(str, told))
-        do = f"{left_out}; mend them" if left_out else "change its filters"
-        raise NothingLeftError(f"the source {name} has no {what} left of {where} ({asked}): {do} or leave it out")
+        left_out = "".join(f"{it}; " for it in told)
+        do = "mend that, change its filters," if left_out else "change its filters"
+        raise NothingLeftError(
+            f"the source {name} has no {what} left of {where} ({asked}): {left_out}{do} or leave it out"
+        )
     return count
 
 

@@ -7,4 +7,4 @@ import os
 
 def looked_for(place: str | os.PathLike[str]) -> str:
     """The end of a message: nothing where the place is there."""
-    return "" if os.path.exists(place) else f"; nor is there anything at {os.path.abspath(place)}"
+    return "" if os.path.exists(place) else f": looked for {os.path.abspath(place)}"

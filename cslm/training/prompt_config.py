@@ -32,12 +32,12 @@ class TrainPromptConfig(RunConfig):
     languages: list[str] = field(default_factory=list)
     """tags of the languages that a connector with a gate tells apart"""
     MAY_MOVE: ClassVar[tuple[str, ...]] = (
-        "model.base", "model.revision", "start", "connector.query_bank.whisper", "connector.query_bank.revision",
+        "model.base", "model.revision", "connector.query_bank.whisper", "connector.query_bank.revision",
         "encoder.whisper.model", "encoder.whisper.revision", "encoder.ssl.model", "encoder.ssl.revision",
         "encoder.fairseq2.checkpoint",
     )  # fmt: skip
-    """keys that may differ when a run is resumed: frozen parts are known by their hashes, wherever they lie now; the
-    others are read by a run that begins"""
+    """keys that may differ when a run is resumed, and are told then: frozen parts are known by their hashes, wherever
+    they lie now, and the weights that a connector begins with are not read again"""
     start: str | None = None
     """folder of a run of train-prompt whose connector, and LoRA, this one starts from; null begins anew"""
 

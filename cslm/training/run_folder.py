@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,20 @@ def settings_that_differ(output: Path, config: Any) -> str | None:
     Raises:
         UserError: a configuration that is not YAML.
     """
+    may_move = getattr(config, "MAY_MOVE", ())
+    return next((told for key, told in _differences(output, config) if key not in may_move), None)
+
+
+def settings_that_moved(output: Path, config: Any) -> list[str]:
+    """Those of the configuration's ``MAY_MOVE`` that the run in ``output`` has otherwise, in words."""
+    return [told for key, told in _differences(output, config) if key in getattr(config, "MAY_MOVE", ())]
+
+
+def _differences(output: Path, config: Any) -> Iterator[tuple[str, str]]:
+    """Settings that the run in ``output`` has otherwise and that not every run may change: key, and what is told."""
     path = output / CONFIG_FILE
     if not path.is_file():
-        return None
+        return
     try:
         written = under_new_names(yaml.safe_load(path.read_text(encoding="utf-8")), former_names(type(config)))
         found = _flat(_with_defaults(written, config))
@@ -91,12 +103,10 @@ def settings_that_differ(output: Path, config: Any) -> str | None:
     if not isinstance(written, dict) or not {"output", "training"} <= written.keys():
         raise UserError(f"{path} is no configuration of a run: give another output folder")
     wanted = _flat(to_plain(config))
-    may_change = (*MAY_CHANGE, *getattr(config, "MAY_MOVE", ()))
-    may_change += (_AFTER_SCHEDULE,) if _schedule_is_over(output, found) else ()
+    may_change = (*MAY_CHANGE, _AFTER_SCHEDULE) if _schedule_is_over(output, found) else MAY_CHANGE
     for key in sorted(found.keys() | wanted.keys()):
         if found.get(key) != wanted.get(key) and not (key in may_change or key.endswith(_MAY_CHANGE_IN_SOURCES)):
-            return f"{key} is {found.get(key)!r} there and {wanted.get(key)!r} here"
-    return None
+            yield key, f"{key} is {found.get(key)!r} there and {wanted.get(key)!r} here"
 
 
 def remove_unbegun(output: Path) -> None:

@@ -37,7 +37,7 @@ from cslm.training.loop import is_finished, train
 from cslm.training.prompt_config import TrainPromptConfig
 from cslm.training.run_claim import claim
 from cslm.training.run_data import RunData, open_format, open_sequences
-from cslm.training.run_folder import check_output
+from cslm.training.run_folder import check_output, has_steps, settings_that_moved
 from cslm.training.validation import Validator
 
 _BATCH_SEC = {"cpu": 20.0, "other": 240.0}
@@ -56,8 +56,11 @@ def train_prompt(config: TrainPromptConfig) -> None:
     if is_finished(paths.output, config.training):
         print(f"{paths.output}: already finished; delete the folder to train again, or raise max_tokens", flush=True)
         return
-    open_losses(config.losses)
-    start_processes(config.training.device.num_threads)
+    open_losses(config.losses)  # what they refuse is said before anything is opened
+    moved = settings_that_moved(paths.output, config) if has_steps(paths.output) else []
+    rank, _ = start_processes(config.training.device.num_threads)
+    for line in moved if rank == 0 else ():
+        print(f"goes on with its own connector and the same frozen parts: {line}", flush=True)
     wait_for_all()
     shape = model_shape(replace(config.model, base=paths.base, revision=None))
     check_length(shape, config.training.max_length, config.training.data.pack, str(config.model.base))

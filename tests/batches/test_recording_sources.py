@@ -89,7 +89,7 @@ def test_a_manifest_of_unreadable_recordings_was_blamed_on_its_filters(tmp_path,
     root = write_heard_world(tmp_path)
     for path in (root / "audio").iterdir():
         path.write_bytes(b"no audio at all")
-    with pytest.raises(UserError, match=r"\(no filter\): recordings that cannot be read are left out .*: 14 .*; mend"):
+    with pytest.raises(UserError, match=r"\(no filter\): recordings that cannot be read .*: 14 .*; mend that"):
         one(configs(root)["asr"], form)
 
 

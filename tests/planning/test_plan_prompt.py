@@ -109,6 +109,19 @@ def test_what_a_process_holds_is_what_was_planned(world, zero_stage, optimizer):
         assert found["gradients"] == pytest.approx(stage["gradients"], rel=0.1)
 
 
+def test_what_is_held_out_was_planned_as_trained(world):
+    whole = planned(written(world, "whole", {"validation": None}))
+    held = planned(written(world, "held", {"validation": {"eval_steps": 2, "share": 0.3, "max_documents": 4}}))
+    asr, less = (next(it for it in plan["sources"] if it["name"] == "asr") for plan in (whole, held))
+    assert asr["documents"] == NUM_RECORDINGS > less["documents"] > 0
+
+
+def test_a_plan_of_missing_sources_says_what_it_does_not_count(world):
+    missing = {"asr": {"task": "audio_asr", "manifest": "nowhere.jsonl", "weight": 1}}
+    notes = planned(written(world, "missing", {"sources": missing}))["notes"]
+    assert any(note.startswith("hours and activations are too low") for note in notes)
+
+
 @pytest.mark.parametrize(("zero_stage", "optimizer"), [(0, "adamw"), (2, "adamw"), (3, "adamw"), (0, "muon")])
 def test_files_are_as_large_as_planned(world, zero_stage, optimizer):
     name = f"saved{zero_stage}_{optimizer}"

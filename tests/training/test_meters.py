@@ -33,6 +33,15 @@ def test_a_spike_is_named_and_slow_change_is_not():
     assert SpikeWatch().look({"loss": 100.0, "grad_norm": 100.0}) is None  # nothing to compare with
 
 
+def test_a_term_that_nothing_was_counted_for_read_zero():
+    start_processes(1)
+    meter, report = LossMeter(["lad"]), GroupReport(*(torch.tensor([it]) for it in (6.0, 3.0, 0.0)))
+    terms = {"output": Term(torch.tensor(6.0), "clips"), "input": Term(torch.tensor(0.0), "aligned_tokens", 5.0)}
+    meter.add([Objective(terms, report, {"clips": 3, "aligned_tokens": 0})])
+    result = meter.result()
+    assert result["terms"] == {"output": 2.0} and result["loss"] == 2.0
+
+
 def test_means_are_over_tokens_and_a_window_ends():
     start_processes(1)
     meter = LossMeter(["asr/text/en", "asr/text/zh", "tts/speech/en"])

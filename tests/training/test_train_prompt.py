@@ -203,7 +203,7 @@ def test_another_language_model_does_not_go_on_with_a_run(world, tmp_path):
         (world / "kept").rename(world / "llm")
 
 
-def test_a_run_whose_parts_have_moved_was_told_to_be_deleted(world, tmp_path):
+def test_a_run_whose_parts_have_moved_was_told_to_be_deleted(world, tmp_path, capsys):
     whole = run(world, "unmoved", max_tokens=960)
     run(world, "moved", max_tokens=960, max_steps=2)
     for name in ("llm", "whisper"):
@@ -214,6 +214,9 @@ def test_a_run_whose_parts_have_moved_was_told_to_be_deleted(world, tmp_path):
     }
     resumed = run(world, "moved", max_tokens=960, changes=elsewhere)
     assert losses(resumed) == losses(whole)
+    assert "the same frozen parts: model.base is " in capsys.readouterr().out
+    with pytest.raises(UserError, match="holds another run: start is"):
+        run(world, "moved", max_tokens=1200, changes={"start": str(world / "prompt")})
 
 
 def test_an_unfinished_run_is_finished_by_its_own_command(world):

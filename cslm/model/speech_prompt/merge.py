@@ -16,7 +16,7 @@ class MergeConfig:
     """What is merged, and where it goes."""
 
     checkpoint: str
-    """folder of a run of train-prompt"""
+    """folder of a run of train-prompt, or its id on the Hub"""
     output: str
     """folder that is made"""
     llm: str | None = None

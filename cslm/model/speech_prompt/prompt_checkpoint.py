@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -163,17 +164,15 @@ def start_from(parts: PromptParts, settings: PromptSettings, folder: Path) -> No
         )
     places = {LANGUAGE_MODEL: settings.llm, ENCODER: source_of(settings.encoder)[0]}
     check_frozen(hashes, parts.hashes, places, str(folder))
-    sizes = {name: tuple(tensor.shape) for name, tensor in load_file(folder / WEIGHTS_FILE).items()}
-    state = parts.prompt.state_dict()
-    for name in trained_names(parts.prompt):
-        own = tuple(state[name].shape)
-        if sizes.get(name) != own:
-            found = f"of the size {sizes[name]}" if name in sizes else "missing"
-            raise UserError(
-                f"start: {name} is {found} in {folder} and of the size {own} in this run: give connector and lora the "
-                f"settings of {folder / SETTINGS_FILE}"
-            )
-    _load_trained(parts.prompt, folder)
+    found = load_file(folder / WEIGHTS_FILE)
+    odd = _odd_tensor(parts.prompt, found)
+    if odd is not None:
+        there, here = (_size(tensors, odd) for tensors in (found, _trained(parts.prompt)))
+        raise UserError(
+            f"start: {odd} is {there} in {folder} and {here} in this run: give connector and lora the settings of "
+            f"{folder / SETTINGS_FILE}"
+        )
+    parts.prompt.load_state_dict(found, strict=False)
 
 
 def merge_prompt(folder: Path, output: Path, llm: str | None = None, encoder: str | None = None) -> None:
@@ -202,21 +201,32 @@ def merge_prompt(folder: Path, output: Path, llm: str | None = None, encoder: st
             _copy(local_folder(source, revision), aside / ENCODER_FOLDER)
         moved = with_source(settings.encoder, str(aside / inside))
         whole = dataclasses.replace(settings, llm=str(aside / LLM_FOLDER), revision=None, encoder=moved)
-        weights = {name: parts.prompt.state_dict()[name] for name in trained_names(parts.prompt)}
-        save_prompt(whole, parts.tokenizer, parts.hashes, weights, aside)
+        save_prompt(whole, parts.tokenizer, parts.hashes, _trained(parts.prompt), aside)
 
 
 def _load_trained(prompt: SpeechPrompt, folder: Path) -> None:
     """Load the trained tensors, every one accounted for."""
-    found, wanted = load_file(folder / WEIGHTS_FILE), trained_names(prompt)
+    found = load_file(folder / WEIGHTS_FILE)
+    odd = _odd_tensor(prompt, found)
+    if odd is not None:
+        raise UserError(f"{folder / WEIGHTS_FILE} does not hold what {SETTINGS_FILE} says: the tensor {odd} differs")
+    prompt.load_state_dict(found, strict=False)
+
+
+def _trained(prompt: SpeechPrompt) -> dict[str, Tensor]:
+    """The trained tensors, by name."""
     state = prompt.state_dict()
-    odd = [name for name in {*found, *wanted} if name not in found or name not in wanted]
-    odd += [name for name in wanted if name in found and found[name].shape != state[name].shape]
-    if odd:
-        raise UserError(
-            f"{folder / WEIGHTS_FILE} does not hold what {SETTINGS_FILE} says: the tensor {min(odd)} differs"
-        )
-    prompt.load_state_dict({name: found[name] for name in wanted}, strict=False)
+    return {name: state[name] for name in trained_names(prompt)}
+
+
+def _odd_tensor(prompt: SpeechPrompt, found: Mapping[str, Tensor]) -> str | None:
+    """The first name of a trained tensor that is on one side alone, or has another size there; None if all agree."""
+    own = _trained(prompt)
+    return min((name for name in {*found, *own} if _size(found, name) != _size(own, name)), default=None)
+
+
+def _size(tensors: Mapping[str, Tensor], name: str) -> str:
+    return f"of the size {tuple(tensors[name].shape)}" if name in tensors else "missing"
 
 
 def _seen_from(settings: PromptSettings, folder: Path) -> PromptSettings:
