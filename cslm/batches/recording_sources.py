@@ -118,17 +118,18 @@ class Recordings:
         self.heard &= ~self._unstored
 
     def _check_heard(self, name: str, frames: SampleStore) -> None:
-        """Make sure that frames are of recordings as long and as loud as the manifest's.
+        """Make sure that frames are of recordings as long and as loud as the manifest's, where these were decoded.
 
         Raises:
             UserError: one is of another, by id.
         """
         stored = np.flatnonzero(self._places >= 0)
         lengths = frames.column("num_samples")[self._places[stored]]
+        now = self.index.loudness[stored]
         others = lengths != self.index.lengths[stored]
         if "loudness" in frames.columns:
-            before, now = frames.column("loudness")[self._places[stored]], self.index.loudness[stored]
-            others |= ~(np.isnan(now) | np.isclose(before, now, rtol=_SAME_LOUDNESS, atol=1e-6))
+            others |= ~np.isclose(frames.column("loudness")[self._places[stored]], now, rtol=_SAME_LOUDNESS, atol=1e-6)
+        others &= ~np.isnan(now)  # what manifest or header claim is rounded
         if others.any():
             place = int(np.flatnonzero(others)[0])
             row, length = int(stored[place]), int(lengths[place])

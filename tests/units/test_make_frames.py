@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from contextlib import nullcontext
 
@@ -84,6 +85,17 @@ def test_frames_of_another_recording_of_the_same_name_were_learnt_from(root, tmp
     config = SourceConfig("audio_asr", 1, manifest=str(tmp_path / "manifest.jsonl"), frames=str(root / "frames"))
     with pytest.raises(UserError, match=r"frames has heard another recording as u\d+ than .* names now"):
         open_sources({"a": config}, form)
+
+
+def test_a_plan_took_a_length_that_was_rounded_for_another_recording(root, tmp_path):
+    lines = [json.loads(line) for line in (root / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
+    waveform, rate_hz = load_waveform(str(root / lines[0]["audio"]))
+    claimed = {"audio": str(root / lines[0]["audio"]), "duration_sec": (len(waveform) - 0.6) / rate_hz}
+    (tmp_path / "manifest.jsonl").write_text(json.dumps({**lines[0], **claimed}) + "\n")
+    parts, _ = open_prompt(root / "prompt", Runtime())
+    hearing = dataclasses.replace(parts.hearing, decodes=False)
+    config = SourceConfig("audio_asr", 1, manifest=str(tmp_path / "manifest.jsonl"), frames=str(root / "frames"))
+    assert open_sources({"a": config}, SequenceFormat(parts.tokenizer).hearing_by(hearing))["a"].num_documents == 1
 
 
 def test_frames_of_another_recording_of_the_same_length_were_learnt_from(root, tmp_path):
